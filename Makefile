@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.demo-ready
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-grpc unit lint types structure format protos dashboards bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
+.PHONY: help demo test test-grpc test-istio unit lint types structure format protos dashboards bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -44,6 +44,19 @@ test-grpc: $(READY)  ## gRPC clients in Go, Node.js and Java; it takes go, npm a
 	PLIMSOLL_GRPC_CLIENT="$(VENV)/grpc-go" $(CLIENTS_TESTED)
 	PLIMSOLL_GRPC_CLIENT="node $(CLIENTS)/node/client.js" $(CLIENTS_TESTED)
 	PLIMSOLL_GRPC_CLIENT="java -cp $(CLIENTS)/java/target/classes:$(CLIENTS)/java/target/dependency/* Client" $(CLIENTS_TESTED)
+
+# istiod is built once, in ten minutes and more; all that belongs to no checkout.
+ISTIO  := v0.0.0-20260827124520-eed52ebb66ad
+ISTIOD := $(HOME)/.cache/plimsoll-tests/pilot-discovery-$(ISTIO)
+
+$(ISTIOD):
+	mkdir -p $@.module
+	test -f $@.module/go.mod || (cd $@.module && go mod init istiod)
+	cd $@.module && go get -tool istio.io/istio/pilot/cmd/pilot-discovery@$(ISTIO)
+	cd $@.module && go build -o $@ istio.io/istio/pilot/cmd/pilot-discovery
+
+test-istio: $(READY) $(ISTIOD)  ## a real istiod, and Envoys that it configures; it takes go
+	PLIMSOLL_ISTIOD=$(ISTIOD) $(BIN)/python -m pytest -s tests/istiod $(TEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

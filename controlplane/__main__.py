@@ -2,8 +2,8 @@
 
 import click
 
-from controlplane.cli.failure import fail
 from controlplane.cli.group import plimsoll
+from controlplane.cli.terminal import fail
 
 
 def main() -> None:

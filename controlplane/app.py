@@ -22,8 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from controlplane.api.auth import server_context
 from controlplane.api.server import RestServer
-from controlplane.api.tls import server_context
 from controlplane.balancing import Place
 from controlplane.ca.certificates import CaError
 from controlplane.ca.folder import CaFolder, Content
@@ -33,6 +33,7 @@ from controlplane.config_file import Source, tls_source, token_source, watch, wa
 from controlplane.discovery import Discovery, open_source
 from controlplane.fleet import AuditLog, Change, registered, restored, whole
 from controlplane.identity import Admission
+from controlplane.istio import IstioServer
 from controlplane.latest import Latest, Notice
 from controlplane.metrics import OwnMetrics
 from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
@@ -106,6 +107,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     xds_files = tls_source("xds.tls", tls, folder, server_context) if tls else None
     rest_tls = config.admin.tls
     rest_files = tls_source("admin.tls", rest_tls, folder, server_context) if rest_tls else None
+    istio_tls = config.istio.tls if config.istio else None
+    istio_files = tls_source("istio.tls", istio_tls, folder, server_context) if istio_tls else None
     xds_tls = (
         XdsTls(
             xds_files.read(),
@@ -116,6 +119,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         else None
     )
     rest_credentials = rest_files.read() if rest_files else None
+    istio_credentials = istio_files.read() if istio_files else None
     issuer = _issuer(config, folder)
     if issuer and xds_tls:
         xds_tls.admission.revoked = issuer.is_revoked
@@ -151,10 +155,26 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         tls=xds_tls,
         secrets=issuer.secrets_of if issuer else None,
     )
-    checks = HealthChecks(plane, xds.grpc_pools, woken.set, scraper.access)
+    istio = (
+        IstioServer(
+            config.istio,
+            slot,
+            lambda: plane.catalog if slot.value is not None else None,
+            istio_credentials,
+        )
+        if config.istio
+        else None
+    )
+
+    def unchecked() -> set[str]:
+        """The pools whose clients check the health of no replica themselves."""
+        return xds.grpc_pools().union(istio.pools() if istio else ())
+
+    checks = HealthChecks(plane, unchecked, woken.set, scraper.access)
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
     metrics.streams.show_nodes(lambda: xds.nodes_connected, lambda: xds.nodes_rejecting)
+    metrics.streams.show_istiods(lambda: istio.connected if istio else 0)
     metrics.show_store(
         lambda: store.failure is None,
         lambda: store.results,
@@ -233,6 +253,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     )
     try:
         addresses = Running(await rest.start(), await xds.start(), reread)
+        if istio is not None:
+            _log.info("istiod is served on %s", await istio.start())
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
@@ -262,17 +284,16 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                     _ca_source(issuer), issuer.content, issuer.adopt, looked, is_asked()
                 )
                 tasks.append(group.create_task(follow, name="certificate authority"))
-            if xds_files is not None and xds_tls is not None:
-                looked = metrics.certificates("xds")
-                known = xds_tls.credentials
-                take = metrics.following("xds", known, xds.accept)
-                follow = watch_source(xds_files, known, take, looked, is_asked())
-                tasks.append(group.create_task(follow, name="certificates of xDS"))
-            if rest_files is not None and rest_credentials is not None:
-                looked = metrics.certificates("admin")
-                take = metrics.following("admin", rest_credentials, rest.accept_credentials)
-                follow = watch_source(rest_files, rest_credentials, take, looked, is_asked())
-                tasks.append(group.create_task(follow, name="certificates of the API"))
+            for server, files, known, accept in (
+                ("xds", xds_files, xds_tls.credentials if xds_tls else None, xds.accept),
+                ("admin", rest_files, rest_credentials, rest.accept_credentials),
+                ("istio", istio_files, istio_credentials, istio.accept if istio else None),
+            ):
+                if files is not None and known is not None and accept is not None:
+                    looked = metrics.certificates(server)
+                    take = metrics.following(server, known, accept)
+                    follow = watch_source(files, known, take, looked, is_asked())
+                    tasks.append(group.create_task(follow, name=f"certificates of {server}"))
             try:
                 yield addresses
             finally:
@@ -280,6 +301,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                     task.cancel()
     finally:
         await asyncio.gather(xds.stop(GRACE), rest.stop(GRACE))
+        if istio is not None:
+            await istio.stop()
         await registry.look_at_file()
         await registry.close()
         await keeper.save()
@@ -375,6 +398,7 @@ class _Loads:
         loads = self._plane.by_replica(stats.localities) | stats.loads
         for _ in self._plane.reporting(reporter, loads, stats.seconds, now):
             await turns.give_way()
+        self._plane.unserved(stats.unserved, now)
         self._plane.senders.reported(reporter, loads, now)
         if loads:
             self._woken.set()
@@ -455,7 +479,7 @@ def _ca_source(issuer: Issuer) -> Source[Content]:
 
 
 def _servers_stay(old: Config, new: Config) -> None:
-    for key in ("admin", "xds", "store", "identity", "otlp"):
+    for key in ("admin", "xds", "store", "identity", "otlp", "istio"):
         if getattr(old, key) != getattr(new, key):
             raise SettingsError("cannot change while the control plane runs; restart it", (key,))
 

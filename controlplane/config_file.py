@@ -19,33 +19,34 @@ from controlplane.config import (
     load_config,
     parse_tokens,
 )
+from controlplane.config.istio import IstioTlsSettings
 from controlplane.files import is_pipe, read_file, read_once
 from controlplane.identity import CertificateError, Credentials, checked
 
 _log = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.5
-"""Editors and Kubernetes replace files in too many ways for one kind of notification."""
+"""Between two looks. Files are replaced in too many ways for notifications of the file system."""
 
-AGAIN: Final = 10
-"""Looks after which what has not changed is tried again: a config that was refused, certificates
-that may have expired."""
+RETRY_LOOKS: Final = 10
+"""Looks after which unchanged content is tried again: a refused config, or certificates that may
+have expired."""
 
 Content: TypeAlias = bytes | str
-"""What a look at a file found: its bytes, or why it cannot be read."""
+"""A file's bytes, or why it cannot be read."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Source(Generic[T]):
-    """Files beside the config file that together say one thing.
+    """Files beside the config file that are parsed together.
 
     Attributes:
-        name: What the log calls them.
-        content: What the log calls what they say, in the plural.
+        name: Of the files, in the log.
+        content: Of what they hold, in the log and in the plural.
         paths: Of the files.
-        parse: Makes sense of what is in them, in their order.
+        parse: Parses their contents, in the same order.
     """
 
     name: str
@@ -54,16 +55,12 @@ class Source(Generic[T]):
     parse: Callable[[Sequence[Content]], T]
 
     def read(self) -> T:
-        """Read it for the first time.
-
-        Raises:
-            SettingsError: It cannot be read or is wrong.
-        """
+        """Read the files for the first time; a `SettingsError` if they cannot be used."""
         return self.parse([_content(path, read_once) for path in self.paths])
 
 
 def token_source(path: Path) -> Source[tuple[Token, ...]]:
-    """Who may use the REST API."""
+    """The tokens of the REST API."""
     name = f"token_file {path}"
     return Source(
         name, "the tokens", (path,), lambda found: parse_tokens(_text(found[0], name), name)
@@ -72,20 +69,20 @@ def token_source(path: Path) -> Source[tuple[Token, ...]]:
 
 def tls_source(
     key: str,
-    settings: XdsTlsSettings | AdminTlsSettings,
+    settings: XdsTlsSettings | AdminTlsSettings | IstioTlsSettings,
     folder: Path,
     attempt: Callable[[Credentials], object],
 ) -> Source[Credentials]:
-    """What a server shows its clients, and the roots of theirs.
+    """A server's certificates, and the roots of its clients'.
 
     Args:
         key: Of the settings in the config file.
         settings: Name the files.
-        folder: That their paths are relative to.
-        attempt: Tries to serve with them; raises `CertificateError` where that is not possible.
+        folder: The paths are relative to this folder.
+        attempt: Tries to serve with the credentials; raises `CertificateError` if that fails.
     """
     files = {"certificate": settings.certificate, "key": settings.key}
-    if settings.client_ca is not None:
+    if not isinstance(settings, IstioTlsSettings) and settings.client_ca is not None:
         files["client_ca"] = settings.client_ca
 
     def parse(contents: Sequence[Content]) -> Credentials:
@@ -102,15 +99,11 @@ def tls_source(
             raise SettingsError(str(error), place=key) from None
         return found
 
-    return Source(key, "the certificates", tuple(folder / it for it in files.values()), parse)
+    return Source(key, "the certificates", tuple(folder / file for file in files.values()), parse)
 
 
 def read_config(path: Path) -> Config:
-    """Read a config file, or a pipe that has one.
-
-    Raises:
-        SettingsError: When it cannot be read or is wrong.
-    """
+    """Read a config file, or a pipe; a `SettingsError` if it cannot be used."""
     return load_config(_text(_content(path, read_once), str(path)), str(path))
 
 
@@ -121,40 +114,40 @@ async def watch_source(
     looked: Callable[[str | None], None],
     asked: asyncio.Event | None = None,
 ) -> None:
-    """Have what has changed adopted, until cancelled. What is wrong or has expired changes nothing.
+    """Adopt changed files, until cancelled. Wrong or expired content changes nothing.
 
     Args:
         source: The files.
-        known: What was read of them at the start.
-        adopt: Takes what they say by now.
-        looked: Told at each look why that cannot be used; None if it can.
-        asked: Set to have them read at once.
+        known: Their content at the start.
+        adopt: Takes new content.
+        looked: Called at each look, with the reason why the content cannot be used, or None.
+        asked: Set to read the files at once.
     """
-    said: str | None = None
+    problem: str | None = None
     seen: Sequence[Content] | None = None
     looks = 0
     async for contents, is_asked in _looks(source.paths, asked or asyncio.Event()):
         looks += 1
-        if contents == seen and not is_asked and looks % AGAIN:
-            looked(said)
+        if contents == seen and not is_asked and looks % RETRY_LOOKS:
+            looked(problem)
             continue
         seen = contents
         try:
             found = source.parse(contents)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong, what is in use stays
-            if str(error) != said:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, the content in use stays
+            if str(error) != problem:
                 _log.error("%s stay as they were: %s", source.content, error)
-            said = str(error)
-            looked(said)
+            problem = str(error)
+            looked(problem)
             continue
         looked(None)
         if found != known:
             known = found
             adopt(found)
             _log.info("%s has changed and is in use", source.name)
-        elif said is not None:
+        elif problem is not None:
             _log.info("%s is as it was", source.name)
-        said = None
+        problem = None
 
 
 async def watch(
@@ -164,27 +157,26 @@ async def watch(
     looked: Callable[[str | None], None],
     asked: asyncio.Event | None = None,
 ) -> None:
-    """Have a changed file adopted, until cancelled. A bad one is logged and changes nothing.
+    """Adopt a changed config file, until cancelled. An invalid file is logged and ignored.
 
-    One that is right and does not go with what the API said is tried again: that may be taken back.
+    A valid file that contradicts changes by the API is tried again: these may be taken back.
 
     Args:
         path: Of the config file.
-        known: What was read of it at the start; it may have changed since.
-        adopt: Takes the new config; may raise `SettingsError` or another exception whose text
-            says why it does not.
-        looked: Told why what the file says by now is not used; None when it is.
-        asked: Set to have it read at once.
+        known: The config at the start; the file may have changed since.
+        adopt: Takes the new config, or raises an exception whose text says why not.
+        looked: Called with the reason why the file is not used, or None.
+        asked: Set to read the file at once.
     """
     seen: Content | None = None
-    said: str | None = None
+    problem: str | None = None
     waiting: Config | None = None
     looks = 0
     async for (content,), is_asked in _looks((path,), asked or asyncio.Event()):
         looks += 1
         if is_asked:
             _log.info("%s is read again, as asked", path)
-        elif content == seen and (waiting is None or looks % AGAIN):
+        elif content == seen and (waiting is None or looks % RETRY_LOOKS):
             continue
         try:
             if content != seen or is_asked:
@@ -196,15 +188,15 @@ async def watch(
                 await adopt(waiting)
                 known = waiting
                 _log.info("%s has changed and is in use", path)
-            elif said is not None:
+            elif problem is not None:
                 _log.info("%s is as it was", path)
-            waiting = said = None
+            waiting = problem = None
             looked(None)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the old config stays
             looked(str(error))
-            if str(error) != said or is_asked:
+            if str(error) != problem or is_asked:
                 _log.error("the changed config is not used, the old one stays: %s", error)
-            said = str(error)
+            problem = str(error)
 
 
 async def _looks(
@@ -212,11 +204,10 @@ async def _looks(
 ) -> AsyncIterator[tuple[Sequence[Content], bool]]:
     """Look at files again and again, and yield what two looks in a row have found.
 
-    A file that is being written has less in it than it will have. Whoever asks for a look says
-    that it is whole.
+    A file may be half written at the first look. A requested look is taken at once.
 
     Yields:
-        What was found, and whether it was asked for.
+        The contents, and whether the look was requested.
     """
     for path in paths:
         if await asyncio.to_thread(is_pipe, path):

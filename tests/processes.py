@@ -188,6 +188,7 @@ async def serving(
     identity: Mapping[str, Any] | None = None,
     log_level: str = "info",
     otlp: Mapping[str, Any] | None = None,
+    istio: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Plimsoll]:
     """Run ``plimsoll serve`` with these pools until the context closes."""
     address = Address("127.0.0.1", free_port())
@@ -198,6 +199,7 @@ async def serving(
         "xds": {"address": str(xds), **(xds_more or {})},
         "identity": dict(identity or {}),
         "otlp": None if otlp is None else dict(otlp),
+        "istio": None if istio is None else dict(istio),
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))

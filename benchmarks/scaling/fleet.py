@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.scaling.loads import Requests
+from benchmarks.worlds.server import Curve
 from benchmarks.worlds.worlds import BATCHING, batches_carry
 from controlplane.balancing.table import Floats
 
@@ -43,7 +44,12 @@ class Replica:
     ready: float
     busy: float = 0.0
     gone: bool = False
+    curve: Curve = field(init=False)
     ends: list[tuple[float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Look up what batches take once."""
+        self.curve = CURVE.at(self.speed)
 
     @property
     def capacity(self) -> float:
@@ -119,7 +125,7 @@ class Fleet:
             first = self._next
             last = min(bisect_right(at, start, first), bisect_right(sums, sums[first] + BUDGET) - 1)
             last = max(last, first + 1)
-            seconds = CURVE.at(replica.speed).seconds(sums[last] - sums[first])
+            seconds = replica.curve.seconds(sums[last] - sums[first])
             end = start + seconds
             done[first:last] = end
             replica.ends.append((start, end))

@@ -13,9 +13,10 @@ from controlplane.balancing import fleet as fleets
 from controlplane.balancing.frame import COUNTING, recent_rate
 from controlplane.balancing.prediction import Flow
 from controlplane.config import PoolSettings, validated
+from controlplane.resources.listeners import SAMPLED_PERCENT
 from controlplane.scaling import Coming, PoolScaling, Standing
 from controlplane.scaling.demand import ClassDemand
-from controlplane.telemetry.sizes import HALF_LIFE
+from controlplane.telemetry.sizes import Sizes
 
 OBJECTIVE: Final = 2.0
 """Seconds of p99."""
@@ -74,6 +75,8 @@ class Plimsoll:
         self._settings = validated(PoolSettings, body)
         self._scaling = PoolScaling(0.0)
         self._counts: list[tuple[float, float]] = []
+        self._sizes, self._seen_until = Sizes(), 0.0
+        self._random = np.random.default_rng(0)
 
     def look(self) -> None:
         """What it does every few seconds."""
@@ -82,11 +85,16 @@ class Plimsoll:
         self._counts.append((now, came))
         self._counts = [it for it in self._counts if it[0] >= now - COUNTING]
         rate = recent_rate(self._counts) or 0.0
-        tokens = fleet.came(now - HALF_LIFE, now)
-        if not len(tokens):
+        # Envoys tell of a part of the requests.
+        came_now = fleet.came(self._seen_until, now)
+        told = came_now[self._random.random(len(came_now)) < SAMPLED_PERCENT / 100]
+        self._sizes.add([round(it) for it in told], now)
+        self._seen_until = now
+        if not self._sizes.samples:
             return
-        mean, square = float(tokens.mean()), float((tokens**2).mean())
-        flow = Flow(rate, mean, square, float(np.quantile(tokens, 0.99)))
+        whole = self._sizes.whole
+        square = whole.squares / whole.requests
+        flow = Flow(rate, self._sizes.newest_mean, square, self._sizes.quantile(0.99))
         ready = fleet.ready
         many, capacity = len(ready), np.asarray([it.capacity for it in ready])
         serving = fleets.fleet_of(

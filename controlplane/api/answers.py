@@ -1,15 +1,84 @@
-"""Write answers as JSON. A long answer is encoded in pieces, so other requests have their turn."""
+"""Answers as JSON with their ETags, and the preconditions of changes (RFC 9110).
+
+A long answer is encoded in pieces, so that other requests have their turn. An ETag stands for what
+is declared: settings, source, draining and generation, not readings and weights.
+"""
 
 import json
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
 from http import HTTPStatus
 from types import GeneratorType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from aiohttp import web
 
-from controlplane.api.etags import etag
-from controlplane.fleet import Pool, Replica
+from controlplane.api.errors import Problem, Stale
+from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH
+from controlplane.fleet import Fleet, Pool, Replica, declared
 from controlplane.turns import Turns
+
+_LIST: Final = re.compile(r'(W/)?"[\x21\x23-\x7e]*"(\s*,\s*(W/)?"[\x21\x23-\x7e]*")*', re.ASCII)
+
+
+def etag(what: Pool | Replica) -> str:
+    """The ETag, in quotes."""
+    text = json.dumps(declared(what), sort_keys=True)
+    return f'"{blake2b(text.encode(), digest_size=8).hexdigest()}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Preconditions:
+    """The preconditions of a change.
+
+    Attributes:
+        replica: The id; None for a change of the pool.
+        wanted: The ETag must be one of these; ``*``: the pool or replica must exist.
+        unwanted: The ETag must be none of these; ``*``: the pool or replica must not exist.
+    """
+
+    pool: str
+    replica: str | None
+    wanted: tuple[str, ...] | None
+    unwanted: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, request: web.Request, pool: str, replica: str | None = None) -> Self:
+        """Read the preconditions of a request; a `Problem` if a header is malformed."""
+        return cls(pool, replica, _tags(request, IF_MATCH), _tags(request, IF_NONE_MATCH))
+
+    def check(self, fleet: Fleet) -> None:
+        """Raise `Stale` if a precondition does not hold for the fleet that is about to change."""
+        if self.wanted is None and self.unwanted is None:
+            return
+        pool = fleet.pools.get(self.pool)
+        present: Pool | Replica | None = pool
+        if self.replica is not None:
+            present = pool.replicas.get(self.replica) if pool else None
+        now = None if present is None else etag(present)
+        wanted, unwanted = self.wanted, self.unwanted
+        if wanted is not None and (now is None or (wanted != ("*",) and now not in wanted)):
+            raise Stale(IF_MATCH, now)
+        if unwanted is not None and now is not None and (unwanted == ("*",) or now in unwanted):
+            raise Stale(IF_NONE_MATCH, now)
+
+
+def _tags(request: web.Request, header: str) -> tuple[str, ...] | None:
+    """Read the tags of a header; a weak tag matches nothing."""
+    if header not in request.headers:
+        return None
+    text = ",".join(request.headers.getall(header)).strip()
+    if text == "*":
+        return ("*",)
+    if not _LIST.fullmatch(text):
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            f'{header} must be * or a list of ETags, each in double quotes, as in "abc"',
+            parameter=header,
+        )
+    return tuple(re.findall(r'(?:W/)?"[^"]*"', text))
+
 
 FEW: Final = 64
 """Items that are encoded together."""

@@ -1,11 +1,15 @@
-"""Check tokens, certificates and roles. Without any, only programs of this machine are answered.
+"""Who sends a request, by token or certificate, and what the sender may do.
 
-A web page in a browser on this machine can send requests to loopback as well, directly or through a
-host name that resolves to loopback (DNS rebinding). Such a request carries the page's host name in
-``Host`` or ``Origin``.
+Without tokens and certificates only programs of this machine are answered. A web page in a browser
+on this machine can send requests to loopback as well, directly or through a host name that resolves
+to loopback (DNS rebinding). Such a request carries the page's host name in `Host` or `Origin`.
 """
 
-from collections.abc import Callable, Sequence
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -15,10 +19,95 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from controlplane.api.errors import Handler, Problem
-from controlplane.api.tls import ClientCertificates
 from controlplane.config import Address, Role, Token
-from controlplane.config.tokens import holder
-from controlplane.identity import NotAdmittedError
+from controlplane.config.identity import holder
+from controlplane.identity import (
+    CertificateError,
+    Credentials,
+    NotAdmittedError,
+    Revoked,
+    longest_match,
+    name_of,
+    none_revoked,
+    read_certificate,
+)
+
+
+def server_context(credentials: Credentials) -> ssl.SSLContext:
+    """Make a context that serves with checked credentials.
+
+    Each change needs a new context: a context never forgets a root.
+
+    Raises:
+        CertificateError: OpenSSL refuses the credentials.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    # Python reads certificates from files only, and these may have changed since they were checked.
+    try:
+        with _in_memory(credentials.certificate) as chain, _in_memory(credentials.key) as key:
+            context.load_cert_chain(chain, key)
+        if credentials.client_ca is not None:
+            context.load_verify_locations(cadata=credentials.client_ca.decode())
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except ssl.SSLError as error:
+        why = (error.reason or str(error)).replace("_", " ").lower()
+        raise CertificateError(f"OpenSSL does not take what is there: {why}") from None
+    return context
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """The path of a file that has no place on a disk."""
+    number = os.memfd_create("pem")
+    try:
+        os.write(number, content)
+        yield f"/proc/self/fd/{number}"
+    finally:
+        os.close(number)
+
+
+class ClientCertificates:
+    """The roles of clients by their certificates."""
+
+    def __init__(
+        self,
+        roles: Mapping[str, Role],
+        wall_clock: Callable[[], float] = time.time,
+        revoked: Revoked = none_revoked,
+    ) -> None:
+        """Take roles by name, or by a prefix with a ``*`` at the end; `wall_clock`: since 1970."""
+        self._roles, self._wall_clock, self._revoked = roles, wall_clock, revoked
+
+    def __bool__(self) -> bool:
+        return bool(self._roles)
+
+    def shown(self, request: web.Request) -> tuple[str, Role] | None:
+        """The name and the role of the client; None where it shows no certificate.
+
+        A TLS handshake checks dates, but a resumed session does not.
+
+        Raises:
+            NotAdmittedError: The certificate has no role, has expired or is revoked.
+        """
+        stream = request.transport and request.transport.get_extra_info("ssl_object")
+        der = stream.getpeercert(binary_form=True) if stream else None
+        if not der:
+            return None
+        try:
+            certificate = read_certificate(ssl.DER_cert_to_PEM_cert(der).encode())
+        except CertificateError as error:
+            raise NotAdmittedError(f"what it shows {error}") from None
+        name = name_of(certificate)
+        if certificate.expires <= self._wall_clock():
+            raise NotAdmittedError(f"the certificate of {name} has expired")
+        if self._revoked(name, certificate.serial):
+            raise NotAdmittedError(f"the certificate of {name} is revoked")
+        found = longest_match(self._roles, name)
+        if found is None:
+            raise NotAdmittedError(f"{name} is none of admin.tls.clients")
+        return name, self._roles[found]
+
 
 _OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs", "/v1/join"})
 """Orchestrators have no token, and browsers send none by themselves. These answers reveal nothing
@@ -33,10 +122,9 @@ class Principal:
     """The sender of a request.
 
     Attributes:
-        name: The token's name, or what the certificate says, with a ``:`` or a ``=`` in it, which
-            no token's name has; ``loopback`` for a program of this machine.
-        role: What the sender may do.
-        kind: What the sender has shown.
+        name: The token's name; the certificate's, which has a ``:`` or a ``=`` as no token's name
+            has; or ``loopback`` for a program of this machine.
+        kind: ``token`` or ``certificate``.
     """
 
     name: str
@@ -62,10 +150,7 @@ def guard(
 ) -> Middleware:
     """Return a middleware that refuses requests without a valid token or certificate.
 
-    Args:
-        tokens: Gives the present tokens.
-        certificates: Of clients that need no token; where there are neither, only loopback is
-            answered.
+    Where there are neither tokens nor certificates, only loopback is answered.
     """
 
     @web.middleware
@@ -103,11 +188,7 @@ def may_stay(
 
 
 def require(request: web.Request, role: Role) -> None:
-    """Refuse a sender whose role does not include a role.
-
-    Raises:
-        Problem: The role is too small.
-    """
+    """Raise a `Problem` if the sender's role does not include a role."""
     sender = sender_of(request)
     if not sender.role.includes(role):
         raise Problem(

@@ -10,15 +10,10 @@ from aiohttp import web
 
 from controlplane.api.answers import answer
 from controlplane.api.auth import Principal, sender_of
-from controlplane.api.preview_view import preview_view
+from controlplane.api.envoy_views import preview_view
 from controlplane.api.schema.requests import ReplicaBatch
 from controlplane.api.watch import Watch
-from controlplane.config import (
-    AdminSettings,
-    ReplicaSettings,
-    Role,
-)
-from controlplane.config.networks import check_pool, check_replica
+from controlplane.config import AdminSettings, ReplicaSettings, Role
 from controlplane.fleet import (
     Command,
     Fleet,
@@ -39,13 +34,13 @@ registers without end must meet a limit."""
 Check: TypeAlias = Callable[[Fleet], None]
 
 CarryOut: TypeAlias = Callable[[Command, float, Check, str], Awaitable[None]]
-"""Carries out a command at a time, on a fleet that passes a check, in somebody's name. The change
-is on disk when it returns."""
+"""Carries out a command at a time, on a fleet that passes a check, in a client's name. The change
+is on disk on return."""
 
 
 @contextmanager
 def pointing(batch: ReplicaBatch) -> Iterator[None]:
-    """Make a refusal for the sake of one replica of a batch point to that replica."""
+    """Make a refusal of one replica of a batch point to that replica."""
     try:
         yield
     except Refused as refused:
@@ -58,15 +53,7 @@ def pointing(batch: ReplicaBatch) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Carries out commands in the name of a client.
-
-    Attributes:
-        plane: The plane to change.
-        carry_out: Carries out a command.
-        watch: Looks for events afterwards.
-        admin: Says where replicas may be.
-        clock: The plane's monotonic clock.
-    """
+    """Carries out commands in the name of a client, by the plane's monotonic clock."""
 
     plane: Plane
     carry_out: CarryOut
@@ -77,12 +64,7 @@ class Changes:
     async def apply(
         self, command: Command, request: web.Request, check: Check = lambda _fleet: None
     ) -> None:
-        """Carry out a command in the name of the request's client.
-
-        Args:
-            command: The command.
-            request: The request that client for it.
-            check: Refuses the fleet that the command is about to be applied to.
+        """Carry out a command in the name of the request's client; `check` may refuse the fleet.
 
         Raises:
             SettingsError: No replica may have this address.
@@ -113,20 +95,19 @@ class Changes:
         return answer(await asyncio.to_thread(preview_view, imagined, command.pool))
 
     def _check(self, command: Command) -> None:
-        allowed = self.admin.networks
         pools = self.plane.fleet.pools
         match command:
             case PutPool(name, settings):
-                check_pool(allowed, settings)
+                self.admin.check_pool(settings)
                 if name not in pools and len(pools) >= MAX_POOLS:
                     raise Refused("conflict", f"there are {MAX_POOLS} pools already, the most")
             case PutReplica(name, id_, settings):
-                check_replica(allowed, settings)
+                self.admin.check_replica(settings)
                 self._check_room(name, {id_: settings})
                 self._check_moved({id_: settings})
             case PutReplicas(name, replicas):
                 for index, settings in enumerate(replicas.values()):
-                    check_replica(allowed, settings, ("replicas", index))
+                    self.admin.check_replica(settings, ("replicas", index))
                 self._check_room(name, replicas)
                 self._check_moved(replicas)
 

@@ -31,11 +31,10 @@ class Problem(Exception):  # noqa: N818 - the standard's word
     """A request that is answered with an error.
 
     Attributes:
-        status: The HTTP status.
         detail: One sentence: what is wrong and what would be right.
-        pointer: JSON pointer (RFC 6901) to the part of the body that is wrong; None without one.
+        pointer: JSON pointer (RFC 6901) to the part of the body that is wrong.
         parameter: The query parameter, or the header, that is wrong.
-        headers: Headers of the answer.
+        headers: Of the answer.
     """
 
     def __init__(
@@ -54,12 +53,7 @@ class Problem(Exception):  # noqa: N818 - the standard's word
 
 
 class Stale(Refused):
-    """A change whose precondition does not hold.
-
-    Attributes:
-        header: The header with the precondition.
-        etag: The present ETag; None where there is nothing.
-    """
+    """The precondition in a header does not hold; `etag`: the present one, None: there is none."""
 
     def __init__(self, header: str, etag: str | None) -> None:
         self.header, self.etag = header, etag

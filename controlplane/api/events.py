@@ -1,7 +1,6 @@
 """``GET /v1/events``: a bounded ring of events, served to each reader at its own pace.
 
-Nobody waits for a reader. One that comes too late or cannot keep up is sent `missed` and the
-present state again.
+A reader that comes too late or cannot keep up is sent `missed` and the present state again.
 """
 
 import asyncio
@@ -25,13 +24,7 @@ KEPT: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change.
-
-    Attributes:
-        number: From 1 on, without gaps.
-        kind: ``pool``, ``replica``, ``parting`` or ``node``.
-        data: One line of JSON.
-    """
+    """One change: numbered from 1 on without gaps, with its kind and one line of JSON."""
 
     number: int
     kind: str
@@ -42,11 +35,7 @@ class Feed:
     """The newest events."""
 
     def __init__(self, kept: int = KEPT) -> None:
-        """Begin without events.
-
-        Args:
-            kept: How many to keep.
-        """
+        """Keep so many events."""
         # Numbers begin anew with every start; the prefix says which start.
         self._start = secrets.token_hex(4)
         self._events: deque[Event] = deque(maxlen=kept)
@@ -78,7 +67,7 @@ class Feed:
             await self._more.wait()
 
     def id(self, number: int) -> str:
-        """Return the ``Last-Event-ID`` with which a reader goes on after a number."""
+        """Return the ``Last-Event-ID`` with which a reader continues after a number."""
         return f"{self._start}-{number}"
 
     def number(self, id_: str) -> int | None:
@@ -97,21 +86,18 @@ MAX_NAMES: Final = 20
 
 
 MAX_REFUSED: Final = 1_000
-"""Clients that were refused and whose last reason is remembered."""
+"""Refused clients with their last reason."""
 
 
 REFUSED_SECONDS: Final = 600.0
-"""After which a refusal is not shown any more; an Envoy that is there tries every few seconds."""
+"""After which a refusal is no longer shown; a running Envoy tries again every few seconds."""
 
 
 class Refusal(NamedTuple):
-    """The last refusal of a client of xDS.
+    """The last refusal of a client of xDS, at a time of the monotonic clock.
 
     Attributes:
-        node: That its certificate names; its IP address where it names none.
-        peer: Where it came from.
-        reason: In a sentence.
-        at: When, in seconds of a monotonic clock.
+        node: Of the certificate; the IP address where that names none.
     """
 
     node: str
@@ -129,7 +115,7 @@ class NodeEvents:
         self._refused: dict[str, Refusal] = {}
 
     def refusals(self, now: float) -> list[Refusal]:
-        """Whom the xDS server has refused lately, by node."""
+        """The clients that the xDS server has refused lately, by node."""
         return sorted(
             refusal for refusal in self._refused.values() if now - refusal.at < REFUSED_SECONDS
         )
@@ -137,9 +123,9 @@ class NodeEvents:
     def observe(self, node: str, event: xds.Event, now: float) -> None:
         """Publish what has happened on a stream of a node.
 
-        An Envoy rejects the same resource again with every new version, several times a second. The
-        same rejection is published once, until the Envoy acknowledges something of the type. One
-        that is refused tries again and again; the same reason is published once, until it connects.
+        An Envoy rejects the same resource with every new version, several times a second: the same
+        rejection is published once, until the Envoy acknowledges something of the type. A refused
+        Envoy tries again and again: the same reason is published once, until the Envoy connects.
         """
         match event:
             case xds.Refused(peer, reason):
@@ -192,18 +178,18 @@ class EventStream:
 
         Args:
             feed: The events.
-            state: The present state as JSON, which a reader gets before the first event.
-            may_stay: Whether a reader may get more events; asked before each.
+            state: The present state as JSON, sent to a reader before the first event.
+            may_stay: Whether a reader may get more events.
             heartbeat: Seconds without an event until a comment shows that both ends live.
-            stalled: Seconds for a reader to take what was written; a slower reader is cut.
+            stalled: Seconds for a reader to take a piece; a slower reader is cut.
         """
         self._feed, self._state = feed, state
         self._heartbeat, self._stalled, self._may_stay = heartbeat, stalled, may_stay
         self.readers = 0
-        # All readers that come while the present state is being described share the description.
-        self._describing = asyncio.Lock()
-        self._descriptions = 0
-        self._described = (0, b"")
+        # Readers that come while the present state is being encoded share it.
+        self._encoding = asyncio.Lock()
+        self._encodings = 0
+        self._encoded = (0, b"")
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Write events until the client leaves, stalls or loses its role, or the feed is closed."""
@@ -264,15 +250,15 @@ class EventStream:
         return await self._present(response)
 
     async def _present(self, response: web.StreamResponse) -> int:
-        begun = self._descriptions
-        async with self._describing:
-            # A description that began before this reader came may be older than what it knows.
-            if self._descriptions == begun:
-                self._descriptions += 1
+        begun = self._encodings
+        async with self._encoding:
+            # An encoding that began before this reader came may be older than what it knows.
+            if self._encodings == begun:
+                self._encodings += 1
                 at = self._feed.newest
                 event = _event(self._feed.id(at), "state", await self._state())
-                self._described = at, event.encode()
-            at, data = self._described
+                self._encoded = at, event.encode()
+            at, data = self._encoded
         await self._write(response, data)
         return at
 

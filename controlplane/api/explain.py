@@ -1,4 +1,4 @@
-"""Why a replica gets what it gets, in sentences: first what its state says, then every step."""
+"""Why a replica gets what it gets, in sentences: first its state, then every step of its weight."""
 
 import math
 from collections.abc import Iterator
@@ -14,12 +14,7 @@ NAMED: Final = 3
 
 
 def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
-    """The sentences, most urgent first.
-
-    Args:
-        report: Of the plane.
-        now: Seconds of the clock that the plane is given.
-    """
+    """The sentences, most urgent first; `now`: the plane's monotonic clock."""
     yield from _of_readiness(report, now)
     yield from _of_disputes(report)
     yield from _of_draining(report, now)
@@ -43,7 +38,7 @@ def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
 
 def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
     readiness, address = report.observed.readiness, report.replica.settings.address
-    # A replica that was there before us has been in its state for longer than we know.
+    # A replica from before a restart has been in its state for longer than is known.
     known = math.isfinite(readiness.since)
     lasted = f" for {duration(max(now - readiness.since, 0.0))}" if known else ""
     settings = report.pool.settings.health_check

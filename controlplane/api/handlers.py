@@ -10,14 +10,12 @@ from typing import Any, Final, TypeAlias
 from aiohttp import web
 
 from controlplane import __version__
-from controlplane.api.answers import answer, long_answer
+from controlplane.api.answers import Preconditions, answer, long_answer
 from controlplane.api.auth import require, sender_of
 from controlplane.api.changes import Changes, pointing
+from controlplane.api.envoy_views import nodes_view, resources_view
 from controlplane.api.errors import Problem
-from controlplane.api.etags import Preconditions
 from controlplane.api.events import EventStream, Refusal
-from controlplane.api.node_view import nodes_view
-from controlplane.api.preview_view import resources_view
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation
@@ -62,10 +60,10 @@ from controlplane.turns import Turns
 from controlplane.xds import NodeStatus
 
 Handler: TypeAlias = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
-"""Answers a request whose query was read; the second argument is of `Operation.query`."""
+"""Answers a request; the second argument is the query, an `Operation.query`."""
 
 Metrics: TypeAlias = Callable[[str], Awaitable[tuple[bytes, str]]]
-"""Gives the exposition and its content type for a request's ``Accept``."""
+"""The exposition and its content type, for a request's ``Accept``."""
 
 _CREATED, _OK = HTTPStatus.CREATED, HTTPStatus.OK
 _UNREADY: Final = HTTPStatus.SERVICE_UNAVAILABLE
@@ -88,20 +86,7 @@ class Handlers:
         body_timeout: float,
         issuer: Issuer | None,
     ) -> None:
-        """Prepare to handle requests.
-
-        Args:
-            changes: Carries out commands on the plane.
-            events: Serves the events.
-            nodes: Gives the connected Envoys.
-            refusals: Returns the Envoys that were refused lately.
-            audit: Knows who changed what.
-            ready: Says whether Envoys are served.
-            metrics: Gives the exposition.
-            wall_clock: Seconds since 1970.
-            body_timeout: Seconds for a body to arrive.
-            issuer: Issues certificates to nodes that join; None: there are none.
-        """
+        """Prepare to handle requests; `RestServer` describes the arguments."""
         self._changes, self._plane, self._clock = changes, changes.plane, changes.clock
         self._events, self._nodes, self._audit = events, nodes, audit
         self._refusals = refusals
@@ -268,8 +253,8 @@ class Handlers:
         pool, id_ = names_in_path(request)
         self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
         now = self._clock()
-        told = self._plane.histories.of(pool, id_, now, query.since)
-        return answer(history_view(pool, id_, told, now, self._wall_clock()))
+        items = self._plane.histories.of(pool, id_, now, query.since)
+        return answer(history_view(pool, id_, items, now, self._wall_clock()))
 
     async def _list_nodes(self, _request: web.Request, _query: Query) -> web.Response:
         now = self._clock()

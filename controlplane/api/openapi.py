@@ -109,7 +109,7 @@ def document() -> dict[str, Any]:
 
 
 class _Schemas(GenerateJsonSchema):
-    """Adds to each model what its docstring says of its attributes."""
+    """Describes each property by its model's docstring."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's name
         """Leave out titles: they only repeat names."""
@@ -126,15 +126,15 @@ class _Schemas(GenerateJsonSchema):
         described = super().model_schema(inner)
         described.pop("title", None)
         words = _attributes(inner["cls"])
-        text = inspect.getdoc(schema["cls"]) or ""
-        described["description"] = " ".join(text.split("\n\nAttributes:")[0].split())
+        summary = inspect.getdoc(schema["cls"]) or ""
+        described["description"] = " ".join(summary.split("\n\nAttributes:")[0].split())
         defaults = _defaults(inner["cls"])
         for key, property_ in described.get("properties", {}).items():
             if "default" in property_:
                 property_["default"] = defaults[key]
-            if said := property_.get("description") or words.get(key):
+            if text := property_.get("description") or words.get(key):
                 # The docstrings are Python's, the document is about JSON.
-                property_["description"] = re.sub(r"\bNone\b", "null", said)
+                property_["description"] = re.sub(r"\bNone\b", "null", text)
         return described
 
 
@@ -152,12 +152,12 @@ def _attributes(model: type[Any]) -> dict[str, str]:
     """The section ``Attributes`` of the docstrings of a model and its bases."""
     words: dict[str, str] = {}
     for base in reversed(model.__mro__):
-        text = inspect.cleandoc(base.__doc__ or "")
-        section = text.partition("\nAttributes:\n")[2].partition("\n\n")[0]
+        doc = inspect.cleandoc(base.__doc__ or "")
+        section = doc.partition("\nAttributes:\n")[2].partition("\n\n")[0]
         for item in re.split(r"\n(?=    \w)", "\n" + section):
-            name, colon, said = item.strip().partition(":")
+            name, colon, text = item.strip().partition(":")
             if colon and name.isidentifier():
-                words[name] = " ".join(said.split())
+                words[name] = " ".join(text.split())
     return words
 
 

@@ -91,7 +91,7 @@ def page_files() -> dict[str, Path]:
 
 
 def _serve(path: str, text: str, kind: str, policy: str | None = None) -> web.RouteDef:
-    """Serve a text; a browser keeps it, and asks each time whether it is still the same."""
+    """Serve a text; a browser caches it, and asks each time whether it has changed."""
     body = text.encode()
     headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
     headers |= {} if policy is None else {"Content-Security-Policy": policy}
@@ -123,13 +123,13 @@ def reference(described: dict[str, Any]) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(info['title'])} API</title><style>{_STYLE}</style></head><body>",
             '<div class="page"><nav aria-label="Contents">',
-            *(_link(method, it) for method, _, it in operations),
+            *(_link(method, operation) for method, _, operation in operations),
             "<p>Types</p>",
             *(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in sorted(schemas)),
             f"</nav><main><h1>{escape(info['title'])} API</h1>",
             f'<p class="soft">{escape(info["version"])}, <a href="openapi.json">OpenAPI</a></p>',
             f"<p>{_text(info['description'])}</p>",
-            *(_operation(method, path, it) for method, path, it in operations),
+            *(_operation(*each) for each in operations),
             *(_schema(name, schemas[name]) for name in sorted(schemas)),
             "</main></div></body></html>\n",
         )
@@ -207,10 +207,10 @@ def _type(schema: dict[str, Any]) -> str:
         return f"list of {_type(schema.get('items', {}))}"
     if kind == "object" and isinstance(inner := schema.get("additionalProperties"), dict):
         return f"object of {_type(inner)}"
-    said = [f"{sign} {schema[key]}" for key, sign in _LIMITS.items() if key in schema]
+    words = [f"{sign} {schema[key]}" for key, sign in _LIMITS.items() if key in schema]
     if examples := schema.get("examples"):
-        said.append(f"such as <code>{escape(str(examples[0]))}</code>")
-    return " ".join((kind, *said))
+        words.append(f"such as <code>{escape(str(examples[0]))}</code>")
+    return " ".join((kind, *words))
 
 
 def _default(schema: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Read requests strictly: names from the path and JSON from the body; a `Problem` otherwise.
 
 Python's reader takes more than JSON (RFC 8259): NaN, duplicate keys, lone surrogates that nothing
-can encode, integers that take seconds to parse. Here each is an error.
+can encode, integers that take seconds to parse. Each is an error here.
 """
 
 import asyncio
@@ -28,11 +28,7 @@ _NAME: Final = TypeAdapter(Name)
 
 
 def names_in_path(request: web.Request) -> tuple[str, ...]:
-    """Read the pool's name, and the replica's id where the path has one.
-
-    Raises:
-        Problem: A part of the path cannot be a name.
-    """
+    """Read the pool's name, and the replica's id where the path has one."""
     return tuple(_name(part, text) for part, text in request.match_info.items())
 
 
@@ -48,11 +44,7 @@ def _name(part: str, text: str) -> str:
 
 
 def query_of(request: web.Request, model: type[QueryT]) -> QueryT:
-    """Read the query parameters.
-
-    Raises:
-        Problem: A parameter is unknown, wrong or repeated.
-    """
+    """Read the query parameters; a `Problem` if one is unknown, wrong or repeated."""
     data: dict[str, Any] = {}
     for key in request.query:
         values = request.query.getall(key)
@@ -80,14 +72,9 @@ def _parameter(key: str, what: str) -> Problem:
 async def settings_in_body(
     request: web.Request, model: type[SettingsT], name_key: str, name: str, seconds: float
 ) -> SettingsT:
-    """Read the body as settings; the body may repeat the name in the path.
+    """Read the body as settings, within so many seconds.
 
-    Args:
-        request: The request.
-        model: The settings' model.
-        name_key: The key under which the body may repeat the name.
-        name: The name in the path.
-        seconds: Time for the whole body to arrive.
+    The body may repeat the name in the path under `name_key`.
 
     Raises:
         Problem: The body does not arrive or is not JSON.
@@ -143,7 +130,7 @@ MAX_BYTES: Final = 1 << 20
 """The longest body; a pool with every key set has 2 kB."""
 
 _MAX_DIGITS: Final = 18
-"""The most digits of an integer."""
+"""Of an integer."""
 
 
 class JsonError(ValueError):
@@ -151,14 +138,7 @@ class JsonError(ValueError):
 
 
 def read_json(data: bytes) -> Any:
-    """Parse a JSON document.
-
-    Args:
-        data: All of it, UTF-8 without a byte order mark.
-
-    Raises:
-        JsonError: The document is not strict JSON; no other error escapes.
-    """
+    """Parse a JSON document in UTF-8; no error but `JsonError` escapes."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from controlplane.api import pages
 from controlplane.api.answers import encoded
-from controlplane.api.auth import guard, may_stay
+from controlplane.api.auth import ClientCertificates, guard, may_stay, server_context
 from controlplane.api.changes import CarryOut, Changes
-from controlplane.api.connections import MAX_CONNECTIONS, delivered, limited
-from controlplane.api.errors import answer_errors
+from controlplane.api.errors import Handler, answer_errors
 from controlplane.api.events import EventStream, Feed, NodeEvents
 from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
-from controlplane.api.tls import ClientCertificates, server_context
 from controlplane.api.watch import Watch
 from controlplane.binding import BindError, check_bindable
 from controlplane.ca.issuing import Issuer
@@ -36,6 +35,62 @@ from controlplane.plane import Plane
 from controlplane.turns import Turns
 from controlplane.xds import Event, NodeStatus
 
+MAX_CONNECTIONS: Final = 512
+
+_TEXT: Final = (
+    b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail":'
+    b' "too many connections are open; close one, or try again later"}\n'
+)
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+    b"Retry-After: 5\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_TEXT), _TEXT)
+)
+
+
+_REFUSAL_SECONDS: Final = 1.0
+"""Seconds for a client to read the refusal: closing a connection with unread data in it resets the
+connection, and the answer may be lost."""
+
+
+class _Full(asyncio.Protocol):
+    """Refuses a connection without reading from it."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            transport.write(_FULL)
+            transport.write_eof()
+            asyncio.get_running_loop().call_later(_REFUSAL_SECONDS, transport.close)
+
+
+def limited(server: web.Server, most: int = MAX_CONNECTIONS) -> Callable[[], asyncio.BaseProtocol]:
+    """Return the protocol factory of a server with a limit of open connections."""
+    return lambda: _Full() if len(server.connections) >= most else server()
+
+
+def delivered(seconds: float) -> Middleware:
+    """Return a middleware that cuts off a client that does not read its answer in so many seconds.
+
+    An event stream has a limit of its own.
+    """
+
+    @web.middleware
+    async def deliver(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if isinstance(response, web.Response):
+            try:
+                async with asyncio.timeout(seconds):
+                    await response.prepare(request)
+                    await response.write_eof()
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+            except ConnectionError:
+                pass  # The client has left.
+        return response
+
+    return deliver
+
+
 _log = logging.getLogger(__name__)
 
 _LINGER: Final = 1.0
@@ -44,13 +99,13 @@ _LINGER: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much clients may keep the server busy.
+    """What clients may take; times in seconds.
 
     Attributes:
-        body: Seconds for a body to arrive.
-        idle: Seconds for the first line and the headers of a request to arrive.
-        answer: Seconds for a client to take an answer, or what is written to a stream at once.
-        heartbeat: Seconds without an event until an event stream sends a comment.
+        body: For a body to arrive.
+        idle: For the first line and the headers of a request to arrive.
+        answer: For a client to take an answer, or a piece of an event stream.
+        heartbeat: Without an event until an event stream sends a comment.
         connections: The most open connections.
     """
 
@@ -91,17 +146,15 @@ class RestServer:
             admin: The address to serve on (port 0: a free one), and where replicas may be.
             plane: The plane to serve.
             carry_out: Carries out a command on the plane.
-            nodes: Gives the connected Envoys.
-            audit: Knows who changed what.
-            ready: Says whether Envoys are served.
-            metrics: Gives the exposition and its content type for a request's ``Accept``.
-            tokens: Each request must carry one, until `accept` replaces them, or come with a
-                certificate of a client of `admin`; where there are neither, only programs of this
-                machine are answered.
-            credentials: Make it https, until `accept_credentials` replaces them; None: http.
-            issuer: Issues certificates to nodes that join, and knows which are revoked; None: there
-                are none.
-            limits: What clients may do.
+            nodes: The connected Envoys.
+            audit: Who changed what.
+            ready: Whether Envoys are served.
+            metrics: The exposition and its content type, for a request's ``Accept``.
+            tokens: A request needs one, or a certificate of a client of `admin`; without either,
+                only programs of this machine are answered. `accept` replaces them.
+            credentials: For https, until `accept_credentials` replaces them; None: http.
+            issuer: Issues certificates to nodes that join, and knows the revoked ones; None: none.
+            limits: What clients may take.
             clock: The monotonic clock of the plane and of the nodes.
             wall_clock: Seconds since 1970, for histories.
         """
@@ -147,7 +200,7 @@ class RestServer:
         self._watch.changed(changes, self._clock())
 
     def looking(self) -> Iterator[None]:
-        """Publish what was decided, a replica at a time."""
+        """Publish what weighing has changed, a replica at a time."""
         return self._watch.looking(self._clock())
 
     def observe(self, node: str, event: Event) -> None:
@@ -159,17 +212,14 @@ class RestServer:
         self._tokens = tokens
 
     def accept_credentials(self, credentials: Credentials) -> None:
-        """Serve with these, which were checked, from the next connection on; no request ends."""
+        """Serve with checked credentials from the next connection on; no request is cut."""
         self._context = server_context(credentials)
 
     async def start(self) -> Address:
-        """Begin to serve.
-
-        Returns:
-            The address served on, with the real port.
+        """Begin to serve; returns the address with the real port.
 
         Raises:
-            BindError: When the address is in use or cannot be bound.
+            BindError: The address is in use or cannot be bound.
         """
         await check_bindable("the API", self._address)
         app = web.Application(

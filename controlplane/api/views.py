@@ -52,11 +52,7 @@ async def pool_view(
 ) -> dict[str, Any]:
     """Show a pool: its settings, its replicas in short, and how many are in which state.
 
-    Args:
-        pool: The pool.
-        reports: The reports of all its replicas.
-        decision: The last decision about it; None before the first.
-        parting: The classes of its requests; None where all requests go anywhere.
+    There is no decision before the first weighing, and no parting where all requests go anywhere.
     """
     replicas, turns = [], Turns()
     cut = stale = 0
@@ -138,8 +134,8 @@ def zones_view(pool: Pool, decision: Decision | None) -> dict[str, Any]:
 
 def _in_force(policy: Policy | None) -> dict[str, Any]:
     """Show the policy of the last decision; a changed policy applies from the next decision on."""
-    told = None if policy is None else policy in WEIGHED
-    return {"policy_in_force": policy, "shares_told_to_envoy": told}
+    has_shares = None if policy is None else policy in WEIGHED
+    return {"policy_in_force": policy, "shares_told_to_envoy": has_shares}
 
 
 def in_short(report: ReplicaReport) -> dict[str, Any]:
@@ -171,12 +167,7 @@ def _measured(report: ReplicaReport) -> dict[str, Any]:
 
 
 def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
-    """Show everything that is known of a replica.
-
-    Args:
-        report: The plane's report.
-        now: The plane's monotonic clock.
-    """
+    """Show everything that is known of a replica; `now`: the plane's monotonic clock."""
     replica, observed, decision = report.replica, report.observed, report.decision
     lease, by_envoys = replica.lease_until, report.by_envoys
     return {
@@ -213,16 +204,10 @@ def plain(value: float | None) -> float | None:
 def readings(window: Window) -> dict[str, Any]:
     """Show what a replica reported over its window."""
     return {
-        "rate_rps": plain(window.rate),
-        "latency_mean_ms": _milliseconds(window.latency),
+        **_requests(window),
         "p50_ms": _milliseconds(window.p50),
         "p99_ms": _milliseconds(window.p99),
         "p99_resolution": window.resolution,
-        "in_flight": plain(window.in_flight),
-        "samples": plain(window.samples),
-        "window_s": plain(window.seconds),
-        "errors": plain(window.errors),
-        "error_fraction": plain(window.error_fraction),
         "queue": plain(window.queue),
         "running": plain(window.running),
         "memory": [_memory(memory) for memory in window.memory],
@@ -231,14 +216,12 @@ def readings(window: Window) -> dict[str, Any]:
 
 
 def load_reports(window: Window, age: float) -> dict[str, Any]:
-    """Show what all Envoys counted of a replica's requests over their window.
+    """Show what all Envoys counted of a replica's requests; `age`: seconds since they reported."""
+    return {"age_s": plain(age), **_requests(window)}
 
-    Args:
-        window: The window of the load reports.
-        age: Seconds since the last report.
-    """
+
+def _requests(window: Window) -> dict[str, Any]:
     return {
-        "age_s": plain(age),
         "rate_rps": plain(window.rate),
         "latency_mean_ms": _milliseconds(window.latency),
         "in_flight": plain(window.in_flight),
@@ -302,12 +285,7 @@ def steps_view(steps: Iterable[Step]) -> list[dict[str, Any]]:
 
 
 def discovery_view(report: PoolReport, now: float) -> dict[str, Any]:
-    """Show the sources of a pool, and which of their answers are not followed.
-
-    Args:
-        report: The plane's report.
-        now: The plane's monotonic clock.
-    """
+    """Show the sources of a pool, and which of their answers are not used."""
     return {
         "sources": [
             {
@@ -357,34 +335,29 @@ def pool_history_view(
 
 
 def history_view(
-    pool: str, replica: str, told: Iterable[HistoryItem], now: float, wall: float
+    pool: str, replica: str, items: Iterable[HistoryItem], now: float, wall: float
 ) -> dict[str, Any]:
     """Show the last hour of a replica, the oldest entry first.
 
-    Args:
-        pool: The pool's name.
-        replica: The replica's id.
-        told: The entries that are kept.
-        now: The plane's monotonic clock.
-        wall: The same moment in seconds since 1970.
+    The present is `now` by the plane's monotonic clock, and `wall` in seconds since 1970.
     """
     return {
         "pool": pool,
         "id": replica,
         "now": _calendar(wall),
         "kept_s": KEPT,
-        "entries": [_entry(each, now, wall) for each in told],
+        "entries": [_entry(item, now, wall) for item in items],
     }
 
 
-def _entry(told: HistoryItem, now: float, wall: float) -> dict[str, Any]:
-    entry, window = told.entry, told.entry.window
+def _entry(item: HistoryItem, now: float, wall: float) -> dict[str, Any]:
+    entry, window = item.entry, item.entry.window
     scraped, counted = (None, window) if entry.by_envoys else (window, None)
     return {
         "at": _calendar(wall - now + entry.at),
         "age_s": plain(now - entry.at),
-        "changes": list(changes(told.before, entry)),
-        "left_out": told.left_out,
+        "changes": list(changes(item.before, entry)),
+        "left_out": item.left_out,
         "state": entry.state.value,
         "draining": entry.draining,
         "scrape": {"age_s": plain(entry.age) if scraped else None, "failure": entry.failure},

@@ -1,13 +1,13 @@
-"""Tells the feed what is new: what was declared, and what decisions have made of replicas.
+"""Publish events for what was declared and for what weighing has changed.
 
-The log has a line for what an operator acts on: a replica that is gone, cut or not read any more.
+The log has a line for what an operator acts on: a replica that is gone, cut or cannot be scraped.
 """
 
 import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from controlplane.api.etags import etag
+from controlplane.api.answers import etag
 from controlplane.api.events import Feed
 from controlplane.api.views import in_short, parting_view
 from controlplane.fleet import Change
@@ -19,15 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Watch:
-    """Remembers what the plane was like when it looked last."""
+    """Remembers the plane's replicas and classes as they were last published."""
 
     def __init__(self, plane: Plane, feed: Feed) -> None:
-        """Take the plane as it is: what is there already is no change.
-
-        Args:
-            plane: To look at.
-            feed: Is told what was declared otherwise, and what replicas have become by themselves.
-        """
+        """Start from the present plane; only later changes are published."""
         self._plane, self._feed = plane, feed
         self._dirty = plane.follow()
         pools = plane.fleet.pools
@@ -35,22 +30,13 @@ class Watch:
         self._partings = {name: _routed(plane.parting(name)) for name in pools}
 
     def changed(self, changes: Iterable[Change], now: float) -> None:
-        """Say what was declared otherwise.
-
-        Args:
-            changes: That the plane has just taken.
-            now: Seconds of the clock that the plane is given.
-        """
-        for found in changes:
-            if found.is_declared:
-                self._tell(found, now)
+        """Publish changes of the fleet that the plane has just taken; `now`: its clock."""
+        for change in changes:
+            if change.is_declared:
+                self._declared(change, now)
 
     def looking(self, now: float) -> Iterator[None]:
-        """Say what decisions have made of replicas since the last look; yield after each replica.
-
-        Args:
-            now: Seconds of the clock that the plane is given.
-        """
+        """Publish what weighing has changed since the last look; yield after each replica."""
         for name, ids in self._dirty.taken().items():
             # Weights alone change all the time, and make no event.
             if name not in self._plane.fleet.pools:
@@ -66,27 +52,27 @@ class Watch:
             if name in self._plane.fleet.pools:
                 self._parting(name)
 
-    def _tell(self, found: Change, now: float) -> None:
-        name, id_ = found.pool, found.replica
+    def _declared(self, change: Change, now: float) -> None:
+        name, id_ = change.pool, change.replica
         if id_ is None:
-            if found.after is None:
+            if change.after is None:
                 self._partings.pop(name, None)
                 for key in [key for key in self._states if key[0] == name]:
                     del self._states[key]
-            tag = None if found.after is None else etag(found.after)
-            self._feed.publish("pool", {"pool": name, "change": found.kind, "etag": tag})
-        elif found.after is None:
+            tag = None if change.after is None else etag(change.after)
+            self._feed.publish("pool", {"pool": name, "change": change.kind, "etag": tag})
+        elif change.after is None:
             self._states.pop((name, id_), None)
-            self._replica(found.kind, name, id_, None)
+            self._replica(change.kind, name, id_, None)
         elif (pool := self._plane.fleet.pools.get(name)) is not None and id_ in pool.replicas:
-            # Otherwise a later change, told next, has removed it.
+            # Otherwise a later change, published next, has removed it.
             report = self._plane.report(name, id_, now)
             self._states[name, id_] = report.outline
-            self._replica(found.kind, name, id_, report)
+            self._replica(change.kind, name, id_, report)
 
     def _parting(self, name: str) -> None:
         known, parting = self._partings.get(name), _routed(self._plane.parting(name))
-        if _are_alike(parting, known):
+        if _is_same(parting, known):
             return
         self._partings[name] = parting
         view = parting_view(self._plane.fleet.pool(name), self._plane.decision(name), parting)
@@ -107,28 +93,28 @@ class Watch:
 
 
 def _log_replica(pool: str, report: ReplicaReport, before: Outline) -> None:
-    """Write what has become of a replica, if an operator has to know."""
+    """Log what has become of a replica, if an operator has to know."""
     now, replica = report.outline, report.replica
-    who = f"{pool}/{replica.id}"
+    name = f"{pool}/{replica.id}"
     if now.state != before.state:
         if now.state is State.GONE:
             address = replica.settings.address
-            _log.warning("%s is gone: nobody listens at %s, or another process", who, address)
+            _log.warning("%s is gone: nobody listens at %s, or another process", name, address)
         elif now.state is State.UNHEALTHY:
-            _log.warning("%s is unhealthy: its health check fails", who)
+            _log.warning("%s is unhealthy: its health check fails", name)
         else:
-            _log.info("%s is %s", who, "ready" if now.state is State.READY else "starting")
+            _log.info("%s is %s", name, "ready" if now.state is State.READY else "starting")
     was_cut, was_stale = before.decided[1:] if before.decided is not None else (False, False)
     is_cut, is_stale = now.decided[1:] if now.decided is not None else (False, False)
     if is_cut != was_cut and is_cut:
-        _log.warning("%s gets nothing: the memory of its GPU is full", who)
+        _log.warning("%s gets nothing: the memory of its GPU is full", name)
     elif is_cut != was_cut:
-        _log.info("%s gets requests again: the memory of its GPU has room", who)
+        _log.info("%s gets requests again: the memory of its GPU has room", name)
     if is_stale != was_stale and is_stale:
         failure = report.observed.failure or "its readings are too old"
-        _log.warning("%s cannot be read any more: %s", who, failure)
+        _log.warning("%s cannot be scraped: %s", name, failure)
     elif is_stale != was_stale:
-        _log.info("%s is read again", who)
+        _log.info("%s is scraped again", name)
 
 
 def _routed(parting: Parting | None) -> Parting | None:
@@ -138,7 +124,7 @@ def _routed(parting: Parting | None) -> Parting | None:
     return Parting(tuple(each for each in parting.classes if each.routed))
 
 
-def _are_alike(one: Parting | None, other: Parting | None) -> bool:
+def _is_same(one: Parting | None, other: Parting | None) -> bool:
     """Whether the same requests go to the same replicas; weights alone change all the time."""
     if one is None or other is None or len(one.classes) != len(other.classes):
         return one is other

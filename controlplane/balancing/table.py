@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from controlplane.config.memory import MemorySettings
+from controlplane.config.replica import MemorySettings
 from controlplane.telemetry import Window
 from controlplane.telemetry.batches import BatchTotals
 from controlplane.telemetry.load import Failing

@@ -1,1 +1,1 @@
-"""The command line: argv in, an exit code out. One file per command, loaded when it is called."""
+"""The command line: argv in, an exit code out. Commands are loaded when they are called."""

@@ -1,7 +1,6 @@
-"""How commands speak with the control plane: options, a client, and one sentence if it fails."""
+"""How commands reach the control plane: options, a client, and names for the shell's completion."""
 
 import asyncio
-import json
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,30 +9,31 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.printable import printable
+from controlplane.cli.terminal import USAGE, fail, printable
 from controlplane.client import Client, ClientError, NotListeningError, UnauthorizedError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 
 _FILES: Final = ("ca", "certificate", "key")
 
-T = TypeVar("T")
+_COMPLETION_SECONDS: Final = 5.0
+"""The user waits with a finger on the key."""
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's answer.")
+_MOST_NAMES: Final = 200
+"""Nobody reads more."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Where the control plane is.
+    """The control plane's API.
 
     Attributes:
-        url: Of the API.
-        token: Sent with every request; None: there is none.
-        option: That the URL was given with.
-        ca: File with the roots that are trusted; None: those of this machine.
-        certificate: File with the client's certificate; None: it shows none.
-        key: File with the certificate's key; None: it is in the same file.
+        option: The option that the URL was given with.
+        ca: File with the roots to trust; None: those of this machine.
+        certificate: File with the client's certificate; None: none is shown.
+        key: File with the certificate's key; None: the key is in the same file.
     """
 
     url: str
@@ -44,27 +44,20 @@ class Api:
     key: str | None = None
 
     def client(self) -> Client:
-        """A client; ends the process with a sentence when it cannot be had."""
-        try:
-            Client(self.url)
-        except ValueError as error:
-            fail(f"{self.option}: {error}", USAGE)
-        try:
-            Client(self.url, token=self.token)
-        except ValueError as error:
-            fail(f"--token: {error}", USAGE)
+        """Make a client; end the process with a sentence when an option is wrong."""
         files = {name: getattr(self, name) for name in _FILES}
-        try:
-            return Client(self.url, token=self.token, **files)
-        except ValueError as error:
-            fail(str(error), USAGE)
+        given: dict[str, Any] = {}
+        # One after the other, so that the sentence names the option.
+        for option, more in ((self.option, {}), ("--token", {"token": self.token}), ("", files)):
+            given |= more
+            try:
+                client = Client(self.url, **given)
+            except ValueError as error:
+                fail(f"{option}: {error}" if option else str(error), USAGE)
+        return client
 
     def ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
-        """Ask the control plane; ends the process with a sentence if that fails.
-
-        Args:
-            question: What is done with the client.
-        """
+        """Use a client; end the process with a sentence if that fails."""
         client = self.client()
 
         async def asked() -> T:
@@ -77,7 +70,7 @@ class Api:
             self.fail(error)
 
     def fail(self, error: ClientError) -> NoReturn:
-        """End the process with what an error says, and with what would help."""
+        """End the process with an error, and with what would help."""
         match error:
             case NotListeningError():
                 hint = f": start it with `plimsoll serve --config FILE`, or set {self.option}"
@@ -93,39 +86,32 @@ def files_of_environment() -> dict[str, str | None]:
     return {name: os.environ.get(f"PLIMSOLL_{name.upper()}") or None for name in _FILES}
 
 
+def _option(name: str, words: str, **settings: Any) -> Callable[..., Any]:
+    return click.option(f"--{name}", envvar=f"PLIMSOLL_{name.upper()}", help=words, **settings)
+
+
+_OPTIONS: Final = (
+    _option("url", "URL of the API; also PLIMSOLL_URL.", default=DEFAULT_URL, show_default=True),
+    _option("token", "Token for the API. Better in PLIMSOLL_TOKEN: others see command lines."),
+    _option(
+        "ca",
+        "Roots to trust over https; also PLIMSOLL_CA. Default: those of this machine.",
+        metavar="FILE",
+    ),
+    _option(
+        "certificate",
+        "Certificate to show instead of a token; also PLIMSOLL_CERTIFICATE.",
+        metavar="FILE",
+    ),
+    _option(
+        "key", "Key of the certificate, if in a file of its own; also PLIMSOLL_KEY.", metavar="FILE"
+    ),
+)
+
+
 def api_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--url``, ``--token`` and files of certificates to a command: an `Api` as ``api``."""
 
-    @click.option(
-        "--url",
-        envvar="PLIMSOLL_URL",
-        default=DEFAULT_URL,
-        show_default=True,
-        help="URL of the API; also PLIMSOLL_URL.",
-    )
-    @click.option(
-        "--token",
-        envvar="PLIMSOLL_TOKEN",
-        help="Token for the API. Better in PLIMSOLL_TOKEN: others see command lines.",
-    )
-    @click.option(
-        "--ca",
-        envvar="PLIMSOLL_CA",
-        metavar="FILE",
-        help="Roots to trust over https; also PLIMSOLL_CA. Default: those of this machine.",
-    )
-    @click.option(
-        "--certificate",
-        envvar="PLIMSOLL_CERTIFICATE",
-        metavar="FILE",
-        help="Certificate to show instead of a token; also PLIMSOLL_CERTIFICATE.",
-    )
-    @click.option(
-        "--key",
-        envvar="PLIMSOLL_KEY",
-        metavar="FILE",
-        help="Key of the certificate, where it has a file of its own; also PLIMSOLL_KEY.",
-    )
     @wraps(command)
     def with_api(
         *arguments: Any,
@@ -139,9 +125,45 @@ def api_options(command: Callable[..., None]) -> Callable[..., None]:
         api = Api(url, token, ca=ca, certificate=certificate, key=key)
         command(*arguments, api=api, **options)
 
-    return with_api
+    decorated: Callable[..., None] = with_api
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
 
 
-def print_json(document: Any) -> None:
-    """Print plain data for a program."""
-    click.echo(json.dumps(document, indent=2))
+def pool_names(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Complete the name of a pool."""
+
+    async def names(client: Client) -> list[str]:
+        return [pool.name for pool in await client.pools()]
+
+    return _completed(context, names, begun)
+
+
+def replica_ids(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Complete the id of a replica of the pool that stands before."""
+    # Behind an option that waits for its value click has not yet told the arguments apart.
+    pool = context.params.get("pool") or next(iter(context.args), None)
+    if not isinstance(pool, str):
+        return []
+
+    async def ids(client: Client) -> list[str]:
+        return [replica.id for replica in (await client.pool(pool)).replicas]
+
+    return _completed(context, ids, begun)
+
+
+def _completed(
+    context: click.Context, question: Callable[[Client], Awaitable[list[str]]], begun: str
+) -> list[str]:
+    async def asked() -> list[str]:
+        given = {name: context.params.get(name) for name in ("token", *_FILES)}
+        url = context.params.get("url") or DEFAULT_URL
+        async with Client(url, timeout=_COMPLETION_SECONDS, **given) as client:
+            return await question(client)
+
+    try:
+        names = asyncio.run(asked())
+    except (ClientError, ValueError):
+        return []  # A shell has no place for errors.
+    return [name for name in names if name.startswith(begun)][:_MOST_NAMES]

@@ -1,11 +1,10 @@
-"""``plimsoll bootstrap``: print the bootstrap with which an Envoy finds this control plane."""
+"""`plimsoll bootstrap`: print the bootstrap with which an Envoy finds this control plane."""
 
 import asyncio
 import json
 import re
 from collections.abc import Collection
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Final, get_args
 
 import click
@@ -13,9 +12,14 @@ import yaml
 from click.core import ParameterSource
 
 from controlplane.cli.admin import DEFAULT_URL, files_of_environment
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.mesh_options import ingress_of, mesh_options, secrets_of, write_secrets
-from controlplane.cli.printable import printable
+from controlplane.cli.bootstrap_mesh import (
+    ingress_of,
+    mesh_options,
+    secrets_of,
+    tls_of,
+    write_secrets,
+)
+from controlplane.cli.terminal import USAGE, fail, parsed, printable
 from controlplane.client import Client, ClientError
 from controlplane.config import Address, Locality, SettingsError, parse_address, validated
 from controlplane.config.tls import GatewayTls
@@ -28,14 +32,14 @@ from controlplane.resources.bootstrap import (
     grpc_bootstrap,
 )
 from controlplane.resources.listeners import LogFormat
-from controlplane.resources.secret_sources import NodeTls, SpireTls, secret_files
+from controlplane.resources.secret_sources import NodeTls
 from controlplane.resources.views import MAX_PROXIES
 
 LEAST_HEAP: Final = 128 << 20
 """Bytes: twice what Envoy takes with a pool and without requests."""
 
-_PATIENCE: Final = 2.0
-"""Seconds in which a control plane may say which pools it has."""
+_POOLS_SECONDS: Final = 2.0
+"""For a control plane to list its pools."""
 
 _FOR_GRPC: Final = frozenset(
     (
@@ -43,7 +47,7 @@ _FOR_GRPC: Final = frozenset(
         *("tls_certificate", "tls_key", "tls_ca"),
     )
 )
-"""The options that say something of a gRPC client."""
+"""The options that apply to a gRPC client."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z_@][A-Za-z0-9_.@/-]*")
 """Texts that need no quotes in YAML, except for the words below."""
@@ -51,7 +55,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z_@][A-Za-z0-9_.@/-]*")
 _WORDS: Final = frozenset(
     ("y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity")
 )
-"""What one reader of YAML or another takes for a truth value, for nothing or for a number."""
+"""What some reader of YAML takes for a boolean, for null or for a number."""
 
 
 @click.command
@@ -191,7 +195,7 @@ def command(
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`, or that of a gRPC client.
 
-    Where a control plane answers at --url, it is asked whether it has the pools that are named.
+    A control plane that answers at --url is asked whether it has the named pools.
     """
     if is_grpc:
         _refuse_for_grpc()
@@ -205,50 +209,43 @@ def command(
         fail("--ingress excludes --gateway, --listen and --pool: it is for one pool", USAGE)
     if stats and not admin_port:
         fail("--stats needs an --admin-port that is not 0: its metrics come from there", USAGE)
+    address = parsed("--xds", _reachable, xds)
+    here = parsed("--locality", _locality, locality) if locality is not None else None
+    moved = dict(parsed("--listen", _moved, text) for text in listen)
     replica = None
+    if ingress:
+        pool, listens, replica = parsed("--ingress", ingress_of, ingress)
+        pools, moved = (pool,), {pool: listens}
     try:
-        address, here = _served("--xds", xds), _locality(locality)
-        tls = _tls(files, address.host)
+        tls = tls_of(files, address.host)
         secrets = secrets_of(files, has_tls=tls is not None)
-        moved = dict(_moved(text) for text in listen)
-        if ingress:
-            pool, listens, replica = ingress_of(ingress)
-            pools, moved = (pool,), {pool: listens}
-        data = (
-            grpc_bootstrap(
-                node,
-                address,
-                pools=pools,
-                locality=here,
-                tls=tls if isinstance(tls, NodeTls) else None,
-            )
-            if is_grpc
-            else bootstrap(
+        if is_grpc:
+            proven = tls if isinstance(tls, NodeTls) else None
+            data = grpc_bootstrap(node, address, pools=pools, locality=here, tls=proven)
+        else:
+            data = bootstrap(
                 node,
                 address,
                 pools=pools,
                 locality=here,
                 admin_port=admin_port,
-                stats=_listened("--stats", stats) if stats else None,
+                stats=parsed("--stats", _listened, stats) if stats else None,
                 listen=moved,
-                gateway=_listened("--gateway", gateway) if gateway else None,
-                gateway_tls=_terminated(gateway_tls, gateway_client_ca) if gateway_tls else None,
+                gateway=parsed("--gateway", _listened, gateway) if gateway else None,
+                gateway_tls=_gateway_tls(gateway_tls, gateway_client_ca) if gateway_tls else None,
                 replica=replica,
                 secrets=secrets,
                 protocol=protocol,
-                max_heap=_size("--max-heap", max_heap),
+                max_heap=parsed("--max-heap", _heap, max_heap),
                 log=log,
                 trusted_proxies=trusted_proxies,
                 max_connections=max_connections,
                 tls=tls,
                 spire=files["spire"],
             )
-        )
     except ValueError as error:
         fail(str(error), USAGE)
-    if isinstance(tls, NodeTls) and not is_grpc:
-        _write_secrets(tls)
-    write_secrets(files)
+    write_secrets(files, tls if isinstance(tls, NodeTls) and not is_grpc else None)
     is_json = as_json or is_grpc
     click.echo(json.dumps(data, indent=2) if is_json else _yaml(data), nl=is_json)
     for pool in (pool for pool in moved if pools and pool not in pools):
@@ -262,40 +259,66 @@ def _refuse_for_grpc() -> None:
     context = click.get_current_context()
     for name in context.params.keys() - _FOR_GRPC:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = next(it.opts[0] for it in context.command.params if it.name == name)
+            option = next(each.opts[0] for each in context.command.params if each.name == name)
             fail(f"{option} is for an Envoy: leave it out with --grpc", USAGE)
 
 
-def _tls(files: dict[str, str | None], host: str) -> NodeTls | SpireTls | None:
-    """How the Envoy connects; relative paths begin here, and not where Envoy is started."""
-    if not any(value for name, value in files.items() if name.startswith("tls_")):
-        return None
-    name = files["tls_name"] or host
-    certificate, key, ca = (files[f"tls_{it}"] for it in ("certificate", "key", "ca"))
-    if files["spire"] is not None and not (certificate or key or ca):
-        return SpireTls(name)
-    if not (certificate and key and ca):
-        raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
-    certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))
-    folder = str(Path(files["tls_secrets"] or Path(certificate).parent).absolute())
-    return NodeTls(certificate, key, ca, folder, name)
+def _reachable(text: str) -> Address:
+    address = parse_address(text)
+    if address.port == 0:
+        raise ValueError(f"port 0 of {text!r} reaches nothing; give 1 to 65535")
+    return address
 
 
-def _write_secrets(tls: NodeTls) -> None:
-    for name, content in secret_files(tls).items():
-        path = Path(tls.secrets) / name
-        try:
-            path.write_text(json.dumps(content, indent=2) + "\n")
-        except OSError as error:
-            fail(f"--tls-secrets: {path} cannot be written: {error.strerror}")
-        click.echo(f"plimsoll: wrote {path}, which Envoy reads", err=True)
+def _listened(text: str) -> Address:
+    address = _reachable(text)
+    if address.ip is None:
+        raise ValueError(f"{address.host!r} is a name; Envoy listens on an IP address")
+    return address
+
+
+def _moved(text: str) -> tuple[str, Address]:
+    pool, equals, address = text.partition("=")
+    if not pool or not equals:
+        raise ValueError(f'{text!r} is not POOL=HOST:PORT, as in "minilm=127.0.0.1:10001"')
+    return pool, _listened(address)
+
+
+def _heap(text: str) -> int:
+    size = parse_size(text)
+    if size < LEAST_HEAP:
+        least = format_size(LEAST_HEAP)
+        raise ValueError(f"{text} is less than Envoy runs in; give {least} at least")
+    return size
+
+
+def _locality(text: str) -> Locality:
+    region, _, zone = text.partition("/")
+    return validated(Locality, {"region": region or None, "zone": zone or None})
+
+
+def _gateway_tls(pairs: tuple[str, ...], client_ca: str | None) -> GatewayTls:
+    certificates = []
+    for text in pairs:
+        certificate, comma, key = text.partition(",")
+        if not comma:
+            raise ValueError(
+                f"--gateway-tls: {text!r} is not CERTIFICATE,KEY, as in"
+                ' "/etc/envoy/tls.crt,/etc/envoy/tls.key"'
+            )
+        certificates.append({"certificate": certificate, "key": key})
+    try:
+        return validated(GatewayTls, {"certificates": certificates, "client_ca": client_ca})
+    except SettingsError as error:
+        option = "--gateway-client-ca" if error.path[0] == "client_ca" else "--gateway-tls"
+        raise ValueError(f"{option}: {error.problem}") from None
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every text so that any reader of YAML, 1.1 or 1.2, takes it for a text."""
+    """Writes every text so that any reader of YAML, 1.1 or 1.2, reads a text."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Quote what could be read as something else."""
+        """Quote a text that could be read as something else."""
         is_plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
 
@@ -308,9 +331,9 @@ def _yaml(data: dict[str, Any]) -> str:
 
 
 def _warn_of_unknown(named: Collection[str], url: str, token: str | None) -> None:
-    """Say which pools the control plane does not have; nothing where none answers.
+    """Warn of pools that the control plane does not have.
 
-    A bootstrap may be made before the pools and the control plane are.
+    Nothing is said where no control plane answers: a bootstrap may be made before it runs.
     """
     try:
         known = asyncio.run(_pools(url, token))
@@ -328,69 +351,5 @@ def _warn(sentence: str) -> None:
 
 async def _pools(url: str, token: str | None) -> list[str]:
     files = files_of_environment()
-    async with Client(url, token=token, timeout=_PATIENCE, **files) as client:
+    async with Client(url, token=token, timeout=_POOLS_SECONDS, **files) as client:
         return [pool.name async for pool in client.each_pool()]
-
-
-def _served(option: str, text: str) -> Address:
-    try:
-        address = parse_address(text)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from None
-    if address.port == 0:
-        raise ValueError(f"{option}: port 0 of {text!r} reaches nothing; give 1 to 65535")
-    return address
-
-
-def _size(option: str, text: str) -> int:
-    try:
-        size = parse_size(text)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from None
-    if size < LEAST_HEAP:
-        least = format_size(LEAST_HEAP)
-        raise ValueError(f"{option}: {text} is less than Envoy runs in; give {least} at least")
-    return size
-
-
-def _moved(text: str) -> tuple[str, Address]:
-    pool, equals, address = text.partition("=")
-    if not pool or not equals:
-        raise ValueError(
-            f'--listen: {text!r} is not POOL=HOST:PORT, as in "minilm=127.0.0.1:10001"'
-        )
-    return pool, _listened("--listen", address)
-
-
-def _listened(option: str, text: str) -> Address:
-    address = _served(option, text)
-    if address.ip is None:
-        raise ValueError(f"{option}: {address.host!r} is a name; Envoy listens on an IP address")
-    return address
-
-
-def _terminated(pairs: tuple[str, ...], client_ca: str | None) -> GatewayTls:
-    certificates = []
-    for text in pairs:
-        certificate, comma, key = text.partition(",")
-        if not comma:
-            raise ValueError(
-                f"--gateway-tls: {text!r} is not CERTIFICATE,KEY, as in"
-                ' "/etc/envoy/tls.crt,/etc/envoy/tls.key"'
-            )
-        certificates.append({"certificate": certificate, "key": key})
-    try:
-        return validated(GatewayTls, {"certificates": certificates, "client_ca": client_ca})
-    except SettingsError as error:
-        option = "--gateway-client-ca" if error.path[0] == "client_ca" else "--gateway-tls"
-        raise ValueError(f"{option}: {error.problem}") from None
-
-
-def _locality(text: str | None) -> Locality | None:
-    if text is None:
-        return None
-    region, _, zone = text.partition("/")
-    try:
-        return validated(Locality, {"region": region or None, "zone": zone or None})
-    except SettingsError as error:
-        raise ValueError(f"--locality: {error}") from None

@@ -1,4 +1,4 @@
-"""``plimsoll ca``: the built-in certificate authority, from its keys to a node's certificate."""
+"""`plimsoll ca`: the built-in certificate authority, from its keys to a node's certificate."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from controlplane.ca.certificates import (
 from controlplane.ca.folder import CaFolder, Content
 from controlplane.ca.node_files import NodeFiles
 from controlplane.cli.admin import Api, api_options
-from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.terminal import USAGE, fail, parsed
 from controlplane.config import parse_duration
 
 _NODE: Final = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
@@ -39,11 +39,11 @@ _out = click.option(
 _json = click.option("--json", "as_json", is_flag=True, help="Print one object.")
 
 
-def _told(command: Callable[..., None]) -> Callable[..., None]:
-    """End with a sentence when a command cannot do what was asked."""
+def _errors(command: Callable[..., None]) -> Callable[..., None]:
+    """End the process with a sentence when a command fails."""
 
     @wraps(command)
-    def telling(*arguments: Any, **options: Any) -> None:
+    def with_errors(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
         except CaError as error:
@@ -51,7 +51,7 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
 
-    return telling
+    return with_errors
 
 
 @click.group
@@ -67,7 +67,7 @@ def command() -> None:
     show_default=True,
     help="Of all SPIFFE ids; identity.trust_domain in the config.",
 )
-@_told
+@_errors
 def init(folder: Path, trust_domain: str) -> None:
     """Make a root and an intermediate in DIR, which only you may read.
 
@@ -87,7 +87,7 @@ def init(folder: Path, trust_domain: str) -> None:
 @click.option("--ttl", default="2160h", show_default=True, help="How long it is valid.")
 @_out
 @_json
-@_told
+@_errors
 def issue(
     folder: Path,
     node: str | None,
@@ -99,13 +99,13 @@ def issue(
 ) -> None:
     """Write the first certificate of NODE, with its key, and the roots that it trusts."""
     if (node is None) != control_plane:
-        fail("name a NODE, or say --control-plane", USAGE)
+        fail("give a NODE, or --control-plane", USAGE)
     for host in hosts:
         try:
             ip_address(host)
         except ValueError:
             _check("--host", host, _HOST)
-    content, seconds = _content(folder), _seconds(ttl)
+    content, seconds = _content(folder), parsed("--ttl", parse_duration, ttl)
     domain = content.authority.trust_domain
     if node is not None:
         _check("NODE", node, _NODE)
@@ -117,7 +117,7 @@ def issue(
         key.public_key(), [uri], hosts, now=time.time(), seconds=seconds
     )
     NodeFiles(out).write(issued.chain, content.roots, key_pem(key))
-    _say(out, uri, issued.serial, issued.expires, as_json=as_json)
+    _print(out, uri, issued.serial, issued.expires, as_json=as_json)
 
 
 @command.command
@@ -125,15 +125,15 @@ def issue(
 @click.argument("node")
 @click.option("--ttl", default="1h", show_default=True, help="How long it may be used.")
 @_json
-@_told
+@_errors
 def token(folder: Path, node: str, ttl: str, as_json: bool) -> None:
     """Make a token with which NODE joins once, by `plimsoll ca join`.
 
     A * at the end of NODE stands for any further characters. Only a hash of the token is kept.
     """
     if not node or not _PATTERN.fullmatch(node):
-        fail(f"NODE {node!r} is no node id, with a * at its end or without", USAGE)
-    seconds = _seconds(ttl)
+        fail(f"NODE {node!r} is not a node id; a * may be at its end", USAGE)
+    seconds = parsed("--ttl", parse_duration, ttl)
     _content(folder)
     now = time.time()
     expires = now + seconds
@@ -146,15 +146,15 @@ def token(folder: Path, node: str, ttl: str, as_json: bool) -> None:
 @_folder
 @click.argument("node", required=False)
 @click.option("--serial", help="Revoke this one certificate, by its serial number (hex).")
-@_told
+@_errors
 def revoke(folder: Path, node: str | None, serial: str | None) -> None:
     """Refuse NODE from now on, whatever certificate it shows, and give it none.
 
-    A control plane that runs ends its streams within seconds. Envoys go on trusting its
-    certificate until that ends: leaves are short-lived for this reason.
+    A running control plane ends the node's streams within seconds. Envoys trust its certificate
+    until that ends: leaves are short-lived for this reason.
     """
     if (node is None) == (serial is None):
-        fail("name a NODE, or one certificate by --serial", USAGE)
+        fail("give a NODE, or one certificate by --serial", USAGE)
     number = None
     if node is not None:
         _check("NODE", node, _NODE)
@@ -168,11 +168,11 @@ def revoke(folder: Path, node: str | None, serial: str | None) -> None:
 
 @command.command
 @_folder
-@_told
+@_errors
 def rotate(folder: Path) -> None:
     """Take the next of three steps to a new root: trust both, issue by the new one, trust it alone.
 
-    Each step tells what has to be waited for before the next.
+    Each step prints what to wait for before the next.
     """
     click.echo(CaFolder(folder).rotate(time.time()))
 
@@ -194,14 +194,14 @@ def rotate(folder: Path) -> None:
 @_out
 @_json
 @api_options
-@_told
+@_errors
 def join(
     node: str, join_token: str | None, at_once: bool, out: Path, as_json: bool, api: Api
 ) -> None:
     """Have a control plane issue the certificate of NODE; the key never leaves this machine.
 
-    Run it again, without a token, from a timer: once half of the time of the certificate is over,
-    it is replaced, and Envoy takes the new one by itself. The roots are replaced with it.
+    Run this again, without a token, from a timer: in the second half of its time the certificate
+    is replaced, and Envoy takes the new one by itself. The roots are replaced with it.
     """
     _check("NODE", node, _NODE)
     files = NodeFiles(out)
@@ -221,10 +221,10 @@ def join(
         )
     )
     serial = files.write(answer.certificate.encode(), answer.roots.encode(), key_pem(key))
-    _say(out, f"node {node}", serial, answer.expires, as_json=as_json)
+    _print(out, f"node {node}", serial, answer.expires, as_json=as_json)
 
 
-def _say(out: Path, name: str, serial: int, expires: float, *, as_json: bool) -> None:
+def _print(out: Path, name: str, serial: int, expires: float, *, as_json: bool) -> None:
     ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
     if as_json:
         click.echo(json.dumps({"name": name, "serial": f"{serial:x}", "expires": ends}))
@@ -236,13 +236,6 @@ def _content(folder: Path) -> Content:
     return CaFolder(folder).load(time.time())
 
 
-def _seconds(ttl: str) -> float:
-    try:
-        return parse_duration(ttl)
-    except ValueError as error:
-        fail(f"--ttl: {error}", USAGE)
-
-
 def _check(option: str, text: str, pattern: re.Pattern[str]) -> None:
     if not pattern.fullmatch(text):
-        fail(f"{option} {text!r} has characters in it that it must not have", USAGE)
+        fail(f"{option} {text!r} has characters that are not allowed", USAGE)

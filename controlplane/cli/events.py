@@ -1,25 +1,35 @@
-"""``plimsoll events``: follow what changes, until it is ended."""
+"""`plimsoll events`: follow what changes, until Ctrl-C."""
 
 import asyncio
+import json
 from contextlib import aclosing
 from datetime import datetime
 
 import click
 
 from controlplane.cli.admin import Api, api_options
-from controlplane.cli.event_lines import json_line, line
-from controlplane.cli.printable import printable
-from controlplane.client import ClientError
+from controlplane.cli.terminal import counted, printable
+from controlplane.cli.text import health, percent, shown
+from controlplane.client import (
+    ClientError,
+    Event,
+    Missed,
+    PartingChanged,
+    PoolChanged,
+    ReplicaChanged,
+    ReplicaInShort,
+    StateShown,
+)
 
 
 @click.command
-@click.option("--since", metavar="ID", help="Go on after this event; --json shows the ids.")
+@click.option("--since", metavar="ID", help="Continue after this event; --json shows the ids.")
 @api_options
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
 def command(since: str | None, api: Api, as_json: bool) -> None:
     """Follow what changes: pools, replicas, their readiness and tiers. Ctrl-C ends it.
 
-    First comes the state of all pools. When the connection is cut it goes on where it was.
+    The state of all pools comes first. After a lost connection the events continue where they were.
     """
     try:
         asyncio.run(_follow(api, since, as_json))
@@ -38,9 +48,48 @@ async def _follow(api: Api, since: str | None, as_json: bool) -> None:
             click.echo(f"plimsoll: {printable(str(error))}; trying again", err=True)
         is_cut = True
 
-    async with api.client() as client, aclosing(client.events(after=since, on_cut=on_cut)) as told:
-        async for event in told:
+    async with api.client() as client, aclosing(client.events(after=since, on_cut=on_cut)) as found:
+        async for event in found:
             is_cut = False
             clock = datetime.now().astimezone()
-            # A pipe is to have each at once.
-            click.echo(json_line(event) if as_json else f"{clock:%H:%M:%S}  {line(event)}")
+            click.echo(_json_line(event) if as_json else f"{clock:%H:%M:%S}  {line(event)}")
+
+
+def _json_line(event: Event) -> str:
+    return json.dumps({"id": event.id, "event": event.kind, "data": event.document})
+
+
+def line(event: Event) -> str:
+    """What has happened, on one line."""
+    return printable(_words(event))
+
+
+def _words(event: Event) -> str:
+    match event:
+        case StateShown(pools=pools):
+            each = "; ".join(f"{pool.name}: {health(pool)}" for pool in pools)
+            return f"state: {each or 'no pools'}"
+        case PoolChanged(pool=pool, change=change):
+            return f"pool {pool} {change}"
+        case ReplicaChanged(pool=pool, replica=replica, change=change, now=now):
+            return f"replica {pool}/{replica} {change}" + ("" if now is None else f": {_is(now)}")
+        case PartingChanged(pool=pool, change=change, classes=classes):
+            each = ", ".join(f"{name} on {counted(n, 'replica')}" for name, n in classes.items())
+            return f"classes of pool {pool} {change}" + (f": {each}" if each else "")
+        case Missed(detail=detail):
+            return detail
+        case _:
+            return f"{event.kind}: {json.dumps(dict(event.document))}"
+
+
+def _is(replica: ReplicaInShort) -> str:
+    parts = [replica.state]
+    if replica.draining:
+        parts.append(f"draining ({replica.draining})")
+    if replica.tier:
+        parts.append(replica.tier)
+    if replica.share is not None:
+        parts.append(f"{percent(replica.share)} of the traffic")
+    if replica.in_flight is not None:
+        parts.append(f"{shown(replica.in_flight)} in flight")
+    return ", ".join(parts)

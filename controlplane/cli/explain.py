@@ -1,31 +1,28 @@
-"""``plimsoll explain``: why each replica of a pool gets what it gets, now and in the last hour.
+"""`plimsoll explain`: why each replica of a pool gets what it gets, now and in the last hour.
 
-With ``--request``: where one request went, and why.
+With `--request`: where one request went, and why.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import click
 
-from controlplane.cli.admin import Api, api_options, json_option, print_json
-from controlplane.cli.answered import Answered
-from controlplane.cli.class_lines import class_lines
-from controlplane.cli.completion import pool_names, replica_ids
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.printable import printable
-from controlplane.cli.readings import readings
-from controlplane.cli.replica_table import headline
-from controlplane.cli.request_lines import context, in_force, request_lines
-from controlplane.cli.timeline import timeline
-from controlplane.client import Client, History, Pool, Replica
+from controlplane.cli.admin import Api, api_options, pool_names, replica_ids
+from controlplane.cli.explain_request import Request, context, in_force, request_lines
+from controlplane.cli.terminal import USAGE, fail, json_option, parsed, print_json, printable
+from controlplane.cli.text import class_lines, headline, percent, readings, shown
+from controlplane.client import Client, History, HistoryEntry, Pool, Replica
 from controlplane.config import parse_duration
 
 _EVERYTHING: Final = "1h"
 
-_MOST: Final = 1 << 20
-"""Characters of what is read; an answer's body is of no interest."""
+_MAX_INPUT: Final = 1 << 20
+"""Characters that are read; an answer's body is of no interest."""
+
+_INDENT: Final = " " * 10
 
 
 @click.command
@@ -76,20 +73,20 @@ def command(
     document: dict[str, Any]
     lines: Iterator[str]
     if history:
-        _check(since or _EVERYTHING)
+        parsed("--since", parse_duration, since or _EVERYTHING)
         histories = api.ask(lambda client: _histories(client, pool, replica, since or _EVERYTHING))
         document = {"histories": [each.document() for each in histories]}
         lines = (line for each in histories for line in timeline(each))
     else:
-        shown, replicas = api.ask(lambda client: _now(client, pool, replica))
+        found, replicas = api.ask(lambda client: _now(client, pool, replica))
         document = {
             "replicas": [each.document() for each in replicas],
-            "parting": shown.document().get("parting"),
-            "parting_reasons": list(shown.parting_reasons),
-            "zones": shown.document().get("zones"),
-            "zone_reasons": list(shown.zone_reasons),
+            "parting": found.document().get("parting"),
+            "parting_reasons": list(found.parting_reasons),
+            "zones": found.document().get("zones"),
+            "zone_reasons": list(found.zone_reasons),
         }
-        lines = _explained(shown, replicas)
+        lines = _explained(found, replicas)
     if as_json:
         print_json(document)
         return
@@ -99,19 +96,80 @@ def command(
         click.echo(f"{pool}: no replicas")
 
 
-def _read(headers: tuple[str, ...]) -> Answered:
+async def _now(client: Client, pool: str, replica: str | None) -> tuple[Pool, list[Replica]]:
+    return await client.pool(pool), await _replicas(client, pool, replica)
+
+
+async def _replicas(client: Client, pool: str, replica: str | None) -> list[Replica]:
+    if replica is not None:
+        return [await client.replica(pool, replica)]
+    return [each async for each in client.each_replica(pool)]
+
+
+async def _histories(client: Client, pool: str, replica: str | None, since: str) -> list[History]:
+    ids = [replica] if replica else [each.id for each in await _replicas(client, pool, None)]
+    return [await client.history(pool, id_, since=since) for id_ in ids]
+
+
+def _explained(pool: Pool, replicas: Sequence[Replica]) -> Iterator[str]:
+    if replicas and (policy := replicas[0].policy_in_force):
+        verb = "knows" if replicas[0].shares_told_to_envoy else "does not know"
+        yield printable(f"{pool.name}: policy {policy}; Envoy {verb} what each replica can carry")
+    yield from (f"  {printable(sentence)}" for sentence in pool.parting_reasons)
+    yield from (f"  {line}" for line in class_lines(pool))
+    yield from (f"  {printable(sentence)}" for sentence in pool.zone_reasons)
+    for replica in replicas:
+        yield headline(replica)
+        yield f"  {readings(replica)}"
+        yield from (f"  {printable(sentence)}" for sentence in replica.why)
+
+
+def timeline(history: History) -> Iterator[str]:
+    """A replica's last hour: when its share changed, why, and what it reported."""
+    name = printable(f"{history.pool}/{history.id}")
+    if not history.entries:
+        yield f"{name}: nothing is kept of that time"
+        return
+    yield f"{name}: times in {_local(history.now).tzname()}, now {_clock(history.now)}"
+    for entry in history.entries:
+        if count := entry.left_out:
+            yield f"{_INDENT}({count} more like these {'was' if count == 1 else 'were'} not kept)"
+        first, *more = entry.changes or ["as before"]
+        yield f"{_clock(entry.at)}  {printable(first)}"
+        for sentence in more:
+            yield f"{_INDENT}{printable(sentence)}"
+        yield f"{_INDENT}{_weight(entry)}; {readings(entry)}"
+
+
+def _weight(entry: HistoryEntry) -> str:
+    share = entry.share
+    parts = [
+        "share not known" if share is None else f"{percent(share)} of the traffic",
+        f"weight {shown(entry.weight)}",
+        printable(entry.tier or "no tier"),
+        f"capacity {shown(entry.capacity, ' req/s')}",
+    ]
+    return ", ".join(parts)
+
+
+def _clock(text: str) -> str:
+    return f"{_local(text):%H:%M:%S}"
+
+
+def _local(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone()
+
+
+def _read(headers: tuple[str, ...]) -> Request:
     if not headers and sys.stdin.isatty():
         fail("--request reads an answer or a line of the access log from a pipe; or give -H", USAGE)
-    text = "\n".join(headers) if headers else sys.stdin.read(_MOST)
-    try:
-        return Answered.read(text)
-    except ValueError as error:
-        fail(f"--request: {error}", USAGE)
+    text = "\n".join(headers) if headers else sys.stdin.read(_MAX_INPUT)
+    return parsed("--request", Request.read, text)
 
 
-def _explain_request(request: Answered, pool: str | None, api: Api, as_json: bool) -> None:
+def _explain_request(request: Request, pool: str | None, api: Api, as_json: bool) -> None:
     if (name := pool or request.pool) is None:
-        # A gateway that has no such pool, or a request that came to no route.
+        # The gateway has no such pool, or no route takes the request.
         for line in request.failures():
             click.echo(printable(line))
         fail("--request: Envoy had chosen no pool yet", USAGE)
@@ -134,40 +192,3 @@ def _explain_request(request: Answered, pool: str | None, api: Api, as_json: boo
             "sentences": [line.strip() for line in lines],
         }
     )
-
-
-def _check(since: str) -> None:
-    try:
-        parse_duration(since)
-    except ValueError as error:
-        fail(f"--since: {error}", USAGE)
-
-
-async def _now(client: Client, pool: str, replica: str | None) -> tuple[Pool, list[Replica]]:
-    return await client.pool(pool), await _replicas(client, pool, replica)
-
-
-async def _replicas(client: Client, pool: str, replica: str | None) -> list[Replica]:
-    if replica is not None:
-        return [await client.replica(pool, replica)]
-    return [each async for each in client.each_replica(pool)]
-
-
-async def _histories(client: Client, pool: str, replica: str | None, since: str) -> list[History]:
-    ids = [replica] if replica else [each.id for each in await _replicas(client, pool, None)]
-    return [await client.history(pool, id_, since=since) for id_ in ids]
-
-
-def _explained(pool: Pool, replicas: Sequence[Replica]) -> Iterator[str]:
-    if replicas and (policy := replicas[0].policy_in_force):
-        told = "is" if replicas[0].shares_told_to_envoy else "is not"
-        yield printable(
-            f"{pool.name}: policy {policy}; Envoy {told} told what each replica can carry"
-        )
-    yield from (f"  {printable(sentence)}" for sentence in pool.parting_reasons)
-    yield from (f"  {line}" for line in class_lines(pool))
-    yield from (f"  {printable(sentence)}" for sentence in pool.zone_reasons)
-    for replica in replicas:
-        yield headline(replica)
-        yield f"  {readings(replica)}"
-        yield from (f"  {printable(sentence)}" for sentence in replica.why)

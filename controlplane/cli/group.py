@@ -1,4 +1,4 @@
-"""The command ``plimsoll`` and how its subcommands are found."""
+"""The command `plimsoll`, how its subcommands are found, and groups whose default is `list`."""
 
 from importlib import import_module
 from typing import Final
@@ -7,6 +7,20 @@ import click
 from click.shell_completion import CompletionItem
 
 from controlplane import __version__
+
+_HELP = ("-h", "--help")
+
+
+class Listing(click.Group):
+    """A group whose command ``list`` may be left out."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put in the ``list`` that was left out."""
+        if not args or (args[0].startswith("-") and args[0] not in _HELP):
+            # Of a line that is still being typed, nothing is left out yet.
+            args = args if ctx.resilient_parsing and not args else ["list", *args]
+        return super().parse_args(ctx, args)
+
 
 COMMANDS: Final = {
     "bootstrap": "print the bootstrap of an Envoy",
@@ -26,11 +40,19 @@ COMMANDS: Final = {
     "token": "make a token for the API",
     "top": "watch the replicas of each pool, live",
 }
-"""Each is a module with a click command ``command``, loaded when it is called. The help texts stand
-here, so that ``plimsoll --help`` does not have to load Envoy's message types."""
+"""Each is loaded when it is called. The help texts are here, so that ``plimsoll --help`` does not
+load Envoy's message types."""
 
 TOOLS: Final = ("demo", "load")
 """Commands of `controlplane.tools`, which nothing else imports; all others are in this package."""
+
+_ELSEWHERE: Final = {
+    "openapi": "controlplane.cli.api:openapi",
+    "scaling": "controlplane.cli.pools:scaling",
+    "token": "controlplane.cli.api:token",
+    **{name: f"controlplane.tools.{name}.command:command" for name in TOOLS},
+}
+"""Module and attribute of the commands that are not `command` in a module of their own name."""
 
 
 class _Lazy(click.Group):
@@ -40,11 +62,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        is_tool = cmd_name in TOOLS
-        module = (
-            f"controlplane.tools.{cmd_name}.command" if is_tool else f"controlplane.cli.{cmd_name}"
-        )
-        command = import_module(module).command
+        place = _ELSEWHERE.get(cmd_name, f"controlplane.cli.{cmd_name}:command")
+        module, _, attribute = place.partition(":")
+        command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)  # noqa: S101 - narrows what import_module gives
         return command
 

@@ -1,16 +1,30 @@
-"""``plimsoll pools``: list, show, add and remove pools through the API."""
+"""`plimsoll pools` and `plimsoll scaling`: pools, and how many replicas each should have."""
 
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, get_args
 
 import click
 
-from controlplane.cli.admin import Api, api_options, json_option, print_json
-from controlplane.cli.asking import confirm, yes_option
-from controlplane.cli.completion import pool_names
-from controlplane.cli.listing import Listing
-from controlplane.cli.pool_table import described, print_pools
-from controlplane.client import Client, Pool
+from controlplane.cli.admin import Api, api_options, pool_names
+from controlplane.cli.group import Listing
+from controlplane.cli.tables import UNKNOWN, Column, print_table, rows_of
+from controlplane.cli.terminal import confirm, json_option, print_json, printable, yes_option
+from controlplane.cli.text import class_lines, health, notes
+from controlplane.client import Client, Pool, Scaling
 from controlplane.config import Policy, ProfileName
+
+_COLUMNS: Final = (
+    Column("pool", cell=lambda pool: pool.name),
+    Column("model", 2, cell=lambda pool: pool.model),
+    Column("listener", 1, cell=lambda pool: pool.listener.address),
+    Column("policy", 3, cell=lambda pool: pool.balancing.policy),
+    Column("p99 wanted", 4, cell=lambda pool: pool.objective.p99 if pool.objective else UNKNOWN),
+    Column("replicas", is_number=True, cell=lambda pool: str(pool.counts.total)),
+    Column("ready", is_number=True, cell=lambda pool: str(pool.counts.ready)),
+    Column("notes", prose=16, cell=lambda pool: ", ".join(notes(pool)) or UNKNOWN),
+)
+
+_UNSET: Final[tuple[Any, ...]] = (None, {}, [])
 
 _name = click.argument("pool", shell_complete=pool_names)
 
@@ -38,6 +52,11 @@ def list_(api: Api, as_json: bool) -> None:
         print_pools(pools)
 
 
+def print_pools(pools: Sequence[Pool]) -> None:
+    """Print a line for each pool."""
+    print_table(_COLUMNS, rows_of(_COLUMNS, pools))
+
+
 @command.command
 @_name
 @api_options
@@ -50,6 +69,34 @@ def show(pool: str, api: Api, as_json: bool) -> None:
         return
     for line in described(shown):
         click.echo(line)
+
+
+def described(pool: Pool) -> Iterator[str]:
+    """Everything about one pool, line by line."""
+    yield printable(f"{pool.name}: {health(pool)}, declared by {pool.source}")
+    for key, value in pool.settings.items():
+        yield printable(f"  {key}: {_short(value)}  ({pool.sources[key]})")
+    if pool.policy_in_force not in (None, pool.balancing.policy):
+        yield printable(f"  policy {pool.policy_in_force} is still in force")
+    yield from (f"  {line}" for line in class_lines(pool))
+    for source in pool.discovery.sources:
+        found = "not answered yet" if source.replicas is None else f"{source.replicas} replicas"
+        failing = f"; fails: {source.problem}" if source.failing else ""
+        yield printable(f"  found by {source.name}: {found}{failing}")
+    if pool.discovery.withheld:
+        ids = ", ".join(pool.discovery.withheld)
+        yield printable(f"  kept without a source, because too few would be left: {ids}")
+    yield from (printable(f"  not used: {clash}") for clash in pool.discovery.clashes)
+
+
+def _short(value: Any) -> str:
+    """A setting on one line, without what is not set."""
+    if isinstance(value, Mapping):
+        parts = (f"{key} {_short(part)}" for key, part in value.items() if part not in _UNSET)
+        return ", ".join(parts) or UNKNOWN
+    if isinstance(value, bool):
+        return str(value).lower()  # As in a config file.
+    return UNKNOWN if value is None else str(value)
 
 
 @command.command
@@ -102,3 +149,27 @@ def remove(pool: str, yes: bool, api: Api, as_json: bool) -> None:
         print_json({"pool": pool, "removed": True})
     else:
         click.echo(f"{pool}: removed")
+
+
+@click.command("scaling")
+@click.argument("pool", required=False, shell_complete=pool_names)
+@api_options
+@json_option
+def scaling(pool: str | None, api: Api, as_json: bool) -> None:
+    """Say how many replicas POOL should have, or each pool, and why."""
+    found = api.ask(lambda client: _recommendations(client, pool))
+    if as_json:
+        print_json({"pools": [each.document() for each in found]})
+        return
+    for each in found:
+        first, *rest = each.reasons
+        click.echo(printable(f"{each.pool}: {first}"))
+        for sentence in rest:
+            click.echo(printable(f"  {sentence}"))
+    if not found:
+        click.echo("no pools")
+
+
+async def _recommendations(client: Client, pool: str | None) -> list[Scaling]:
+    names = [pool] if pool is not None else [each.name for each in await client.pools()]
+    return [await client.scaling(name) for name in names]

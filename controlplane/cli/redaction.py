@@ -1,7 +1,7 @@
-"""Take secrets out of documents that leave the operator's hands.
+"""Remove secrets from documents that leave the operator's hands.
 
-A secret is found by where it stands (a key such as ``password``, the value of a header) and by what
-it looks like (a private key, a URL with credentials). Once found, it is taken out everywhere.
+A secret is found by its place (a key such as ``password``, the value of a header) and by its form
+(a private key, a URL with credentials). Once found, a secret is removed everywhere.
 """
 
 import re
@@ -25,12 +25,12 @@ _KINDS_OF_KEY: Final = frozenset(
 """Before ``key``, which alone is the name of a header, or the path of a file."""
 
 _NOT_SECRET: Final = frozenset(
-    (it,) for it in ("file", "filename", "path", "name", "id", "url", "bucket", "type", "count")
+    (word,) for word in ("file", "filename", "path", "name", "id", "url", "bucket", "type", "count")
 )
-"""At the end of a key: it says where a secret is, or whose."""
+"""At the end of a key: the key names where a secret is, or its owner."""
 
 _WHOLE: Final = frozenset({"config_yaml"})
-"""Keys whose value is a document in a text: it cannot be looked into."""
+"""Keys whose value is a document in a text, which cannot be searched."""
 
 _HARMLESS_HEADER: Final = re.compile(
     r":|(content-(type|length)|accept|host|user-agent|x-request-id|(x-plimsoll|x-envoy|grpc)-.*)$",
@@ -38,10 +38,10 @@ _HARMLESS_HEADER: Final = re.compile(
 )
 
 _LEAST: Final = 4
-"""Characters of a secret that is looked for elsewhere; a shorter one would be found in any word."""
+"""Characters of a secret that is searched elsewhere; a shorter one would be found in any word."""
 
 _RANDOM: Final = re.compile(r"(?=.*[0-9]).{8,}|.{16,}", re.DOTALL)
-"""Of values that only may be secret, those that hardly are a word."""
+"""Of values that may be secret, those that are hardly a word."""
 
 _NAMED: Final = r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[-_]?key|access[-_]?key|credential)"
 
@@ -74,30 +74,26 @@ _PATTERNS: Final = tuple(
         ),
     )
 )
-"""Every repetition before what must follow has an end: others have a say in what the texts are."""
+"""Every repetition before a required part is bounded: the texts may come from an attacker."""
 
 
 class Redaction:
-    """What is known to be secret; `learn` from every document first."""
+    """The known secrets; `learn` from every document first."""
 
     def __init__(self, secrets: Iterable[str | None] = ()) -> None:
-        """Begin.
-
-        Args:
-            secrets: What is secret wherever it stands; None and short texts are ignored.
-        """
+        """Start with some secrets; None and short texts are ignored."""
         self._secrets: set[str] = set()
         for secret in secrets:
             self._add(secret or "")
 
     def learn(self, document: Any) -> None:
-        """Note the secrets of a document: the same texts are taken out of all others."""
+        """Remember the secrets of a document: the same texts are removed from all others."""
         for value, is_certain in _secrets_in(document):
             if is_certain or _RANDOM.fullmatch(value):
                 self._add(value)
 
     def _add(self, value: str) -> None:
-        # As in "Bearer abc": what follows may stand elsewhere without it.
+        # As in "Bearer abc": the second word may be elsewhere without the first.
         for part in (value, *value.split()[1:]):
             if len(part) >= _LEAST and part != REMOVED:
                 self._secrets.add(part)
@@ -119,9 +115,9 @@ class Redaction:
     def _cleaned(self, document: Any) -> Any:
         match document:
             case Mapping():
-                return {self.text(str(key)): self._cleaned(it) for key, it in document.items()}
+                return {self.text(str(key)): self._cleaned(part) for key, part in document.items()}
             case list() | tuple():
-                return [self._cleaned(it) for it in document]
+                return [self._cleaned(part) for part in document]
             case str():
                 return self.text(document)
             case _:
@@ -133,23 +129,23 @@ def _secrets_in(document: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[st
     match document:
         case Mapping():
             named = _named(place, document)
-            for key, it in document.items():
-                yield from _secrets_in(it, (*named, str(key)))
+            for key, part in document.items():
+                yield from _secrets_in(part, (*named, str(key)))
         case list() | tuple():
-            for it in document:
-                yield from _secrets_in(it, place)
+            for part in document:
+                yield from _secrets_in(part, place)
         case str() if (is_certain := _kind(place)) is not None:
             yield document, is_certain
 
 
 def _masked(document: Any, place: tuple[str, ...] = ()) -> Any:
-    """The document without what stands at places of secrets."""
+    """The document without the values at places of secrets."""
     match document:
         case Mapping():
             named = _named(place, document)
-            return {key: _masked(it, (*named, str(key))) for key, it in document.items()}
+            return {key: _masked(part, (*named, str(key))) for key, part in document.items()}
         case list() | tuple():
-            return [_masked(it, place) for it in document]
+            return [_masked(part, place) for part in document]
         case str():
             return REMOVED if document and _kind(place) is not None else document
         case int() | float() if not isinstance(document, bool):
@@ -160,9 +156,9 @@ def _masked(document: Any, place: tuple[str, ...] = ()) -> Any:
 
 
 def _named(place: tuple[str, ...], document: Mapping[Any, Any]) -> tuple[str, ...]:
-    """The place of a mapping, with the name of what it gives a value.
+    """The place of a mapping, with the header that it names, if any.
 
-    The config has headers as ``{name, value}``, Envoy as ``{key, value}`` and, in matchers, with a
+    The config has headers as ``{name, value}``, Envoy as ``{key, value}``, and matchers as a
     ``name`` and a rule.
     """
     name = document.get("name", document.get("key"))
@@ -171,7 +167,7 @@ def _named(place: tuple[str, ...], document: Mapping[Any, Any]) -> tuple[str, ..
 
 
 def _kind(place: tuple[str, ...]) -> bool | None:
-    """Whether what stands there is secret for sure (True), may be (False), or is not (None)."""
+    """Whether the value at a place is secret for sure (True), maybe (False), or not (None)."""
     found: bool | None = None
     above = ""
     for key in place:
@@ -197,4 +193,4 @@ def _is_secret(key: str) -> bool:
 
 
 def _words(key: str) -> tuple[str, ...]:
-    return tuple(it.lower() for it in _WORD.findall(key))
+    return tuple(word.lower() for word in _WORD.findall(key))

@@ -1,14 +1,32 @@
-"""``plimsoll replicas``: list, add, drain and remove replicas through the API."""
+"""`plimsoll replicas`: list, add, drain and remove replicas through the API."""
+
+from collections.abc import Sequence
+from typing import Final
 
 import click
 
-from controlplane.cli.admin import Api, api_options, json_option, print_json
-from controlplane.cli.asking import confirm, confirm_if_asked, yes_option
-from controlplane.cli.completion import pool_names, replica_ids
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.listing import Listing
-from controlplane.cli.replica_table import print_replicas
+from controlplane.cli.admin import Api, api_options, pool_names, replica_ids
+from controlplane.cli.group import Listing
+from controlplane.cli.tables import UNKNOWN, Column, print_table, rows_of
+from controlplane.cli.terminal import USAGE, confirm, fail, json_option, print_json, yes_option
+from controlplane.cli.text import percent, shown, state
 from controlplane.client import Client, Replica
+
+_COLUMNS: Final = (
+    Column("pool", cell=lambda replica: replica.pool),
+    Column("id", cell=lambda replica: replica.id),
+    Column("address", 2, cell=lambda replica: replica.address),
+    Column("state", cell=state),
+    Column("tier", 6, cell=lambda replica: replica.tier or UNKNOWN),
+    Column("weight", 5, is_number=True, cell=lambda replica: shown(replica.weight)),
+    Column("share", is_number=True, cell=lambda replica: percent(replica.share)),
+    Column("classes", 8, cell=lambda replica: ", ".join(replica.classes) or UNKNOWN),
+    Column("capacity", 3, is_number=True, cell=lambda replica: shown(replica.capacity, "/s")),
+    Column("tokens", 7, is_number=True, cell=lambda replica: shown(replica.capacity_tokens, "/s")),
+    Column("rate", 1, is_number=True, cell=lambda replica: _reading(replica, "rate_rps", "/s")),
+    Column("p99", 4, is_number=True, cell=lambda replica: _reading(replica, "p99_ms", " ms")),
+    Column("scraped", 9, is_number=True, cell=lambda replica: _scraped(replica.scrape.age_s)),
+)
 
 _pool = click.argument("pool", shell_complete=pool_names)
 _id = click.argument("id_", metavar="ID", shell_complete=replica_ids)
@@ -40,6 +58,11 @@ def list_(pool: str | None, labels: tuple[str, ...], api: Api, as_json: bool) ->
         click.echo("no replicas")
     else:
         print_replicas(replicas)
+
+
+def print_replicas(replicas: Sequence[Replica]) -> None:
+    """Print a line for each replica."""
+    print_table(_COLUMNS, rows_of(_COLUMNS, replicas))
 
 
 @command.command
@@ -83,7 +106,7 @@ def add(
     }
     body = {key: value for key, value in given.items() if value is not None}
     replica = api.ask(lambda client: client.put_replica(pool, id_, body))
-    _say(replica, as_json, f"{pool}/{id_}: at {replica.address}, {replica.state}")
+    _print(replica, as_json, f"{pool}/{id_}: at {replica.address}, {replica.state}")
 
 
 @command.command
@@ -94,9 +117,9 @@ def add(
 @json_option
 def drain(pool: str, id_: str, yes: bool, api: Api, as_json: bool) -> None:
     """Stop new requests to replica ID; `undrain` takes that back."""
-    confirm_if_asked(f"drain {pool}/{id_}", yes=yes)
+    confirm(f"drain {pool}/{id_}", yes=yes, can_be_undone=True)
     replica = api.ask(lambda client: client.drain(pool, id_))
-    _say(replica, as_json, f"{pool}/{id_}: draining")
+    _print(replica, as_json, f"{pool}/{id_}: draining")
 
 
 @command.command
@@ -107,7 +130,7 @@ def drain(pool: str, id_: str, yes: bool, api: Api, as_json: bool) -> None:
 def undrain(pool: str, id_: str, api: Api, as_json: bool) -> None:
     """Send requests to replica ID again."""
     replica = api.ask(lambda client: client.undrain(pool, id_))
-    _say(replica, as_json, f"{pool}/{id_}: no longer draining")
+    _print(replica, as_json, f"{pool}/{id_}: no longer draining")
 
 
 @command.command
@@ -129,6 +152,14 @@ def remove(pool: str, id_: str, yes: bool, force: bool, api: Api, as_json: bool)
         click.echo(f"{pool}/{id_}: removed")
 
 
+def _reading(replica: Replica, key: str, unit: str) -> str:
+    return shown(getattr(replica.readings, key) if replica.readings else None, unit)
+
+
+def _scraped(age: float | None) -> str:
+    return "never" if age is None else f"{shown(age, ' s')} ago"
+
+
 def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
@@ -136,7 +167,7 @@ def _label(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _say(replica: Replica, as_json: bool, sentence: str) -> None:
+def _print(replica: Replica, as_json: bool, sentence: str) -> None:
     if as_json:
         print_json(replica.document())
     else:

@@ -1,4 +1,4 @@
-"""``plimsoll serve``: run the control plane until it is told to stop."""
+"""`plimsoll serve`: run the control plane until SIGTERM or Ctrl-C."""
 
 import asyncio
 import gc
@@ -12,19 +12,18 @@ from typing import Final, get_args
 import click
 
 from controlplane.app import running
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.log_form import LogForm
-from controlplane.cli.log_writer import LogWriter
+from controlplane.cli.log import LogFormat, LogWriter
+from controlplane.cli.terminal import USAGE, fail
 from controlplane.config import Config, SettingsError
 from controlplane.config_file import read_config
 from controlplane.fleet import Refused
 
 STOPPED: Final = 20.0
-"""Seconds after the signal to stop until the process ends, whatever it still waits for: a disk or a
-reader that does not answer. All that was answered is on disk by then."""
+"""Seconds after SIGTERM until the process ends even if a disk or a reader does not answer. All that
+was answered is on disk by then."""
 
 FLUSHED: Final = 1.0
-"""Seconds at the end for the log to be written."""
+"""Seconds for the log to be written at the end."""
 
 
 @click.command
@@ -43,45 +42,38 @@ FLUSHED: Final = 1.0
 )
 @click.option(
     "--log-format",
-    "form",
-    type=click.Choice(get_args(LogForm)),
+    type=click.Choice(get_args(LogFormat)),
     default="text",
     show_default=True,
     help="Lines of text, or a JSON object for each.",
 )
-def command(path: Path, log_level: str, form: LogForm) -> None:
+def command(path: Path, log_level: str, log_format: LogFormat) -> None:
     """Run the control plane until SIGTERM or Ctrl-C; Envoys keep what they have after that.
 
     SIGHUP reads the config, the token file and certificates at once.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    log = LogWriter.to_stderr(form)
+    log = LogWriter.to_stderr(log_format)
     logging.basicConfig(level=log_level.upper(), handlers=[log], force=True)
     try:
         config = read_config(path)
         collect_rarely()
         with log.taking_stderr():
             asyncio.run(_serve(config, path, log))
-    except SettingsError as error:
+    except (SettingsError, Refused, OSError) as error:
         log.finish(FLUSHED)
-        fail(str(error), USAGE)
-    except Refused as error:
-        log.finish(FLUSHED)
-        fail(f"{path}: {error}", USAGE)
-    except OSError as error:
-        log.finish(FLUSHED)
-        fail(str(error))
+        place = f"{path}: " if isinstance(error, Refused) else ""
+        fail(f"{place}{error}", 1 if isinstance(error, OSError) else USAGE)
     if not log.finish(FLUSHED):
-        # Nobody reads it, and the thread that waits for that must not be waited for.
+        # Nobody reads the log; the thread that waits for its reader must not be waited for.
         os._exit(0)
 
 
 def collect_rarely() -> None:
-    """Have Python look for garbage rarely, and not in what was imported.
+    """Have Python collect garbage rarely, and not among what was imported.
 
-    Little here is garbage that counting references does not free. What is imported alone is 100,000
-    objects, which take 0.05 s to look through. With a thousand streams one full collection took
-    0.12 to 0.17 s, in which everything stands still; see docs/decisions/0030.
+    Reference counting frees almost everything here. With a thousand streams one full collection
+    took 0.12 to 0.17 s, in which everything stands still; see docs/decisions/0030.
     """
     gc.collect()
     gc.freeze()
@@ -97,9 +89,9 @@ async def _serve(config: Config, path: Path, log: LogWriter) -> None:
         loop.add_signal_handler(signal.SIGHUP, addresses.reread)
         xds = f"{addresses.xds}{' with TLS' if config.xds.tls else ''}"
         rest = f"http{'s' if config.admin.tls else ''}://{addresses.admin}"
-        log.say(f"plimsoll: xDS on {xds}, REST on {rest}, {len(config.pools)} pools from {path}")
+        log.write(f"plimsoll: xDS on {xds}, REST on {rest}, {len(config.pools)} pools from {path}")
         await stopped.wait()
         deadline = threading.Timer(STOPPED, os._exit, (0,))
         deadline.daemon = True
         deadline.start()
-        log.say("plimsoll: stopping; Envoys keep serving with what they have")
+        log.write("plimsoll: stopping; Envoys keep serving with what they have")

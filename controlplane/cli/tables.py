@@ -1,18 +1,18 @@
-"""Print tables that fit the terminal: columns are left out, then texts shortened, nothing wraps."""
+"""Tables that fit the terminal: columns are left out, then texts are cut, and nothing wraps."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from controlplane.cli.printable import printable
+from controlplane.cli.terminal import printable
 
 UNKNOWN: Final = "-"
-"""The cell of a value that is not known."""
+"""The cell of an unknown value."""
 
 WHOLE: Final = 100_000
 """Width of a console that writes to a file or a pipe: no line is cut or wrapped."""
@@ -36,6 +36,7 @@ class Column(NamedTuple):
         prose: Least width of a column of sentences, which are cut at their end before any other
             column goes; None: no sentences.
         has_head: Whether the name is shown.
+        cell: Text of an item's cell, for `rows_of`.
     """
 
     name: str
@@ -43,15 +44,11 @@ class Column(NamedTuple):
     is_number: bool = False
     prose: int | None = None
     has_head: bool = True
+    cell: Callable[[Any], str] = str
 
 
 class Layout(NamedTuple):
-    """What of a table is shown.
-
-    Attributes:
-        widths: Of each column that is shown.
-        hidden: Names of the others.
-    """
+    """The width of each column that is shown, and the names of the others."""
 
     widths: Mapping[Column, int]
     hidden: tuple[str, ...]
@@ -74,6 +71,11 @@ def room(out: Console) -> int | None:
     return out.width if out.is_terminal or os.environ.get("COLUMNS", "").isdigit() else None
 
 
+def rows_of(columns: Sequence[Column], items: Iterable[Any]) -> list[Row]:
+    """Make a row for each item."""
+    return [{column.name: column.cell(item) for column in columns} for item in items]
+
+
 def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
     """Print a table, and below it which columns had no room."""
     out = console()
@@ -86,13 +88,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
 
 
 def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Layout:
-    """Choose columns and their widths.
-
-    Args:
-        columns: All of them, in order.
-        rows: Of all tables that are to look the same.
-        width: Of the terminal; None: there is no limit.
-    """
+    """Choose columns and widths that fit the terminal; None: there is no limit."""
     widths = {column: _natural(column, rows) for column in columns}
     if width is None:
         return Layout(widths, ())
@@ -107,13 +103,7 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
 
 
 def table(shown: Layout, rows: Sequence[Row], styles: Sequence[str] = ()) -> Table:
-    """Make the rich table.
-
-    Args:
-        shown: From `layout`.
-        rows: Of this table.
-        styles: One for each row; none: plain.
-    """
+    """Make the rich table, with a style for each row, or none."""
     made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
     for column, width in shown.widths.items():
         made.add_column(
@@ -139,7 +129,7 @@ def _total(widths: Mapping[Column, int]) -> int:
 
 
 def _dispensable(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[Column]:
-    """Columns that may go, in that order: those that say nothing, then by rank."""
+    """Columns that may go, in that order: empty ones first, then by rank."""
     ranked = sorted(filter(lambda each: each.rank, columns), key=lambda each: -each.rank)
     empty = [each for each in ranked if all(row[each.name] == UNKNOWN for row in rows)]
     yield from empty

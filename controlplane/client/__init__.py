@@ -41,10 +41,12 @@ from controlplane.api.schema.answers import (
     Sender,
 )
 from controlplane.api.schema.pools import (
+    ClassScaling,
     Counts,
     Pool,
     PoolHistory,
     PoolResources,
+    Scaling,
     ServedClass,
     Traffic,
     TrafficPoint,
@@ -60,8 +62,7 @@ from controlplane.api.schema.replicas import (
     Scrape,
     Step,
 )
-from controlplane.api.schema.scaling import ClassScaling, Scaling
-from controlplane.client.client import Client
+from controlplane.client.client import Client, Previews
 from controlplane.client.errors import (
     BadRequestError,
     ClientError,
@@ -87,7 +88,6 @@ from controlplane.client.events import (
     ReplicaChanged,
     StateShown,
 )
-from controlplane.client.previews import Previews
 
 __all__ = [
     "Answer",

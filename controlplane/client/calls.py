@@ -15,10 +15,9 @@ class Call:
     """One request.
 
     Attributes:
-        operation: What is asked for.
         names: The pool and the replica in the path.
         query: The parameters; None leaves one out.
-        headers: The headers of `operation` that are sent; None leaves one out.
+        headers: The headers of `operation` to send; None leaves one out.
         body: The JSON to send.
     """
 
@@ -31,16 +30,18 @@ class Call:
     @property
     def target(self) -> str:
         """Path and query as they are sent; names may hold any character."""
-        quoted = dict(
-            zip(("pool", "replica"), (quote(it, safe="") for it in self.names), strict=False)
-        )
-        path = self.operation.path.format_map(quoted)
-        query = urlencode([(key, it) for key, value in self.query.items() for it in _texts(value)])
-        return f"{path}?{query}" if query else path
+        quoted = [quote(name, safe="") for name in self.names]
+        path = self.operation.path.format_map(dict(zip(("pool", "replica"), quoted, strict=False)))
+        pairs = [(key, text) for key, value in self.query.items() for text in _texts(value)]
+        return f"{path}?{urlencode(pairs)}" if pairs else path
+
+    def asking(self, **query: Any) -> Self:
+        """The same call with other parameters."""
+        return replace(self, query={**self.query, **query})
 
     def dry(self) -> Self:
-        """Ask for the preview of the same call."""
-        return replace(self, query={**self.query, "dry_run": True})
+        """The call for the preview of the same change."""
+        return self.asking(dry_run=True)
 
 
 def put_pool(

@@ -1,4 +1,4 @@
-"""The client: a method for each operation of the REST API."""
+"""The client: a method for each operation of the REST API, and one for each preview of a change."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
@@ -6,25 +6,25 @@ from typing import Any, Final, Self, TypeVar
 
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.answers import (
+    Answer,
     Audit,
     AuditEntry,
     Joined,
     Live,
     Node,
     NodeList,
+    Preview,
     Put,
     Ready,
     Sender,
 )
-from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources
+from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources, Scaling
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
-from controlplane.api.schema.scaling import Scaling
 from controlplane.client import calls
 from controlplane.client.calls import Call
 from controlplane.client.connection import Connection, Tls, read
 from controlplane.client.errors import ClientError, PreconditionFailedError
 from controlplane.client.events import Event, followed
-from controlplane.client.previews import Previews
 from controlplane.config import PoolSettings, ReplicaSettings
 
 PAGE: Final = 500
@@ -36,6 +36,76 @@ _REQUIRED: Final = frozenset({"model", "listener", "address"})
 """Settings without a default; a put must have them, and the same values override nothing."""
 
 T = TypeVar("T")
+AnswerT = TypeVar("AnswerT", bound=Answer)
+ListT = TypeVar("ListT", PoolList, ReplicaList)
+
+
+class Previews:
+    """The changing methods of `Client`, with the same arguments; each only returns a `Preview`.
+
+    ```python
+    preview = await client.preview.delete_replica("minilm", "a")
+    for each in preview.diff:
+        print(each.name, each.pointer, each.before, "->", each.after)
+    ```
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def put_pool(
+        self,
+        pool: str,
+        settings: PoolSettings | Mapping[str, Any],
+        *,
+        if_match: str | None = None,
+        create: bool = False,
+    ) -> Preview:
+        """Preview `Client.put_pool`."""
+        return await self._ask(calls.put_pool(pool, settings, if_match, create=create))
+
+    async def delete_pool(self, pool: str, *, if_match: str | None = None) -> Preview:
+        """Preview `Client.delete_pool`."""
+        return await self._ask(calls.delete_pool(pool, if_match))
+
+    async def put_replica(
+        self,
+        pool: str,
+        replica: str,
+        settings: ReplicaSettings | Mapping[str, Any],
+        *,
+        if_match: str | None = None,
+        create: bool = False,
+    ) -> Preview:
+        """Preview `Client.put_replica`."""
+        return await self._ask(calls.put_replica(pool, replica, settings, if_match, create=create))
+
+    async def put_replicas(
+        self,
+        pool: str,
+        replicas: Mapping[str, ReplicaSettings | Mapping[str, Any]],
+        *,
+        force: bool = False,
+    ) -> Preview:
+        """Preview `Client.put_replicas`."""
+        return await self._ask(calls.put_replicas(pool, replicas, force=force))
+
+    async def delete_replica(
+        self, pool: str, replica: str, *, force: bool = False, if_match: str | None = None
+    ) -> Preview:
+        """Preview `Client.delete_replica`."""
+        return await self._ask(calls.delete_replica(pool, replica, if_match, force=force))
+
+    async def drain(self, pool: str, replica: str, *, if_match: str | None = None) -> Preview:
+        """Preview `Client.drain`."""
+        return await self._ask(calls.act(ops.DRAIN_REPLICA, pool, replica, if_match))
+
+    async def undrain(self, pool: str, replica: str, *, if_match: str | None = None) -> Preview:
+        """Preview `Client.undrain`."""
+        return await self._ask(calls.act(ops.UNDRAIN_REPLICA, pool, replica, if_match))
+
+    async def _ask(self, call: Call) -> Preview:
+        return read(Preview, (await self._connection.send(call.dry())).body)
 
 
 class Client:
@@ -43,7 +113,8 @@ class Client:
 
     Every method raises a `ClientError`: `UnreachableError` when nothing answers, a `ProblemError`
     such as `NotFoundError` when the control plane refuses, `UnexpectedAnswerError` when something
-    else answers.
+    else answers. With `if_match`, a change happens only if the pool or replica still has this
+    `etag`; with `create`, only if there is none yet.
 
     Attributes:
         url: The URL of the API.
@@ -66,8 +137,8 @@ class Client:
             url: The URL of the API, such as ``http://127.0.0.1:8080``.
             token: Sent with every request; None where the control plane needs none.
             timeout: Seconds for one whole request.
-            ca: For https: the file with the roots that are trusted; None: those of this machine.
-            certificate: For https: the file with the client's certificate; None: it shows none.
+            ca: For https: the file with the roots to trust; None: those of this machine.
+            certificate: For https: the file with the client's certificate; None: none is shown.
             key: The file with the certificate's key; None: it is in the same file.
 
         Raises:
@@ -91,22 +162,13 @@ class Client:
 
     async def pools(self) -> tuple[Pool, ...]:
         """Read all pools in alphabetical order, in one answer."""
-        return read(PoolList, await self._body(Call(ops.LIST_POOLS))).pools
+        return (await self._read(PoolList, Call(ops.LIST_POOLS))).pools
 
     async def each_pool(self, page: int = PAGE) -> AsyncIterator[Pool]:
-        """Read all pools page by page.
-
-        Args:
-            page: How many to ask for at once.
-        """
-        after: str | None = None
-        while True:
-            query = {"limit": page, "after": after}
-            found = read(PoolList, await self._body(Call(ops.LIST_POOLS, query=query)))
+        """Read all pools, so many in each request."""
+        async for found in self._pages(PoolList, Call(ops.LIST_POOLS, query={"limit": page})):
             for pool in found.pools:
                 yield pool
-            if (after := found.next) is None:
-                return
 
     async def pool(self, name: str) -> Pool:
         """Read one pool."""
@@ -114,21 +176,15 @@ class Client:
 
     async def scaling(self, pool: str) -> Scaling:
         """Read how many replicas a pool should have, and why."""
-        return read(Scaling, await self._body(Call(ops.GET_SCALING, (pool,))))
+        return await self._read(Scaling, Call(ops.GET_SCALING, (pool,)))
 
     async def pool_history(self, name: str, *, since: str | None = None) -> PoolHistory:
-        """Read what the replicas of a pool did together in the last hour.
-
-        Args:
-            name: The pool's name.
-            since: How far back, such as ``5m``; None: all that is kept.
-        """
-        call = Call(ops.GET_POOL_HISTORY, (name,), {"since": since})
-        return read(PoolHistory, await self._body(call))
+        """Read what the replicas of a pool did together, since ``5m`` ago or in the last hour."""
+        return await self._read(PoolHistory, Call(ops.GET_POOL_HISTORY, (name,), {"since": since}))
 
     async def resources(self, pool: str) -> PoolResources:
         """Read a pool as Envoys get it."""
-        return read(PoolResources, await self._body(Call(ops.GET_RESOURCES, (pool,))))
+        return await self._read(PoolResources, Call(ops.GET_RESOURCES, (pool,)))
 
     async def put_pool(
         self,
@@ -138,51 +194,35 @@ class Client:
         if_match: str | None = None,
         create: bool = False,
     ) -> Pool:
-        """Add a pool, or change its settings.
-
-        Args:
-            name: The pool's name.
-            settings: All settings; a setting that is left out gets its default.
-            if_match: Change it only if it still has this `etag`.
-            create: Change nothing if it exists already.
-        """
+        """Add a pool, or replace all its settings; a setting that is left out gets its default."""
         return await self._pool(calls.put_pool(name, settings, if_match, create=create))
 
     async def patch_pool(self, name: str, changes: Mapping[str, Any]) -> Pool:
-        """Change some settings of a pool and keep the others; retry if somebody else is faster.
+        """Change some settings of a pool and keep the others.
 
-        Args:
-            name: The pool's name.
-            changes: New values by the name of the setting; a nested setting is replaced whole.
+        A nested setting is replaced whole. Retries when somebody else changes the pool meanwhile.
         """
 
         async def put() -> Pool:
             known = await self.pool(name)
             return await self.put_pool(name, _patched(known, changes), if_match=known.etag)
 
-        return await _insist(put)
+        return await _retried(put)
 
     async def delete_pool(self, name: str, *, if_match: str | None = None) -> None:
         """Remove a pool with its replicas; drain them first, and let requests finish.
 
         For a pool of the config file, only what was put over it is removed.
-
-        Args:
-            name: The pool's name.
-            if_match: Change it only if it still has this `etag`.
         """
         await self._body(calls.delete_pool(name, if_match))
 
     async def replicas(self, pool: str, *, labels: Iterable[str] = ()) -> tuple[Replica, ...]:
         """Read the replicas of a pool in alphabetical order of their ids, in one answer.
 
-        Args:
-            pool: The pool's name.
-            labels: Select replicas with all of these, each ``KEY=VALUE`` or ``KEY``.
+        With labels, each ``KEY=VALUE`` or ``KEY``: only replicas that have all of them.
         """
-        query = {"label": tuple(labels)}
-        call = Call(ops.LIST_REPLICAS, (pool,), query)
-        return read(ReplicaList, await self._body(call)).replicas
+        call = Call(ops.LIST_REPLICAS, (pool,), {"label": tuple(labels)})
+        return (await self._read(ReplicaList, call)).replicas
 
     async def each_replica(
         self,
@@ -192,23 +232,11 @@ class Client:
         page: int = PAGE,
         after: str | None = None,
     ) -> AsyncIterator[Replica]:
-        """Read the replicas of a pool page by page.
-
-        Args:
-            pool: The pool's name.
-            labels: Select replicas with all of these, each ``KEY=VALUE`` or ``KEY``.
-            page: How many to ask for at once.
-            after: Only those whose id comes later; None: all of them.
-        """
-        wanted = tuple(labels)
-        while True:
-            query = {"limit": page, "after": after, "label": wanted}
-            call = Call(ops.LIST_REPLICAS, (pool,), query)
-            found = read(ReplicaList, await self._body(call))
+        """Read the same, so many in each request, from the first id after `after` on."""
+        query = {"limit": page, "after": after, "label": tuple(labels)}
+        async for found in self._pages(ReplicaList, Call(ops.LIST_REPLICAS, (pool,), query)):
             for replica in found.replicas:
                 yield replica
-            if (after := found.next) is None:
-                return
 
     async def replica(self, pool: str, id_: str) -> Replica:
         """Read one replica, and why it gets what it gets."""
@@ -223,15 +251,9 @@ class Client:
         if_match: str | None = None,
         create: bool = False,
     ) -> Replica:
-        """Add a replica, or change its settings; renew its lease if it has a ``ttl``.
+        """Add a replica, or replace all its settings; renew its lease if it has a ``ttl``.
 
-        Args:
-            pool: The pool's name.
-            id_: The replica's id.
-            settings: All settings, such as ``{"address": "10.0.0.13:8080", "slots": 2}``; a setting
-                that is left out gets its default.
-            if_match: Change it only if it still has this `etag`.
-            create: Change nothing if it exists already.
+        Settings are such as ``{"address": "10.0.0.13:8080", "slots": 2}``.
         """
         return await self._replica(calls.put_replica(pool, id_, settings, if_match, create=create))
 
@@ -249,33 +271,23 @@ class Client:
             replicas: All settings of each replica, by id.
             force: Put them even if most of the pool moves to other addresses.
         """
-        return read(Put, await self._body(calls.put_replicas(pool, replicas, force=force)))
+        return await self._read(Put, calls.put_replicas(pool, replicas, force=force))
 
     async def patch_replica(self, pool: str, id_: str, changes: Mapping[str, Any]) -> Replica:
-        """Change some settings of a replica and keep the others, as `patch_pool` does.
-
-        Args:
-            pool: The pool's name.
-            id_: The replica's id.
-            changes: New values by the name of the setting; a nested setting is replaced whole.
-        """
+        """Change some settings of a replica and keep the others, as `patch_pool` does."""
 
         async def put() -> Replica:
             known = await self.replica(pool, id_)
             return await self.put_replica(pool, id_, _patched(known, changes), if_match=known.etag)
 
-        return await _insist(put)
+        return await _retried(put)
 
     async def delete_replica(
         self, pool: str, id_: str, *, force: bool = False, if_match: str | None = None
     ) -> None:
         """Remove a replica; it gets no new requests, and requests in flight finish.
 
-        Args:
-            pool: The pool's name.
-            id_: The replica's id.
-            force: Remove it however many replicas of the pool went in the last ten seconds.
-            if_match: Change it only if it still has this `etag`.
+        With `force`, however many replicas of the pool were removed in the last ten seconds.
         """
         await self._body(calls.delete_replica(pool, id_, if_match, force=force))
 
@@ -292,15 +304,8 @@ class Client:
         return await self._replica(calls.act(ops.HEARTBEAT_REPLICA, pool, id_, if_match))
 
     async def history(self, pool: str, id_: str, *, since: str | None = None) -> History:
-        """Read when a replica's share changed in the last hour, and why.
-
-        Args:
-            pool: The pool's name.
-            id_: The replica's id.
-            since: How far back, such as ``5m``; None: all that is kept.
-        """
-        call = Call(ops.GET_HISTORY, (pool, id_), {"since": since})
-        return read(History, await self._body(call))
+        """Read when a replica's share changed, and why, since ``5m`` ago or in the last hour."""
+        return await self._read(History, Call(ops.GET_HISTORY, (pool, id_), {"since": since}))
 
     async def nodes(self) -> tuple[Node, ...]:
         """Read the connected Envoys."""
@@ -308,16 +313,16 @@ class Client:
 
     async def node_list(self) -> NodeList:
         """Read the connected Envoys, and the Envoys refused lately."""
-        return read(NodeList, await self._body(Call(ops.LIST_NODES)))
+        return await self._read(NodeList, Call(ops.LIST_NODES))
 
     def events(
         self, *, after: str | None = None, on_cut: Callable[[ClientError], None] | None = None
     ) -> AsyncGenerator[Event, None]:
         """Follow what changes, without an end, over cuts and restarts of the control plane.
 
-        First comes a `StateShown`, unless `after` says where to go on; then each change. After a
-        cut the events go on; where that is not possible, a `Missed` and a `StateShown` come. Only
-        the first connection may fail.
+        First comes a `StateShown`, unless `after` says where to continue; then each change. After
+        a cut the events continue; where that is not possible, a `Missed` and a `StateShown` come.
+        Only the first connection may fail.
 
         ```python
         async for event in client.events():
@@ -343,28 +348,20 @@ class Client:
             certificate: In place of a token: the certificate until now, of the key in `csr`.
         """
         body = {"node": node, "csr": csr, "token": token, "certificate": certificate}
-        return read(Joined, await self._body(Call(ops.JOIN, body=body)))
+        return await self._read(Joined, Call(ops.JOIN, body=body))
 
     async def who_am_i(self) -> Sender:
         """Read who asks, and with which role."""
-        return read(Sender, await self._body(Call(ops.WHO_AM_I)))
+        return await self._read(Sender, Call(ops.WHO_AM_I))
 
     async def audit(self, *, limit: int = 100, before: int | None = None) -> Audit:
-        """Read who changed what: the newest entries.
-
-        Args:
-            limit: The most entries.
-            before: Read only entries with a smaller number.
-        """
-        query = {"limit": limit, "before": before}
-        return read(Audit, await self._body(Call(ops.READ_AUDIT, query=query)))
+        """Read who changed what: the newest entries, or the newest with a number below `before`."""
+        return await self._read(
+            Audit, Call(ops.READ_AUDIT, query={"limit": limit, "before": before})
+        )
 
     async def each_audit_entry(self, page: int = PAGE) -> AsyncIterator[AuditEntry]:
-        """Read all entries that are kept, the newest first.
-
-        Args:
-            page: How many to ask for at once.
-        """
+        """Read all entries that the control plane has, the newest first."""
         before: int | None = None
         while True:
             found = await self.audit(limit=page, before=before)
@@ -379,7 +376,7 @@ class Client:
 
     async def is_live(self) -> bool:
         """Ask whether the process answers."""
-        return read(Live, await self._body(Call(ops.IS_LIVE))).live
+        return (await self._read(Live, Call(ops.IS_LIVE))).live
 
     async def is_ready(self) -> bool:
         """Ask whether Envoys are served."""
@@ -390,11 +387,22 @@ class Client:
         """Read the OpenAPI document of the control plane."""
         return dict(await self._body(Call(ops.OPENAPI)))
 
+    async def _pages(self, model: type[ListT], call: Call) -> AsyncIterator[ListT]:
+        while True:
+            found = await self._read(model, call)
+            yield found
+            if found.next is None:
+                return
+            call = call.asking(after=found.next)
+
     async def _pool(self, call: Call) -> Pool:
         return read(Pool, (await self._connection.send(call)).tagged)
 
     async def _replica(self, call: Call) -> Replica:
         return read(Replica, (await self._connection.send(call)).tagged)
+
+    async def _read(self, model: type[AnswerT], call: Call) -> AnswerT:
+        return read(model, await self._body(call))
 
     async def _body(self, call: Call) -> Any:
         return (await self._connection.send(call)).body
@@ -403,17 +411,15 @@ class Client:
 def _patched(known: Pool | Replica, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings to put so that only the changes change.
 
-    Defaults and settings of the config file are left out: put, they would outlast the file.
+    Defaults and settings of the config file are left out: once put, they would outlast the file.
     """
-    settings = known.settings
-    theirs = {key for key, source in known.sources.items() if source in ("file", "default")}
-    return {
-        **{key: it for key, it in settings.items() if key not in theirs - _REQUIRED},
-        **changes,
-    }
+    inherited = {key for key, source in known.sources.items() if source in ("file", "default")}
+    settings = known.settings.items()
+    own = {key: value for key, value in settings if key not in inherited - _REQUIRED}
+    return {**own, **changes}
 
 
-async def _insist(put: Callable[[], Awaitable[T]]) -> T:
+async def _retried(put: Callable[[], Awaitable[T]]) -> T:
     """Put, and retry when somebody else was faster.
 
     Raises:

@@ -27,13 +27,7 @@ from controlplane.config import SettingsError, validated
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How a client trusts a control plane over https, and what it shows of itself.
-
-    Attributes:
-        ca: File with the roots that are trusted, in PEM; None: those of this machine.
-        certificate: File with the client's certificate; None: it shows none.
-        key: File with the private key of the certificate; None: it is in the same file.
-    """
+    """The files of https in PEM, as `Client` takes them."""
 
     ca: str | None = None
     certificate: str | None = None
@@ -53,7 +47,7 @@ class Tls:
             raise ValueError(f"{self.ca} cannot be read, or holds no certificate in PEM") from None
         if self.certificate is not None:
             try:
-                # Nobody is there to type a password.
+                # An empty password, because nobody is there to type one.
                 context.load_cert_chain(self.certificate, self.key, password="")
             except (OSError, ssl.SSLError):
                 files = " and ".join(filter(None, (self.certificate, self.key)))
@@ -72,11 +66,7 @@ _SILENCE: Final = 45.0
 
 
 def read(model: type[AnswerT], document: Any) -> AnswerT:
-    """Read an answer.
-
-    Raises:
-        UnexpectedAnswerError: The document is no such answer.
-    """
+    """Read an answer; an `UnexpectedAnswerError` if the document is no such answer."""
     try:
         return validated(model, document)
     except SettingsError as error:
@@ -131,7 +121,7 @@ class Connection:
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(ssl=self._context or True),
-            # Proxies are for other hosts: neither they nor ~/.netrc have a say in this.
+            # Neither the environment's proxies nor ~/.netrc apply to a control plane.
             trust_env=False,
         )
 
@@ -142,11 +132,7 @@ class Connection:
             self._session = None
 
     async def send(self, call: Call, expected: tuple[int, ...] = ()) -> Received:
-        """Send a call and return the answer.
-
-        Args:
-            call: What to send.
-            expected: Statuses from 400 on that are no errors.
+        """Send a call and return the answer; `expected`: statuses from 400 on that are no errors.
 
         Raises:
             ClientError: There is no answer, or the answer is an error.
@@ -160,16 +146,16 @@ class Connection:
         if response.status >= 400 and response.status not in expected:
             raise self._problem(response, data)
         if kind != call.operation.media:
-            raise self._stranger(response)
+            raise self._unexpected(response)
         body = self._json(data) if kind == "application/json" else data.decode("utf-8", "replace")
         return Received(response.status, body, response.headers.get("ETag"))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Send a call whose answer has no end; yield its pieces as they come.
+        """Send a call with an endless answer; yield its pieces as they come.
 
         Raises:
-            ClientError: There is no answer, the answer is an error, or it has broken off.
+            ClientError: There is no answer, the answer is an error, or the connection is lost.
         """
         silence = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=_SILENCE)
         with self._translated():
@@ -177,7 +163,7 @@ class Connection:
                 if response.status >= 400:
                     raise self._problem(response, await response.read())
                 if response.content_type != call.operation.media:
-                    raise self._stranger(response)
+                    raise self._unexpected(response)
                 yield response.content.iter_any()
 
     def _request(
@@ -220,7 +206,7 @@ class Connection:
                 f"the TLS handshake with {self.url} has failed: {error.strerror or error}"
             ) from None
         except aiohttp.ClientConnectorError as error:
-            # Of refused connections there is no more to say.
+            # The reason of a refused connection adds nothing; that of a failed look-up does.
             why = error.os_error.strerror if isinstance(error.os_error, socket.gaierror) else None
             reason = f" ({why.lower()})" if why else ""
             raise NotListeningError(f"no control plane answers at {self.url}{reason}") from None
@@ -244,10 +230,10 @@ class Connection:
     def _problem(self, response: aiohttp.ClientResponse, data: bytes) -> Exception:
         document = self._json(data) if response.content_type == _PROBLEM else None
         if not isinstance(document, dict):
-            return self._stranger(response)
+            return self._unexpected(response)
         return problem(response.status, document, response.headers)
 
-    def _stranger(self, response: aiohttp.ClientResponse) -> UnexpectedAnswerError:
+    def _unexpected(self, response: aiohttp.ClientResponse) -> UnexpectedAnswerError:
         return UnexpectedAnswerError(
             f"what answers at {self.url} is no control plane of Plimsoll:"
             f" HTTP {response.status} with {response.content_type}"

@@ -44,13 +44,7 @@ class ProblemError(ClientError):
     def __init__(
         self, status: int, document: Mapping[str, Any], headers: Mapping[str, str]
     ) -> None:
-        """Read the answer.
-
-        Args:
-            status: The HTTP status.
-            document: The body.
-            headers: The headers of the answer.
-        """
+        """Read the answer's body and headers."""
         self.status = status
         self.title = str(document.get("title", ""))
         self.detail = str(document.get("detail", f"HTTP {status}"))

@@ -32,7 +32,7 @@ class Event:
     """An event; of a kind that this client does not know, this base class.
 
     Attributes:
-        id: With it one goes on after this event; None where that is not possible.
+        id: For `after`, to continue after this event; None where that is not possible.
         kind: ``state``, ``pool``, ``replica``, ``parting`` or ``missed``.
         document: The data of the event.
     """
@@ -44,24 +44,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class StateShown(Event):
-    """The present state: first of all, and after events were missed.
-
-    Attributes:
-        pools: All pools.
-    """
+    """The present state: first of all, and after events were missed."""
 
     pools: tuple[Pool, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PoolChanged(Event):
-    """A pool was added, changed or removed.
-
-    Attributes:
-        pool: The pool's name.
-        change: ``added``, ``changed`` or ``removed``.
-        etag: The pool's ETag; None of a removed pool.
-    """
+    """A pool was ``added``, ``changed`` or ``removed``; a removed pool has no etag."""
 
     pool: str
     change: str
@@ -70,12 +60,11 @@ class PoolChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaChanged(Event):
-    """A replica was added, changed or removed, or its readiness, tier or draining has changed.
+    """A replica was ``added``, ``changed`` or ``removed``.
+
+    A change of readiness, tier or draining is one, too.
 
     Attributes:
-        pool: The pool's name.
-        replica: The replica's id.
-        change: ``added``, ``changed`` or ``removed``.
         now: The replica as it is now; None of a removed replica.
     """
 
@@ -90,7 +79,6 @@ class PartingChanged(Event):
     """Requests of a pool begin or cease to go by class, or a class has other replicas or requests.
 
     Attributes:
-        pool: The pool's name.
         change: ``begun``, ``changed`` or ``ended``.
         classes: How many replicas serve each class first, by its name; empty at the end.
         reasons: Why, in sentences.
@@ -104,11 +92,7 @@ class PartingChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class Missed(Event):
-    """Some events are no longer kept; a `StateShown` follows.
-
-    Attributes:
-        detail: The same in a sentence.
-    """
+    """Some events were missed; a `StateShown` follows."""
 
     detail: str
 
@@ -118,7 +102,7 @@ class _State(Answer):
 
 
 class Reader:
-    """Takes bytes in pieces of any size; each connection needs a new reader."""
+    """Reads events from pieces of any size; each connection needs a new reader."""
 
     _LINE_END: Final = b"\n"
 

@@ -4,6 +4,7 @@ In comes text (a YAML file) or plain data (a REST body); out come frozen models,
 `SettingsError` that says what is wrong, where, and what would be right.
 """
 
+from controlplane.config.addresses import Address, parse_address, parse_listener_address
 from controlplane.config.balancing import (
     COMPARING,
     WEIGHED,
@@ -12,7 +13,7 @@ from controlplane.config.balancing import (
     Policy,
 )
 from controlplane.config.classes import ClassMatch, ClassSettings, HeaderMatch
-from controlplane.config.config import AdminSettings, Config, XdsSettings, load_config
+from controlplane.config.config import AdminSettings, Config, OtlpSettings, XdsSettings, load_config
 from controlplane.config.discovery import (
     DirectorySettings,
     DiscoverySettings,
@@ -21,27 +22,28 @@ from controlplane.config.discovery import (
     load_replicas,
 )
 from controlplane.config.errors import SettingsError, shown, validated
-from controlplane.config.families import (
+from controlplane.config.identity import (
+    AdminTlsSettings,
+    IdentitySettings,
+    Role,
+    Token,
+    XdsTlsSettings,
+    parse_tokens,
+)
+from controlplane.config.metrics import (
     CountFamily,
+    GpuSettings,
     LatencyFamily,
     MemoryFamily,
     MemoryTotalFamily,
+    MetricsSettings,
     QueueFamily,
     QueueUnit,
 )
-from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
-from controlplane.config.metrics import GpuSettings, MetricsSettings
-from controlplane.config.otlp import OtlpSettings
 from controlplane.config.pool import PoolEntry, PoolSettings
 from controlplane.config.replica import Locality, ReplicaEntry, ReplicaSettings
 from controlplane.config.servers import SERVERS, ProfileName, ServerPaths
-from controlplane.config.tokens import Role, Token, parse_tokens
-from controlplane.config.values import (
-    Address,
-    parse_address,
-    parse_duration,
-    parse_listener_address,
-)
+from controlplane.config.values import parse_duration
 
 __all__ = [
     "COMPARING",

@@ -1,11 +1,11 @@
-"""How Envoy chooses a replica of a pool, as a user says it: a policy, and what some need."""
+"""How Envoy chooses a replica of a pool: a policy, and what some policies need."""
 
-from typing import Annotated, Final, Literal, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
-from pydantic import StringConstraints, model_validator
+from pydantic import model_validator
 
 from controlplane.config.errors import SettingsError
-from controlplane.config.values import Duration, Settings
+from controlplane.config.values import Duration, HeaderName, Settings
 
 Policy: TypeAlias = Literal[
     "capacity-tiers",
@@ -16,19 +16,16 @@ Policy: TypeAlias = Literal[
     "ring-hash",
     "maglev",
 ]
-"""By what Envoy chooses; ``docs/balancing.md`` says what each does, uses and ignores."""
+"""How Envoy chooses; ``docs/balancing.md`` says what each does, uses and ignores."""
 
 WEIGHED: Final[frozenset[Policy]] = frozenset({"capacity-tiers", "weighted-least-request"})
-"""Policies for which Envoy is told what each replica can carry."""
+"""Policies that use the capacity of each replica."""
 
 COMPARING: Final[frozenset[Policy]] = frozenset({*WEIGHED, "least-request"})
 """Policies that compare how many requests each replica has in flight."""
 
 HASHING: Final[tuple[Policy, ...]] = ("ring-hash", "maglev")
-"""Policies that send what has the same hash to the same replica."""
-
-Token = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
-"""The name of a header (RFC 9110, section 5.6.2) or of a cookie (RFC 6265, section 4.1.1)."""
+"""Policies that send requests with the same hash to the same replica."""
 
 
 class HashSettings(Settings):
@@ -39,12 +36,12 @@ class HashSettings(Settings):
     Attributes:
         header: The name of a request header.
         cookie: The name of a cookie.
-        ttl: Seconds for which Envoy gives a client a cookie that has none; None: it gives none.
-        source_address: Whether it is the client's IP address.
+        ttl: Lifetime in seconds of the cookie that Envoy sets where a client has none; None: none.
+        source_address: Whether the client's IP address is hashed.
     """
 
-    header: Token | None = None
-    cookie: Token | None = None
+    header: HeaderName | None = None
+    cookie: HeaderName | None = None
     ttl: Duration | None = None
     source_address: bool = False
 
@@ -59,7 +56,7 @@ class HashSettings(Settings):
         if self.ttl is not None and self.cookie is None:
             raise SettingsError("is the lifetime of a cookie: leave it out", ("ttl",))
         if self.ttl is not None and not self.ttl.is_integer():
-            # Envoy cuts off what is less than a second, and 0 would be another kind of cookie.
+            # Envoy drops fractions of a second, and 0 would mean a session cookie.
             raise SettingsError("must be whole seconds", ("ttl",))
         return self
 
@@ -73,13 +70,13 @@ class BalancingSettings(Settings):
     """How Envoy chooses a replica.
 
     Attributes:
-        policy: By what it chooses.
-        hash: What is hashed, for the policies that do; None for the others.
-        locality: Whether replicas in its own zone are used first, then those in its region.
-        slow_start: Seconds in which a replica that has become ready comes to its full share, for
-            the policies that have shares; None: it gets it at once.
-        long_requests: Whether long ones go to the fast replicas alone, where a pool with capacity
-            tiers has fast and slow ones and they count their tokens.
+        policy: The rule.
+        hash: What is hashed; only for the policies that hash.
+        locality: Whether Envoy prefers replicas in its own zone, then in its region.
+        slow_start: Seconds in which the share of a newly ready replica grows to its full size, for
+            the policies with shares; None: at once.
+        long_requests: Whether long requests go to the fast replicas alone, in a pool with capacity
+            tiers whose replicas count their tokens.
     """
 
     policy: Policy = "capacity-tiers"

@@ -1,7 +1,7 @@
-"""The classes of requests that a user names: which requests belong to each, and what is promised.
+"""The classes of requests that a user names: their requests, and their objectives.
 
-A class has replicas of its own, so its requests wait for no others. Which class a request belongs
-to is decided by Envoy before a replica is chosen: by a header, the path, or the length of the body.
+A class has replicas of its own, so its requests wait for no others. Envoy finds the class of a
+request before it chooses a replica: by a header, the path, or the length of the body.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from typing import Annotated, Final, NamedTuple, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from controlplane.config.balancing import BalancingSettings, Token
+from controlplane.config.balancing import BalancingSettings
 from controlplane.config.errors import SettingsError
-from controlplane.config.values import Duration, Name, PathPrefix, Percentage, Settings
+from controlplane.config.values import Duration, HeaderName, Name, PathPrefix, Percentage, Settings
 
 DEFAULT: Final = "default"
-"""What the class of all other requests is shown as, where a user names classes."""
+"""The name under which the class of all other requests is shown."""
 
 MAX_CLASSES: Final = 8
-"""Of one pool: every Envoy checks the health of every replica once for each of them."""
+"""Of one pool: every Envoy checks the health of every replica once for each class."""
 
 MAX_BYTES: Final = 1 << 50
 """More than any request has."""
@@ -31,11 +31,11 @@ Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 
 
 class ObjectiveSettings(Settings):
-    """What a pool, or a class of its requests, is meant to keep to.
+    """What a pool, or a class of its requests, is to achieve.
 
     Attributes:
         p99: The 99th percentile of request durations, in seconds.
-        availability: The part of requests that is to be answered, 0 to 1; None: none is promised.
+        availability: The part of requests to answer without an error, 0 to 1; None: no objective.
     """
 
     p99: Duration
@@ -45,20 +45,20 @@ class ObjectiveSettings(Settings):
 class HeaderMatch(Settings):
     """A request header that has exactly this value."""
 
-    name: Token
+    name: HeaderName
     value: HeaderValue
 
 
 class ClassMatch(Settings):
-    """Which requests belong to a class: those for which everything that is given holds.
+    """Which requests belong to a class: a request must meet all given conditions.
 
-    A request that does not say how long it is (chunked) has no length that could match.
+    A request that does not state its length (chunked) has no length that could match.
 
     Attributes:
-        header: A header of it.
-        prefix: The start of its path.
-        min_bytes: The length of its body is at least so much.
-        max_bytes: The length of its body is at most so much.
+        header: A request header.
+        prefix: The start of the path.
+        min_bytes: The least length of the body.
+        max_bytes: The greatest length of the body.
     """
 
     header: HeaderMatch | None = None
@@ -82,7 +82,7 @@ class ClassMatch(Settings):
 
     @property
     def lengths(self) -> "Lengths | None":
-        """The lengths that match; None where a request need not even say one."""
+        """The lengths that match; None where the length does not matter."""
         if self.min_bytes is None and self.max_bytes is None:
             return None
         last = MAX_BYTES if self.max_bytes is None else self.max_bytes
@@ -120,9 +120,9 @@ class ClassSettings(Settings):
     """A class of requests with replicas of its own.
 
     Attributes:
-        name: Its own among the pool's classes.
-        match: Which requests belong to it.
-        objective: None where no latency is promised.
+        name: Unique in the pool.
+        match: Which requests belong to the class.
+        objective: None: no objective.
     """
 
     name: Name
@@ -142,15 +142,10 @@ class ClassSettings(Settings):
 def check_classes(
     classes: Sequence[ClassSettings], prefix: str, balancing: BalancingSettings
 ) -> None:
-    """Refuse classes that do not go together, or not with the rest of a pool.
-
-    Args:
-        classes: In the order in which requests are matched.
-        prefix: Of the paths that the pool's route takes.
-        balancing: Of the pool.
+    """Check that classes, in matching order, fit each other, the pool's route and its balancing.
 
     Raises:
-        SettingsError: With the place below the pool.
+        SettingsError: With the path below the pool.
     """
     if not classes:
         raise SettingsError(
@@ -192,8 +187,8 @@ def _check_order(
     above: ClassSettings, one: ClassSettings, prefix: str, path: tuple[str | int, ...]
 ) -> None:
     first, second = (
-        it.match if it.match.prefix is not None else it.match.model_copy(update={"prefix": prefix})
-        for it in (above, one)
+        match if match.prefix is not None else match.model_copy(update={"prefix": prefix})
+        for match in (above.match, one.match)
     )
     if not first.takes_all_of(second):
         return

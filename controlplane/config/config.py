@@ -1,30 +1,89 @@
-"""The config file: where the servers listen, and the pools it declares."""
+"""The config file: where the servers listen, where spans go, and the pools."""
 
-from typing import Annotated, Any, Self
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
+from controlplane.config.addresses import (
+    Address,
+    BindAddress,
+    Listeners,
+    Network,
+    check_network,
+    parse_address,
+)
 from controlplane.config.document import located, read_document
-from controlplane.config.errors import SettingsError, shown, validated
+from controlplane.config.errors import Path, SettingsError, shown, validated
 from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
-from controlplane.config.listeners import Listeners
-from controlplane.config.networks import Network
-from controlplane.config.otlp import OtlpSettings
-from controlplane.config.pool import PoolEntry
-from controlplane.config.values import Address, BindAddress, Settings
+from controlplane.config.istio import IstioSettings
+from controlplane.config.pool import PoolEntry, PoolSettings
+from controlplane.config.replica import ReplicaSettings
+from controlplane.config.values import Settings
+
+_PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)%", re.ASCII)
+
+
+def parse_percent(text: object) -> float:
+    """Read a part such as ``1%`` or ``0.25%``; the result is in percent.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    found = _PERCENT.fullmatch(text) if isinstance(text, str) else None
+    if found is None or Decimal(found[1]) > 100:
+        raise ValueError(
+            f'{shown(text)} is no part of all requests: write "0%" to "100%", in steps of 0.01'
+        )
+    return float(found[1])
+
+
+def _collector(text: object) -> Address:
+    address = parse_address(text)
+    if address.port == 0:
+        raise ValueError(
+            f'{shown(text)} is not a collector: write it like "10.0.0.9:4317", as Envoys reach it'
+        )
+    return address
+
+
+Percent = Annotated[
+    float,
+    BeforeValidator(parse_percent),
+    PlainSerializer(lambda percent: f"{percent:g}%", return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})?%$"}),
+]
+
+Collector = Annotated[Address, BeforeValidator(_collector), PlainSerializer(str, return_type=str)]
+
+
+class OtlpSettings(Settings):
+    """Where Envoys send spans and access logs, as OTLP over gRPC in plain text.
+
+    Attributes:
+        address: Of the collector, as Envoys reach it; Envoys resolve names.
+        sampling: Percentage of requests without a ``traceparent`` that get a trace; a request with
+            one is traced where the header says so.
+        access_log: Whether a record of every request is sent, too.
+    """
+
+    address: Collector
+    sampling: Percent = 1.0
+    access_log: bool = False
 
 
 class AdminSettings(Settings):
     """The REST API.
 
     Attributes:
-        address: Where it listens.
-        token_file: A file with the bearer token that every request must carry, its path relative
-            to the config file. It holds one token, or a line for each with its role and its hash.
-            An address that other machines can reach needs this, or `tls` with `clients`.
-        tls: Makes it https; None: it is http.
-        networks: What is put through the API must be in one of these; None: anywhere but where
-            no replica ever is, such as a cloud's metadata. The config file may name any address.
+        address: Where the API listens.
+        token_file: A file with one token, or with lines of a role and the hash of a token, relative
+            to the config file. Every request must carry a token. An address that other machines
+            can reach needs this, or `tls` with `clients`.
+        tls: For https; None: http.
+        networks: Replicas put through the API must be in one of these; None: anywhere but where no
+            replica ever is, such as a cloud's metadata. The config file may name any address.
     """
 
     address: BindAddress = Address("127.0.0.1", 8080)
@@ -42,14 +101,32 @@ class AdminSettings(Settings):
             )
         return self
 
+    def check_replica(self, settings: ReplicaSettings, path: Path = ()) -> None:
+        """Check that a replica put through the API is in one of the networks.
+
+        Raises:
+            SettingsError: The replica is elsewhere; `path` leads to its settings.
+        """
+        check_network(self.networks, settings.address, (*path, "address"))
+
+    def check_pool(self, settings: PoolSettings) -> None:
+        """Check the exporters of GPU memory in the same way: the control plane scrapes them, too.
+
+        Raises:
+            SettingsError: An exporter is elsewhere.
+        """
+        if settings.metrics.gpu is not None:
+            for index, address in enumerate(settings.metrics.gpu.addresses):
+                check_network(self.networks, address, ("metrics", "gpu", "addresses", index))
+
 
 class XdsSettings(Settings):
     """Where Envoys connect for their configuration.
 
     Attributes:
         address: Where xDS is served.
-        tls: Certificates, and which nodes are admitted; None: anybody is, in plain text.
-        insecure: Whether plain text is meant on an address that other machines can reach.
+        tls: Certificates, and the nodes to admit; None: plain text, and every node is admitted.
+        insecure: Allows plain text on an address that other machines can reach.
     """
 
     address: BindAddress = Address("127.0.0.1", 18000)
@@ -70,7 +147,7 @@ class XdsSettings(Settings):
 
 
 class StoreSettings(Settings):
-    """Where registrations are kept; a path is relative to the config file."""
+    """The database of registrations; a path is relative to the config file."""
 
     path: str = Field(default="plimsoll.db", min_length=1)
 
@@ -83,6 +160,7 @@ class Config(Settings):
     store: StoreSettings = StoreSettings()
     identity: IdentitySettings = IdentitySettings()
     otlp: OtlpSettings | None = None
+    istio: IstioSettings | None = None
     pools: tuple[PoolEntry, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
@@ -115,7 +193,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _no_loops(self) -> Self:
-        listeners = Listeners((it.listener.address, f"pool {it.name!r}") for it in self.pools)
+        listeners = Listeners((each.listener.address, f"pool {each.name!r}") for each in self.pools)
         for index, pool in enumerate(self.pools):
             for place, replica in enumerate(pool.replicas):
                 for key in ("address", "ingress"):
@@ -126,14 +204,10 @@ class Config(Settings):
 
 
 def load_config(text: str, source: str) -> Config:
-    """Read the text of a config file.
-
-    Args:
-        text: The whole of the file.
-        source: The file's name, for messages.
+    """Read the text of a config file; `source` is its name, for messages.
 
     Raises:
-        SettingsError: For the first thing that is wrong, with file, line and key.
+        SettingsError: The first error, with file, line and key.
     """
     document = read_document(text, source)
     data: Any = {} if document.data is None else document.data

@@ -4,16 +4,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
+from controlplane.config.addresses import Address, parse_address
 from controlplane.config.document import located, read_document
 from controlplane.config.errors import SettingsError, shown, validated
 from controlplane.config.replica import Locality, ReplicaEntry
-from controlplane.config.values import Address, Duration, Settings, parse_address
+from controlplane.config.values import Duration, File, Port, Settings, Slots
 
 DnsName = Annotated[
     str,
     StringConstraints(max_length=254, pattern=r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$"),
 ]
-"""A name to look up; with a dot at the end it is not tried below the domains of resolv.conf."""
+"""A name to look up; with a dot at the end, the search domains of resolv.conf do not apply."""
 
 
 def _name_server(text: object) -> Address:
@@ -33,23 +34,23 @@ class DnsSettings(Settings):
 
     Attributes:
         name: Its A and AAAA records are replicas, which all serve on `port`.
-        port: Where they serve; SRV records say so themselves.
+        port: Of all replicas; SRV records have ports of their own.
         srv: Its SRV records of the lowest priority are replicas.
         family: Which addresses to ask for.
-        interval: The longest time between two look-ups, in seconds; records that live shorter are
-            looked up again when they end.
-        server: To ask; None: those of /etc/resolv.conf.
-        slots: Of each replica; None: that is learned.
+        interval: The longest time between two look-ups, in seconds; records with a shorter TTL are
+            looked up again when that ends.
+        server: The name server; None: those of /etc/resolv.conf.
+        slots: Of each replica; None: learned.
         locality: Of each replica.
     """
 
     name: DnsName | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Port | None = None
     srv: DnsName | None = None
     family: Literal["any", "ipv4", "ipv6"] = "any"
     interval: Duration = 30.0
     server: NameServer | None = None
-    slots: Annotated[int, Field(ge=1, le=4096)] | None = None
+    slots: Slots | None = None
     locality: Locality = Locality()
 
     @model_validator(mode="after")
@@ -72,10 +73,10 @@ class DockerSettings(Settings):
     Attributes:
         socket: Of the engine.
         label: That a container must have: ``key=value``, or a key alone for any value.
-        network: Whose addresses count; None: that of the only network a container has.
-        port: For containers that say no other one by the label ``plimsoll.port``; None: the only
-            one that the image exposes.
-        interval: Seconds after which containers are listed again though no event came.
+        network: The network of the addresses; None: the container's only one.
+        port: For containers without the label ``plimsoll.port``; None: the only port that the image
+            exposes.
+        interval: Seconds after which containers are listed again without an event.
     """
 
     socket: Annotated[str, StringConstraints(pattern=r"^unix:///[\x21-\x7e]{1,96}$")] = (
@@ -87,7 +88,7 @@ class DockerSettings(Settings):
     network: (
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")] | None
     ) = None
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Port | None = None
     interval: Duration = 30.0
 
     @property
@@ -103,12 +104,12 @@ class DirectorySettings(Settings):
     """A folder of YAML files, each with a list of replicas.
 
     Attributes:
-        path: Of the folder, relative to the config file; files in it that end in .yaml or .yml
-            count, unless they begin with a dot.
-        interval: Seconds between two looks at it.
+        path: Of the folder, relative to the config file. Its .yaml and .yml files count, unless
+            they begin with a dot.
+        interval: Seconds between two looks at the folder.
     """
 
-    path: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+    path: File
     interval: Duration = 1.0
 
     def __str__(self) -> str:
@@ -134,7 +135,7 @@ class DiscoverySettings(Settings):
 
     @property
     def source(self) -> DnsSettings | DockerSettings | DirectorySettings:
-        """The one that is given; as text it is what the source is called."""
+        """The given source; as text, its name."""
         found = self.dns or self.docker or self.directory
         assert found is not None  # noqa: S101 - exactly one is given
         return found
@@ -161,14 +162,14 @@ def load_replicas(text: str, source: str) -> tuple[tuple[ReplicaEntry, int], ...
     """Read a file of replicas: a mapping with the one key ``replicas``, a list as in a pool.
 
     Args:
-        text: The whole of the file.
+        text: Of the file.
         source: The file's name, for messages.
 
     Returns:
-        The replicas, each with the line that it begins on.
+        The replicas, each with its first line.
 
     Raises:
-        SettingsError: For the first thing that is wrong, with file, line and key.
+        SettingsError: The first error, with file, line and key.
     """
     document = read_document(text, source)
     if not isinstance(document.data, dict):

@@ -1,8 +1,7 @@
 """A strict reader of YAML: text in, plain data with the line of every value out.
 
-It takes the part of YAML that means the same to everybody: mappings, lists and scalars. Aliases,
-tags and duplicate keys are errors, and a plain scalar is a number, true, false or null only when
-JSON would say so, so that ``NO``, ``010`` and ``1:30`` stay the text that they are.
+Only mappings, lists and scalars are allowed. Aliases, tags and duplicate keys are errors. A plain
+scalar is a number, true, false or null only where JSON says so; ``NO``, ``010``, ``1:30`` are text.
 """
 
 import re
@@ -27,20 +26,14 @@ _FLOAT: Final = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,18})?([eE][+-]?\d{1,3})?
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a file holds.
-
-    Attributes:
-        data: Mappings, lists and scalars.
-        text: What it was read from.
-        marks: Where in the text each path stands.
-    """
+    """A file's plain data and text, and the position in the text of each path."""
 
     data: Any
     text: str
     marks: dict[Path, int]
 
     def line(self, path: Path) -> int:
-        """The line, from 1, of a path or of the nearest thing above it that is in the file."""
+        """The line, from 1, of a path or of the nearest parent that is in the file."""
         while path not in self.marks and path:
             path = path[:-1]
         return line_at(self.text, self.marks.get(path, 0))
@@ -61,15 +54,7 @@ class _Open:
 
 
 def read_document(text: str, source: str) -> Document:
-    """Parse a YAML document.
-
-    Args:
-        text: The whole of the file.
-        source: Its name, for messages.
-
-    Raises:
-        SettingsError: With file and line.
-    """
+    """Parse a YAML document; a `SettingsError` has the file's name `source`, and the line."""
     if len(text) > MAX_CHARACTERS:
         raise SettingsError(f"is longer than {MAX_CHARACTERS} characters", place=source)
     try:
@@ -89,14 +74,14 @@ def read_document(text: str, source: str) -> Document:
 
 
 def _events(text: str, source: str) -> Iterator[events.Event]:
-    # The pure-Python parser hands out events one by one and does not recurse, so that neither a
-    # deep document nor an endless alias can cost more than its own length.
+    # The pure-Python parser yields events without recursion, so that neither a deep document nor an
+    # endless alias costs more than its length.
     loader = yaml.SafeLoader(text)
     try:
         while loader.check_event():
             yield loader.get_event()  # type: ignore[no-untyped-call] # its stub forgot it
     except (ValueError, OverflowError):
-        # PyYAML converts the numbers of escapes and of directives without a look at their size.
+        # PyYAML converts the numbers of escapes and directives whatever their size.
         raise SettingsError(
             "is not YAML: the number in an escape or a directive is too large; write a smaller one",
             place=f"{source}:{line_at(text, loader.get_mark().index)}",
@@ -199,5 +184,5 @@ def _scalar(event: events.ScalarEvent) -> Any:
 
 
 def located(error: SettingsError, document: Document, source: str) -> SettingsError:
-    """The same error with the file and line that its path stands on."""
+    """The same error with the file and the line of its path."""
     return SettingsError(error.problem, error.path, f"{source}:{document.line(error.path)}")

@@ -1,4 +1,4 @@
-"""From a failed validation to one sentence that says where, what, and what would be right."""
+"""A failed validation as one sentence: the place, what is wrong, and what would be right."""
 
 import difflib
 import re
@@ -12,7 +12,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Path = tuple[str | int, ...]
 
 MAX_SHOWN: Final = 60
-"""Characters of a value that a message repeats; the rest says no more and may be megabytes."""
+"""Characters of a value that a message repeats; a value may have megabytes."""
 
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
 
@@ -21,9 +21,9 @@ class SettingsError(ValueError):
     """Something declared is wrong.
 
     Attributes:
-        path: Keys and list positions that lead to it.
+        path: Keys and list positions.
         problem: What is wrong and what would be right, without the place.
-        place: The place as shown to the user, such as ``plimsoll.yaml:12``; empty if unknown.
+        place: Such as ``plimsoll.yaml:12``; empty if unknown.
     """
 
     def __init__(self, problem: str, path: Path = (), place: str = "") -> None:
@@ -63,20 +63,16 @@ def shown(value: object) -> str:
 
 
 def validated(model: type[ModelT], data: Mapping[str, Any]) -> ModelT:
-    """Build a model from plain data.
-
-    Raises:
-        SettingsError: For the first thing that is wrong.
-    """
+    """Build a model from plain data; a `SettingsError` names the first error."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        # A key that nobody knows is most often the misspelt name of one that is then missing.
+        # An unknown key is most often the misspelt name of a key that is then missing.
         first = min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
         path: Path = first["loc"]
         match first:
             case {"type": "value_error", "ctx": {"error": SettingsError() as inner}}:
-                # What a model says of the keys below it comes with their place.
+                # An error from a model's own check has the path below that model.
                 raise SettingsError(inner.problem, path + inner.path) from None
             case {"type": "extra_forbidden"}:
                 pass
@@ -131,7 +127,7 @@ def _given(detail: ErrorDetails) -> str:
 
 
 def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
-    """The keys of the model that stands at a path below `model`."""
+    """The keys of the model at a path below `model`."""
     for part in path:
         if isinstance(part, int):
             continue

@@ -1,12 +1,13 @@
-"""How a replica is asked for its health, by Envoys and by the control plane alike."""
+"""How Envoys and the control plane check the health of a replica."""
 
 import re
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
+from controlplane.config.addresses import Address
 from controlplane.config.errors import SettingsError, shown
-from controlplane.config.values import Address, Duration, Settings, UrlPath
+from controlplane.config.values import Duration, HeaderName, Settings, UrlPath
 
 _RANGE: Final = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
 
@@ -23,7 +24,7 @@ _OF_THE_CONNECTION: Final = frozenset(
         "upgrade",
     }
 )
-"""Headers that say how a message is sent, which whoever sends it knows better."""
+"""Headers about how a message is sent, which its sender sets."""
 
 
 def _statuses(value: object) -> str:
@@ -46,7 +47,6 @@ Statuses = Annotated[
 ]
 """A status of HTTP, or a range of them."""
 
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]
 HeaderValue = Annotated[
     str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,1022}[\x21-\x7e])?$")
 ]
@@ -68,16 +68,16 @@ class HealthCheckSettings(Settings):
 
     Attributes:
         protocol: ``grpc``: the standard health service, ``grpc.health.v1.Health``.
-        service: That it is asked about; empty: the server as a whole. For ``grpc`` alone.
+        service: The service to ask about; empty: the whole server. For ``grpc`` alone.
         path: Answers as expected once the model is loaded; by default that of the pool's metric
             profile.
         interval: Seconds between two checks of a replica.
         timeout: Seconds after which a check has failed.
         host: Header ``Host``; None: the replica's address.
         headers: More headers; for ``grpc`` they are metadata.
-        expected_statuses: That say that the replica is well.
-        unhealthy_threshold: Checks in a row that fail before Envoy takes a replica out.
-        healthy_threshold: Checks in a row that succeed before Envoy takes it back.
+        expected_statuses: Of a healthy replica.
+        unhealthy_threshold: Failed checks in a row until Envoy takes a replica out.
+        healthy_threshold: Successful checks in a row until Envoy takes a replica back.
     """
 
     protocol: Literal["http", "grpc"] = "http"
@@ -95,7 +95,7 @@ class HealthCheckSettings(Settings):
 
     @property
     def asked(self) -> str:
-        """What a replica is asked, as people know it."""
+        """What is asked, for messages."""
         if self.protocol == "http":
             return self.path
         return f"grpc.health.v1.Health {self.service}".strip()
@@ -103,11 +103,11 @@ class HealthCheckSettings(Settings):
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """The expected statuses as pairs: the first of each range, and the last."""
-        found = (it.partition("-") for it in self.expected_statuses)
+        found = (text.partition("-") for text in self.expected_statuses)
         return tuple((int(first), int(last or first)) for first, _, last in found)
 
     def expects(self, status: int) -> bool:
-        """Whether an answer with this status says that a replica is well."""
+        """Whether this status is that of a healthy replica."""
         return any(first <= status <= last for first, last in self.ranges)
 
     def host_of(self, replica: Address) -> str:

@@ -1,27 +1,166 @@
-"""How a pool's replicas are scraped: a named profile, or the families of their own exposition."""
+"""How a pool's replicas are scraped: a profile or metric families, and with which credentials."""
 
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from controlplane.config.addresses import Address, EndpointAddress
 from controlplane.config.errors import SettingsError
-from controlplane.config.families import (
-    CountFamily,
-    LabelSelection,
-    LatencyFamily,
-    MemoryFamily,
-    MemoryTotalFamily,
-    QueueFamily,
-    QueueUnit,
-)
 from controlplane.config.servers import SERVERS, ProfileName
-from controlplane.config.values import Address, Duration, EndpointAddress, Settings, UrlPath
+from controlplane.config.tls import DnsName
+from controlplane.config.values import Duration, File, Port, Settings, UrlPath
+
+FamilyName = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]{0,255}$")]
+
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")]
+
+LabelSelection = Annotated[dict[LabelName, str], Field(max_length=16)]
+"""Samples with all of these labels count. ``*`` at the start or the end of a value stands for any
+text; ``!`` before a value negates it."""
+
+TimeUnit = Literal["s", "ms", "us"]
+QueueUnit = Literal["requests", "texts"]
+MemoryUnit = Literal["bytes", "KiB", "MiB", "GiB", "fraction", "percent"]
+
+
+class CountFamily(Settings):
+    """A gauge or a counter of requests.
+
+    Attributes:
+        family: Its name as exposed; of a counter with or without ``_total``.
+        labels: Which samples are summed.
+    """
+
+    family: FamilyName
+    labels: LabelSelection = Field(default_factory=dict)
+
+
+class QueueFamily(CountFamily):
+    """A gauge of waiting or running work.
+
+    Attributes:
+        unit: Requests, or texts; a request may have many texts.
+    """
+
+    unit: QueueUnit = "requests"
+
+
+class LatencyFamily(Settings):
+    """Request durations.
+
+    Attributes:
+        family: As exposed, without ``_bucket``, ``_sum`` or ``_count``.
+        kind: A histogram; a summary, of which only sum and count are read, because quantiles cannot
+            be combined; or two counters: the total duration, and `count`.
+        count: The counter of requests (``counters`` only).
+        unit: Of the durations.
+        labels: Which samples are summed.
+    """
+
+    family: FamilyName
+    kind: Literal["histogram", "summary", "counters"] = "histogram"
+    count: FamilyName | None = None
+    unit: TimeUnit = "s"
+    labels: LabelSelection = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _count_goes_with_counters(self) -> Self:
+        if (self.kind == "counters") != (self.count is not None):
+            raise ValueError(
+                "kind counters and count go together: family is the counter of the total"
+                " duration, count that of the requests"
+            )
+        return self
+
+
+class MemoryFamily(Settings):
+    """GPU memory in use.
+
+    Attributes:
+        family: The gauge's name as exposed.
+        unit: Of its samples; a fraction or a percentage needs no total.
+        labels: Which samples are summed for each GPU.
+        gpu_label: The label that holds a GPU's UUID.
+    """
+
+    family: FamilyName
+    unit: MemoryUnit = "bytes"
+    labels: LabelSelection = Field(default_factory=dict)
+    gpu_label: LabelName = "gpu_uuid"
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether it needs no total."""
+        return self.unit in ("fraction", "percent")
+
+
+class MemoryTotalFamily(Settings):
+    """The total GPU memory.
+
+    Attributes:
+        family: The gauge's name as exposed.
+        plus: More gauges to add, for servers that expose used, free and reserved memory.
+        unit: Of all samples.
+        labels: Which samples are summed for each GPU.
+    """
+
+    family: FamilyName
+    plus: Annotated[tuple[FamilyName, ...], Field(strict=False, max_length=4)] = ()
+    unit: Literal["bytes", "KiB", "MiB", "GiB"] = "bytes"
+    labels: LabelSelection = Field(default_factory=dict)
+
+
+class AccessSettings(Settings):
+    """How one kind of exposition is requested.
+
+    Attributes:
+        scheme: ``https`` checks the certificate.
+        ca_file: The certificates to trust; by default those of this machine.
+        server_name: The name in the certificate; by default the scraped address.
+        bearer_file: Holds the token of ``Authorization: Bearer``.
+        username: Of ``Authorization: Basic``.
+        password_file: Holds the user's password.
+    """
+
+    scheme: Literal["http", "https"] = "http"
+    ca_file: File | None = None
+    server_name: DnsName | None = None
+    bearer_file: File | None = None
+    username: Annotated[str, Field(pattern=r"^[\x21-\x39\x3b-\x7e]{1,256}$")] | None = None
+    password_file: File | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for key in ("ca_file", "server_name"):
+            if self.scheme != "https" and getattr(self, key) is not None:
+                raise SettingsError(f"{key} goes with scheme: https", (key,))
+        if (self.username is None) != (self.password_file is None):
+            raise SettingsError("username and password_file go together", ("username",))
+        if self.bearer_file is not None and self.username is not None:
+            raise SettingsError(
+                "bearer_file and username exclude each other: a request has one Authorization",
+                ("bearer_file",),
+            )
+        return self
+
+
+class ScrapingSettings(Settings):
+    """How the expositions of a pool are requested. Not for the API to set: it names files.
+
+    Attributes:
+        replicas: Of its replicas.
+        exporters: Of its exporters of GPU memory.
+    """
+
+    replicas: AccessSettings | None = None
+    exporters: AccessSettings | None = None
+
 
 FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors", "tokens")
 """The keys that name families, for profile ``prometheus`` only."""
 
 DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "xpumd", "habana"]
-"""The exporters of GPU memory that are known."""
+"""The known exporters of GPU memory."""
 
 _NOT_SCRAPED: Final = {
     **{
@@ -36,7 +175,7 @@ _NOT_SCRAPED: Final = {
         " choose the profile of what the server exposes to Prometheus, or none"
     ),
 }
-"""Names that stand in lists of profiles, and what to write in their place."""
+"""Names that users expect among the profiles, and what to write instead."""
 
 
 DEFAULT_BYTES: Final = 8 << 20
@@ -55,14 +194,13 @@ Timeout = Annotated[Duration, AfterValidator(_at_most_a_minute)]
 
 
 class GpuSettings(Settings):
-    """Exporters of GPU memory whose readings are joined to the replicas.
+    """Exporters of GPU memory, which is joined to the replicas.
 
     Attributes:
         profile: The exporter.
-        addresses: Where it runs; one for each node that has replicas of the pool.
-        path: Where the exposition is served.
-        interval: Seconds between two scrapes of an exporter. It collects every 30 s itself unless
-            it is told otherwise.
+        addresses: One for each node that has replicas of the pool.
+        path: Of the exposition.
+        interval: Seconds between two scrapes of an exporter, which by default collects every 30 s.
         timeout: Seconds for one scrape; by default the interval, at most 10 s.
         max_bytes: Of an exposition; a longer one is a failed scrape.
     """
@@ -81,27 +219,27 @@ class MetricsSettings(Settings):
     """Where a replica's exposition is and which families mean what.
 
     Attributes:
-        profile: A server whose families are known; ``prometheus``: they are given here; ``none``:
-            the replicas are never scraped.
-        path: Where the exposition is served; by default where that server serves it.
-        port: Where that is not the port that serves requests; by default the server's own.
+        profile: A server with known families; ``prometheus``: the families are given here;
+            ``none``: the replicas are never scraped.
+        path: Of the exposition; by default that of the server.
+        port: Of the exposition, if not the port that serves requests; by default the server's.
         interval: Seconds between two scrapes of a replica.
         timeout: Seconds for one scrape; by default the interval, at most 10 s.
         max_bytes: Of an exposition; a longer one is a failed scrape.
         labels: Narrows a known profile's families to one of several models; not its GPU memory.
         latency: Request durations (this and the following with ``prometheus`` only).
         memory_used: Gauge of GPU memory in use.
-        memory_total: Gauge of the GPU memory there is.
-        queue: Gauge of requests or texts that wait.
-        running: Gauge of requests or texts that are being computed.
-        errors: Counter of requests that failed.
-        tokens: Counter of the tokens of the texts that were computed.
-        gpu: Where to read GPU memory from that the replicas do not expose themselves.
+        memory_total: Gauge of the total GPU memory.
+        queue: Gauge of waiting requests or texts.
+        running: Gauge of requests or texts being computed.
+        errors: Counter of failed requests.
+        tokens: Counter of the tokens of computed texts.
+        gpu: Exporters of GPU memory, where the replicas do not expose it.
     """
 
     profile: ProfileName = "tei"
     path: UrlPath = "/metrics"
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Port | None = None
     interval: Duration = 0.5
     timeout: Timeout | None = None
     max_bytes: MaxBytes = DEFAULT_BYTES
@@ -117,25 +255,25 @@ class MetricsSettings(Settings):
 
     @property
     def is_scraped(self) -> bool:
-        """Whether the replicas are asked for metrics at all."""
+        """Whether the replicas are scraped."""
         return self.profile != "none"
 
     @property
     def queue_unit(self) -> QueueUnit:
-        """What the families given here as queue and running count."""
+        """What the given families `queue` and `running` count."""
         given = self.queue or self.running
         return given.unit if given else "requests"
 
     def where(self, replica: Address) -> Address:
-        """Where the exposition of a replica at this address is served."""
+        """The address of the exposition of a replica at this address."""
         return Address(replica.host, self.port or replica.port)
 
     def reads_like(self, other: "MetricsSettings") -> bool:
-        """Whether what was read of a replica by the other can be compared with what will be."""
-        alike: dict[str, Any] = {
+        """Whether readings under the other settings are comparable with readings under these."""
+        ignored: dict[str, Any] = {
             "gpu": None, "interval": 1.0, "timeout": None, "max_bytes": DEFAULT_BYTES,
         }  # fmt: skip
-        return self.model_copy(update=alike) == other.model_copy(update=alike)
+        return self.model_copy(update=ignored) == other.model_copy(update=ignored)
 
     @model_validator(mode="before")
     @classmethod

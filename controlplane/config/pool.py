@@ -1,10 +1,13 @@
-"""What a user says of one pool: the replicas of one model behind one listener of each sidecar."""
+"""What a user declares of one pool: the replicas of one model behind one listener of each sidecar.
 
-from typing import Annotated, Any, Final, Self
+`given_keys` and `given_data` say what the user gave a value; `overridden` lays one over another.
+"""
+
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from controlplane.config.access import ScrapingSettings
+from controlplane.config.addresses import ListenerAddress
 from controlplane.config.balancing import BalancingSettings
 from controlplane.config.classes import (
     MAX_CLASSES,
@@ -13,32 +16,63 @@ from controlplane.config.classes import (
     check_classes,
 )
 from controlplane.config.discovery import DiscoverySettings
-from controlplane.config.errors import SettingsError
+from controlplane.config.errors import SettingsError, validated
 from controlplane.config.health_check import HealthCheckSettings
-from controlplane.config.memory import MemorySettings
-from controlplane.config.mesh import MeshSettings
-from controlplane.config.metrics import MetricsSettings
-from controlplane.config.replica import ReplicaEntry
-from controlplane.config.scaling import ScalingSettings
+from controlplane.config.metrics import MetricsSettings, ScrapingSettings
+from controlplane.config.replica import (
+    MemorySettings,
+    ReplicaEntry,
+    ReplicaSettings,
+    check_distinct,
+)
 from controlplane.config.servers import SERVERS
-from controlplane.config.tls import ListenerTls, UpstreamSettings
+from controlplane.config.tls import ListenerTls, MeshSettings, UpstreamSettings
 from controlplane.config.values import (
     BufferSize,
     Duration,
-    ListenerAddress,
     Name,
     PathPrefix,
     Settings,
     format_duration,
 )
 
+MOST_REPLICAS = 100_000
+
+ReplicaCount = Annotated[int, Field(ge=0, le=MOST_REPLICAS)]
+
+
+class ScalingSettings(Settings):
+    """Bounds of the number of replicas that is recommended to autoscalers.
+
+    Attributes:
+        min_replicas: The least; 0: none while no requests come.
+        max_replicas: The most; None: no limit.
+        max_utilization: The greatest part of the measured capacity that requests may take, even
+            where the objective would allow more.
+        scale_down_after: Seconds for which fewer replicas must be enough before fewer are wanted.
+    """
+
+    min_replicas: ReplicaCount = 1
+    max_replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] | None = None
+    max_utilization: Annotated[float, Field(ge=0.1, le=0.95)] = 0.8
+    scale_down_after: Duration = 300.0
+
+    @model_validator(mode="after")
+    def _min_within_max(self) -> Self:
+        if self.max_replicas is not None and self.min_replicas > self.max_replicas:
+            raise SettingsError(
+                f"{self.min_replicas} is above max_replicas, {self.max_replicas}",
+                ("min_replicas",),
+            )
+        return self
+
 
 class ListenerSettings(Settings):
     """What a sidecar opens for its application.
 
     Attributes:
-        address: Where it listens.
-        tls: None: in plain text.
+        address: Where the sidecar listens.
+        tls: None: plain text.
     """
 
     address: ListenerAddress
@@ -46,7 +80,7 @@ class ListenerSettings(Settings):
 
 
 EXPLAIN_HEADER: Final = "x-plimsoll"
-"""The header of an answer that says how it came about, where a pool wants that."""
+"""The response header that names the replica, for pools with `route.explain`."""
 
 
 class RouteSettings(Settings):
@@ -54,13 +88,13 @@ class RouteSettings(Settings):
 
     Attributes:
         prefix: Of the request's path.
-        timeout: Seconds for the answer to a request, tries included, from when all of it is there.
-            It has as long to arrive.
-        retry_buffer: Bytes of a request's body that Envoy keeps, so that the request can be sent
-            again. A longer request is sent once.
-        hedge: Seconds without an answer after which a request goes to a second replica too, and
-            the first answer counts; None: it waits for the one that has it.
-        explain: Whether answers say in a header which replica they are from.
+        timeout: Seconds for the answer to a complete request, retries included. The request has as
+            long to arrive.
+        retry_buffer: Bytes of a request's body that Envoy keeps for retries. A longer request is
+            sent once.
+        hedge: Seconds without an answer after which a request also goes to a second replica, and
+            the first answer counts; None: never.
+        explain: Whether a response header names the replica.
     """
 
     prefix: PathPrefix = "/"
@@ -84,10 +118,10 @@ class PoolSettings(Settings):
     """One pool without its replicas, as the API takes it.
 
     Attributes:
-        model: The model that its replicas serve, as applications name it.
-        objective: None where no latency is promised.
-        classes: Of requests, in the order in which they are matched; None: they are parted by
-            length where that helps.
+        model: The model that the replicas serve, as applications name it.
+        objective: None: no objective.
+        classes: Of requests, in matching order; None: requests are parted by length where that
+            helps.
     """
 
     model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
@@ -107,11 +141,11 @@ class PoolSettings(Settings):
 
     @property
     def is_verified_by_id(self) -> bool:
-        """Whether the certificate of each of its replicas must be of the replica's id."""
+        """Whether each replica's certificate must name the replica's id."""
         return self.upstream.tls is not None and self.upstream.tls.server_name is None
 
     def objective_of(self, class_name: str) -> ObjectiveSettings | None:
-        """What requests of a class are meant to keep to: the class's own, or else the pool's."""
+        """The objective of a class, or else of the pool."""
         for one in self.classes or ():
             if one.name == class_name and one.objective is not None:
                 return one.objective
@@ -119,13 +153,13 @@ class PoolSettings(Settings):
 
     @property
     def is_grpc(self) -> bool:
-        """Whether its replicas are servers of gRPC, whose requests do not say how long they are."""
+        """Whether the replicas speak gRPC; such requests do not state their length."""
         return self.health_check.protocol == "grpc"
 
     @model_validator(mode="before")
     @classmethod
     def _health_of_server(cls, data: Any) -> Any:
-        """Fill in the health check's path that the server of the metric profile answers at."""
+        """Fill in the health check's path of the metric profile's server."""
         metrics = data.get("metrics") if isinstance(data, dict) else None
         profile = metrics.get("profile") if isinstance(metrics, dict) else None
         server = SERVERS.get(profile) if isinstance(profile, str) else None
@@ -173,9 +207,9 @@ class PoolEntry(PoolSettings):
     """A pool in the config file: the same, with its name and its replicas.
 
     Attributes:
-        discovery: Where more replicas are found. Not for the API to set: a source reads sockets and
+        discovery: Sources of more replicas. Not for the API to set: a source reads sockets and
             files of the control plane's machine.
-        scraping: How its replicas and exporters are asked for metrics. Not for the API to set.
+        scraping: How its replicas and exporters are scraped. Not for the API to set.
     """
 
     name: Name
@@ -185,29 +219,59 @@ class PoolEntry(PoolSettings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        for key in ("id", "address", "ingress"):
-            seen = set()
-            for index, replica in enumerate(self.replicas):
-                value = getattr(replica, key)
-                if value is not None and value in seen:
-                    raise SettingsError(
-                        f"two replicas have the {key} {value}; each needs its own",
-                        ("replicas", index, key),
-                    )
-                seen.add(value)
+        check_distinct(self.replicas, ("id", "address", "ingress"))
         return self
 
     @model_validator(mode="after")
     def _sources_differ(self) -> Self:
-        sources = [str(it) for it in self.discovery]
+        sources = [str(each) for each in self.discovery]
         for index, source in enumerate(sources):
             if source in sources[:index]:
                 raise SettingsError(f"{source} is already given above", ("discovery", index))
         return self
 
     def settings(self) -> PoolSettings:
-        """The pool without its name, its replicas and where more are found."""
+        """The pool without its name, its replicas and their sources."""
         return PoolSettings.model_construct(
             _fields_set=self.model_fields_set & PoolSettings.model_fields.keys(),
             **{name: getattr(self, name) for name in PoolSettings.model_fields},
         )
+
+
+SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
+
+
+def given_keys(settings: PoolSettings | ReplicaSettings) -> frozenset[str]:
+    """The keys to which the user gave a value."""
+    keys = frozenset(settings.model_fields_set)
+    return keys - {"health_check"} if _has_its_servers_health(settings) else keys
+
+
+def given_data(settings: PoolSettings | ReplicaSettings) -> dict[str, Any]:
+    """What the user gave, as plain data from which `validated` makes the same settings."""
+    data = settings.model_dump(mode="json", include=set(given_keys(settings)), exclude_unset=True)
+    if "health_check" in data and isinstance(settings, PoolSettings):
+        check = data["health_check"]
+        # The path of the profile's server is filled in again anyway.
+        if check.get("path") == SERVERS[settings.metrics.profile].health:
+            del check["path"]
+    return data
+
+
+def overridden(below: SettingsT, above: SettingsT, keys: frozenset[str]) -> SettingsT:
+    """Replace the values of some keys in `below` by those that the user gave in `above`.
+
+    Raises:
+        SettingsError: The two do not fit together.
+    """
+    mine = given_data(above)
+    return validated(
+        type(below), given_data(below) | {key: mine[key] for key in mine.keys() & keys}
+    )
+
+
+def _has_its_servers_health(settings: PoolSettings | ReplicaSettings) -> bool:
+    if not isinstance(settings, PoolSettings):
+        return False
+    check, server = settings.health_check, SERVERS[settings.metrics.profile]
+    return check.model_fields_set <= {"path"} and check.path == server.health

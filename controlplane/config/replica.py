@@ -1,20 +1,26 @@
-"""What a user says of one replica: where it is, what it has declared, what it runs on."""
+"""What a user declares of one replica: where it is, and what it runs on."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from controlplane.config.addresses import Address, EndpointAddress
 from controlplane.config.errors import SettingsError
-from controlplane.config.memory import MemorySettings
-from controlplane.config.values import (
-    Address,
-    Duration,
-    EndpointAddress,
-    Label,
-    LabelValue,
-    Name,
-    Settings,
-)
+from controlplane.config.values import Duration, Label, LabelValue, Name, Settings, Slots
+
+
+class MemorySettings(Settings):
+    """Fractions of GPU memory in use from which on a replica gets less, and gets nothing."""
+
+    soft: Annotated[float, Field(gt=0, lt=1)] = 0.90
+    hard: Annotated[float, Field(gt=0, le=1)] = 0.97
+
+    @model_validator(mode="after")
+    def _soft_below_hard(self) -> Self:
+        if self.soft >= self.hard:
+            raise ValueError(f"soft {self.soft:g} must be below hard {self.hard:g}")
+        return self
 
 
 class Locality(Settings):
@@ -28,7 +34,7 @@ class Gpu(Settings):
     """The device that a replica computes on.
 
     Attributes:
-        uuid: As the vendor's tool prints it; replicas that name the same one share its memory.
+        uuid: As the vendor's tool prints it; replicas with the same one share its memory.
     """
 
     uuid: Label
@@ -38,20 +44,20 @@ class ReplicaSettings(Settings):
     """One replica, as declared in the file or put through the API.
 
     Attributes:
-        address: Where it serves requests, its health check and its metrics.
-        ingress: Where an Envoy beside it takes its requests; None: it takes them itself. The
-            control plane asks for its health and its metrics at `address` in any case.
-        slots: Requests that it computes at the same time; None: that is learned.
+        address: Of requests, the health check and the metrics.
+        ingress: Where an Envoy beside the replica takes its requests; None: the replica takes them
+            itself. Health and metrics are read at `address` in any case.
+        slots: Requests that the replica computes at the same time; None: learned.
         memory: Instead of the pool's, for a GPU that is filled further by design.
-        ttl: Lease in seconds; a replica that sends no heartbeat for so long is drained and, unless
-            the config file declares it, removed. None: it stays until somebody removes it.
-        instance: Which process it is; with another one at the same address it is a new generation.
-            None: it is the same as long as its address is.
+        ttl: Lease in seconds; a replica without a heartbeat for so long is drained and, unless the
+            config file declares it, removed. None: no lease.
+        instance: The process; another one at the same address is a new generation. None: the
+            process is the same as long as the address is.
     """
 
     address: EndpointAddress
     ingress: EndpointAddress | None = None
-    slots: Annotated[int, Field(ge=1, le=4096)] | None = None
+    slots: Slots | None = None
     locality: Locality = Locality()
     labels: dict[Label, LabelValue] = Field(default_factory=dict, max_length=32)
     gpu: Gpu | None = None
@@ -66,7 +72,7 @@ class ReplicaSettings(Settings):
 
     @property
     def places(self) -> tuple[Address, ...]:
-        """All addresses that are its alone."""
+        """All addresses of this replica alone."""
         return (self.address,) if self.ingress is None else (self.address, self.ingress)
 
     @model_validator(mode="after")
@@ -86,8 +92,26 @@ class ReplicaEntry(ReplicaSettings):
 
     def settings(self) -> ReplicaSettings:
         """The replica without its id."""
-        # Not validated anew: what is text in the file is a number of seconds by now.
+        # Not validated again: durations are numbers of seconds by now.
         return ReplicaSettings.model_construct(
             _fields_set=self.model_fields_set - {"id"},
             **{name: getattr(self, name) for name in ReplicaSettings.model_fields},
         )
+
+
+def check_distinct(replicas: Sequence[ReplicaEntry], keys: Sequence[str]) -> None:
+    """Check that no two replicas of a list have the same value of one of the keys.
+
+    Raises:
+        SettingsError: With the path from ``replicas`` on.
+    """
+    for key in keys:
+        seen = set()
+        for index, replica in enumerate(replicas):
+            value = getattr(replica, key)
+            if value is not None and value in seen:
+                raise SettingsError(
+                    f"two replicas have the {key} {value}; each needs its own",
+                    ("replicas", index, key),
+                )
+            seen.add(value)

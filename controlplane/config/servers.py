@@ -1,6 +1,6 @@
 """Where each known server answers, by the name of its metric profile: health, metrics, requests.
 
-These are defaults for a pool that does not say; which families mean what is in `signals.servers`.
+These are defaults; `telemetry.servers` says which families mean what.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ ProfileName = Literal[
     "prometheus",
     "none",
 ]
-"""The servers whose families are known; ``prometheus``: they are given; ``none``: no scraping."""
+"""Servers with known families; ``prometheus``: families are given; ``none``: no scraping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class ServerPaths:
     Attributes:
         health: Path that answers 200 once requests can be served.
         metrics: Path of the exposition.
-        metrics_port: Where that is not the port that serves requests.
-        api: Path of its embeddings API; None where the user decides.
+        metrics_port: If not the port that serves requests.
+        api: Path of its embeddings API; None where the user chooses it.
     """
 
     health: str = "/health"

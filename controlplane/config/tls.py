@@ -1,18 +1,18 @@
-"""TLS at both edges of an Envoy: towards clients, and towards replicas.
+"""TLS of Envoys: towards clients, towards replicas, and among themselves (the mesh).
 
 Every file here is on the machine of the Envoy that reads it. No key travels through the control
-plane; an Envoy reads a file again when it is replaced.
+plane. An Envoy reads a file again when it is replaced.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
-from controlplane.config.errors import shown
-from controlplane.config.values import Settings
+from controlplane.config.errors import SettingsError, shown
+from controlplane.config.values import Settings, matching
 
 SYSTEM: Final = "system"
-"""Instead of a file: the certificates that a machine trusts anyway."""
+"""Instead of a file: the certificates that a machine trusts by default."""
 
 _NO_FILES: Final = ("/dev/", "/proc/", "/sys/")
 """Envoy reads nothing below these."""
@@ -51,16 +51,11 @@ TrustedFile = Annotated[
 """The same, or ``system``."""
 
 DnsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")]
-"""A name that a certificate can be of."""
+"""A name in a certificate."""
 
 
 class CertificateSettings(Settings):
-    """A certificate and its key, two files of PEM.
-
-    Attributes:
-        certificate: Followed by those between it and a root.
-        key: That goes with it.
-    """
+    """A certificate with its intermediates, and its key: two files of PEM."""
 
     certificate: EnvoyFile
     key: EnvoyFile
@@ -70,7 +65,7 @@ class ListenerTls(CertificateSettings):
     """How a listener terminates TLS; HTTP/2 and HTTP/1.1 are chosen by ALPN.
 
     Attributes:
-        client_ca: Signs the certificates that clients must present; None: they present none.
+        client_ca: Signs the certificates that clients must present; None: none are asked for.
     """
 
     client_ca: EnvoyFile | None = None
@@ -80,9 +75,9 @@ class GatewayTls(Settings):
     """How a gateway terminates TLS.
 
     Attributes:
-        certificates: A client gets the one of the name that it asks for (SNI), and the first where
-            none is of that name.
-        client_ca: Signs the certificates that clients must present; None: they present none.
+        certificates: A client gets the one with the name that it asks for (SNI), or else the
+            first.
+        client_ca: Signs the certificates that clients must present; None: none are asked for.
     """
 
     certificates: Annotated[
@@ -92,18 +87,18 @@ class GatewayTls(Settings):
 
 
 class UpstreamTls(Settings):
-    """How replicas are reached over TLS; there is no way to leave verification out.
+    """How replicas are reached over TLS; verification cannot be switched off.
 
     Attributes:
         ca: Signs the certificates of the replicas; ``system``: what the machine trusts.
-        server_name: That every replica's certificate is of; None: each one's id.
+        server_name: The name in every replica's certificate; None: the replica's id.
     """
 
     ca: TrustedFile
     server_name: DnsName | None = None
 
     def name_of(self, replica: str) -> str:
-        """The name that a replica's certificate must be of; `replica`: its id."""
+        """The name in the certificate of the replica with this id."""
         return self.server_name or replica
 
 
@@ -112,8 +107,50 @@ class UpstreamSettings(Settings):
 
     Attributes:
         protocol: ``http2`` for servers of gRPC, and others that speak nothing else.
-        tls: None: in plain text.
+        tls: None: plain text.
     """
 
     protocol: Literal["http1", "http2"] = "http1"
     tls: UpstreamTls | None = None
+
+
+MeshMode: TypeAlias = Literal["off", "permissive", "strict"]
+
+MAX_CLIENTS: Final = 256
+
+MeshClient = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2048),
+    matching(
+        r"[A-Za-z0-9._-]*\*?|"
+        r"spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)*(/[A-Za-z0-9._-]*\*|/[A-Za-z0-9._-]+)",
+        'is neither the id of a node, as in "search-1", nor a SPIFFE id, as in'
+        ' "spiffe://example.org/node/search-1"; a * may stand at the end',
+    ),
+]
+"""The id of a node or a SPIFFE id; a ``*`` at the end stands for any further characters."""
+
+
+class MeshSettings(Settings):
+    """Mutual TLS between the Envoys of clients and those of replicas.
+
+    Attributes:
+        mode: ``off``: plain text. ``permissive``: Envoys with a certificate use TLS to replicas
+            with an ingress. ``strict``: TLS or nothing.
+        clients: Nodes that may use the pool; None: every node of the trust domain.
+    """
+
+    mode: MeshMode = "off"
+    clients: tuple[MeshClient, ...] | None = Field(
+        default=None, strict=False, max_length=MAX_CLIENTS
+    )
+
+    @model_validator(mode="after")
+    def _clients_are_known(self) -> Self:
+        if self.clients is not None and self.mode != "strict":
+            raise SettingsError(
+                f"clients goes with mode: strict: in mode {self.mode} a request may come without a"
+                " certificate, and its sender is unknown",
+                ("clients",),
+            )
+        return self

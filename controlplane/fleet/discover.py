@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from controlplane.config import ReplicaSettings
-from controlplane.config.listeners import Listeners
+from controlplane.config.addresses import Listeners
 from controlplane.fleet.change import Draft
 from controlplane.fleet.layers import Source
 from controlplane.fleet.rules import listeners_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Generic
 
-from controlplane.config.overrides import SettingsT, overridden, said
+from controlplane.config.pool import SettingsT, given_keys, overridden
 
 
 class Source(StrEnum):
@@ -46,7 +46,7 @@ class Layers(Generic[SettingsT]):
             settings: All of them.
             owner: Of what had none.
         """
-        keys = said(settings)
+        keys = given_keys(settings)
         if self.file is not None:
             keys = frozenset(k for k in keys if getattr(settings, k) != getattr(self.file, k))
             if not keys:
@@ -60,7 +60,7 @@ class Layers(Generic[SettingsT]):
     def with_file(self, settings: SettingsT | None) -> "Layers[SettingsT]":
         """With this declared by the file; None: no longer."""
         if settings is None and self.api is not None:
-            return Layers(None, self.api, said(self.api), self.owner)
+            return Layers(None, self.api, given_keys(self.api), self.owner)
         return replace(self, file=settings)
 
     @property
@@ -82,7 +82,7 @@ class Layers(Generic[SettingsT]):
 
     def sources(self) -> dict[str, str]:
         """Where the value of each key comes from: ``file``, ``api`` or ``default``."""
-        files = said(self.file) if self.file is not None else frozenset()
+        files = given_keys(self.file) if self.file is not None else frozenset()
         anyone = self.file or self.api
         return {
             key: "api" if key in self.overrides else "file" if key in files else "default"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from controlplane.config import ReplicaSettings
-from controlplane.config.listeners import Listeners
+from controlplane.config.addresses import Listeners
 from controlplane.fleet.commands import (
     Command,
     DeleteReplica,

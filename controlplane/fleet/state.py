@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from controlplane.config import Address, PoolSettings, ReplicaSettings
-from controlplane.config.overrides import said
+from controlplane.config.pool import given_keys
 from controlplane.fleet.layers import Layers, Source
 
 
@@ -74,7 +74,7 @@ class Replica:
         """Where each value comes from: ``file``, ``api``, ``discovery`` or ``default``."""
         if self.source is not Source.DISCOVERY:
             return self.layers.sources()
-        keys = said(self.settings)
+        keys = given_keys(self.settings)
         return {
             key: "discovery" if key in keys else "default" for key in ReplicaSettings.model_fields
         }

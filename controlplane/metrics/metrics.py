@@ -89,7 +89,7 @@ class OwnMetrics:
             ["server"],
             registry=registry,
         )
-        for server in ("xds", "admin", "ca"):
+        for server in ("xds", "admin", "istio", "ca"):
             self._certificates.labels(server)
         self._start = Gauge(
             "plimsoll_certificate_start_timestamp_seconds",
@@ -138,7 +138,7 @@ class OwnMetrics:
         """Report when a certificate begins and ends.
 
         Args:
-            name: `xds`, `admin` or `ca`.
+            name: `xds`, `admin`, `istio` or `ca`.
             validity: Seconds since 1970; asked at each scrape.
         """
         self._start.labels(name).set_function(lambda: validity()[0])
@@ -150,7 +150,7 @@ class OwnMetrics:
         """Report on the certificate of a server, now and when it has another one.
 
         Args:
-            server: `xds` or `admin`.
+            server: `xds`, `admin` or `istio`.
             credentials: What it serves with now.
             accept: Has it serve with others.
 

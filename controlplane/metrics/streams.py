@@ -110,6 +110,14 @@ class StreamMetrics:
         """
         self._gauge("queue_depth", "Streams that have something waiting to be sent.", depth)
 
+    def show_istiods(self, count: Callable[[], int]) -> None:
+        """Report how many istiods are connected.
+
+        Args:
+            count: Asked at each scrape.
+        """
+        self._gauge("istiods", "Replicas of istiod that are connected.", count)
+
     def _gauge(self, name: str, text: str, value: Callable[[], int]) -> None:
         Gauge(f"plimsoll_xds_{name}", text, registry=self._registry).set_function(value)
 

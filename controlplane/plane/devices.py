@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import Final
 
 from controlplane.config import Address, GpuSettings, PoolSettings, ReplicaSettings
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.plane.observed import Failure
 from controlplane.telemetry import Device, GpuMemory
 from controlplane.telemetry.devices import same_gpu

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from controlplane.config import PoolEntry, ReplicaSettings
-from controlplane.config.listeners import Listeners
+from controlplane.config.addresses import Listeners
 from controlplane.fleet import Applied, Draft, Fleet, Replica, discover, listeners_of
 
 EMPTY_SECONDS: Final = 60.0

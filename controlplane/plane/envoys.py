@@ -8,7 +8,7 @@ from zlib import crc32
 
 from controlplane.balancing import Place
 from controlplane.config import Address
-from controlplane.config.listeners import Listeners
+from controlplane.config.addresses import Listeners
 from controlplane.fleet import Fleet, Pool, Replica
 from controlplane.plane.readiness import Readiness, State
 from controlplane.resources.health_checks import FOR_A_WHILE, Checked, check_interval

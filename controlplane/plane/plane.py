@@ -16,7 +16,7 @@ from functools import partial
 from controlplane import fleet as fleets
 from controlplane.balancing import Place
 from controlplane.config import Address, Config, PoolEntry
-from controlplane.config.listeners import Listeners
+from controlplane.config.addresses import Listeners
 from controlplane.fleet import Applied, Change, Command, Refused
 from controlplane.plane.decisions import decide, is_near
 from controlplane.plane.devices import Exporter, exporters_of
@@ -194,6 +194,11 @@ class Plane(PlaneState):
             yield
         found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
         self._dirty.add_replicas(found)
+
+    def unserved(self, pools: Mapping[str, int], now: float) -> None:
+        """Take in how many requests came to pools that have no replica."""
+        for name in pools.keys() & self.fleet.pools.keys():
+            self.scalings.requested(name, now, unserved=pools[name])
 
     def reporter_came(self, reporter: Hashable, place: Place) -> None:
         """Take note of where an Envoy runs that is about to report."""

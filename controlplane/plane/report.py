@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 
 from controlplane.balancing import Decision, ReplicaDecision
 from controlplane.config import Policy, PoolSettings
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Draining, Pool, Replica
 from controlplane.plane.devices import Joined
 from controlplane.plane.envoys import Dispute

@@ -43,9 +43,9 @@ class Scalings:
         for name in self._pools.keys() - fleet.pools.keys():
             del self._pools[name]
 
-    def requested(self, pool: str, now: float) -> None:
-        """An Envoy has told of a request, even if it reached no replica."""
-        self._of(pool, now).requested(now)
+    def requested(self, pool: str, now: float, unserved: int = 0) -> None:
+        """An Envoy has told of requests; see `PoolScaling.requested`."""
+        self._of(pool, now).requested(now, unserved)
 
     def is_active(self, pool: Pool, now: float) -> bool:
         """Whether a pool is to have replicas."""

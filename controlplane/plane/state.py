@@ -10,8 +10,8 @@ from collections.abc import (
 
 from controlplane.balancing import Decision
 from controlplane.config import Address, OtlpSettings
-from controlplane.config.access import ScrapingSettings
 from controlplane.config.identity import IdentitySettings
+from controlplane.config.metrics import ScrapingSettings
 from controlplane.fleet import Applied, Fleet, Pool, Replica
 from controlplane.plane.decisions import Decisions
 from controlplane.plane.devices import Devices, Exporter, exporters_of

@@ -204,13 +204,30 @@ class LocalityLbEndpoints(_message.Message):
     priority: int
     def __init__(self, locality: _Optional[_Union[Locality, _Mapping]] = ..., lb_endpoints: _Optional[_Iterable[bytes]] = ..., load_balancing_weight: _Optional[_Union[UInt32Value, _Mapping]] = ..., priority: _Optional[int] = ...) -> None: ...
 
+class FractionalPercent(_message.Message):
+    __slots__ = ("numerator", "denominator")
+    NUMERATOR_FIELD_NUMBER: _ClassVar[int]
+    DENOMINATOR_FIELD_NUMBER: _ClassVar[int]
+    numerator: int
+    denominator: int
+    def __init__(self, numerator: _Optional[int] = ..., denominator: _Optional[int] = ...) -> None: ...
+
 class ClusterLoadAssignment(_message.Message):
     __slots__ = ("cluster_name", "endpoints", "policy")
     class Policy(_message.Message):
-        __slots__ = ("overprovisioning_factor",)
+        __slots__ = ("drop_overloads", "overprovisioning_factor")
+        class DropOverload(_message.Message):
+            __slots__ = ("category", "drop_percentage")
+            CATEGORY_FIELD_NUMBER: _ClassVar[int]
+            DROP_PERCENTAGE_FIELD_NUMBER: _ClassVar[int]
+            category: str
+            drop_percentage: FractionalPercent
+            def __init__(self, category: _Optional[str] = ..., drop_percentage: _Optional[_Union[FractionalPercent, _Mapping]] = ...) -> None: ...
+        DROP_OVERLOADS_FIELD_NUMBER: _ClassVar[int]
         OVERPROVISIONING_FACTOR_FIELD_NUMBER: _ClassVar[int]
+        drop_overloads: _containers.RepeatedCompositeFieldContainer[ClusterLoadAssignment.Policy.DropOverload]
         overprovisioning_factor: UInt32Value
-        def __init__(self, overprovisioning_factor: _Optional[_Union[UInt32Value, _Mapping]] = ...) -> None: ...
+        def __init__(self, drop_overloads: _Optional[_Iterable[_Union[ClusterLoadAssignment.Policy.DropOverload, _Mapping]]] = ..., overprovisioning_factor: _Optional[_Union[UInt32Value, _Mapping]] = ...) -> None: ...
     CLUSTER_NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
@@ -307,14 +324,23 @@ class UpstreamLocalityStats(_message.Message):
     def __init__(self, locality: _Optional[_Union[Locality, _Mapping]] = ..., total_successful_requests: _Optional[int] = ..., total_requests_in_progress: _Optional[int] = ..., total_error_requests: _Optional[int] = ..., upstream_endpoint_stats: _Optional[_Iterable[_Union[UpstreamEndpointStats, _Mapping]]] = ...) -> None: ...
 
 class ClusterStats(_message.Message):
-    __slots__ = ("cluster_name", "upstream_locality_stats", "load_report_interval")
+    __slots__ = ("cluster_name", "upstream_locality_stats", "load_report_interval", "dropped_requests")
+    class DroppedRequests(_message.Message):
+        __slots__ = ("category", "dropped_count")
+        CATEGORY_FIELD_NUMBER: _ClassVar[int]
+        DROPPED_COUNT_FIELD_NUMBER: _ClassVar[int]
+        category: str
+        dropped_count: int
+        def __init__(self, category: _Optional[str] = ..., dropped_count: _Optional[int] = ...) -> None: ...
     CLUSTER_NAME_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_LOCALITY_STATS_FIELD_NUMBER: _ClassVar[int]
     LOAD_REPORT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     cluster_name: str
     upstream_locality_stats: _containers.RepeatedCompositeFieldContainer[UpstreamLocalityStats]
     load_report_interval: _duration_pb2.Duration
-    def __init__(self, cluster_name: _Optional[str] = ..., upstream_locality_stats: _Optional[_Iterable[_Union[UpstreamLocalityStats, _Mapping]]] = ..., load_report_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    dropped_requests: _containers.RepeatedCompositeFieldContainer[ClusterStats.DroppedRequests]
+    def __init__(self, cluster_name: _Optional[str] = ..., upstream_locality_stats: _Optional[_Iterable[_Union[UpstreamLocalityStats, _Mapping]]] = ..., load_report_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dropped_requests: _Optional[_Iterable[_Union[ClusterStats.DroppedRequests, _Mapping]]] = ...) -> None: ...
 
 class LoadStatsRequest(_message.Message):
     __slots__ = ("node", "cluster_stats")

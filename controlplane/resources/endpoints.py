@@ -59,6 +59,17 @@ others with the load of up to 29 % that are gone."""
 _POLICY: Final = pb.ClusterLoadAssignment.Policy(
     overprovisioning_factor=pb.UInt32Value(value=OVERPROVISIONING_PERCENT)
 )
+ASLEEP: Final = "asleep"
+"""The category of requests that clients answer by themselves and count in their load reports,
+because their pool has no replica and is to be woken by them."""
+_ASLEEP: Final = pb.ClusterLoadAssignment.Policy(
+    overprovisioning_factor=pb.UInt32Value(value=OVERPROVISIONING_PERCENT),
+    drop_overloads=[
+        pb.ClusterLoadAssignment.Policy.DropOverload(
+            category=ASLEEP, drop_percentage=pb.FractionalPercent(numerator=100)
+        )
+    ],
+)
 NO_SHARES: Final[Mapping[Place, float]] = MappingProxyType({})
 _MAX_UINT32: Final = (1 << 32) - 1
 
@@ -68,6 +79,7 @@ class Member(NamedTuple):
 
     Attributes:
         encoded: An ``LbEndpoint`` of it.
+        labels: Envoys are not told of them; Istio is.
     """
 
     id: str
@@ -78,6 +90,7 @@ class Member(NamedTuple):
     draining: bool
     healthy: bool
     encoded: bytes
+    labels: Mapping[str, str]
 
 
 Members = tuple[Member, ...]
@@ -157,6 +170,7 @@ def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
         draining,
         portion.healthy,
         identity + share,
+        settings.labels,
     )
 
 
@@ -170,6 +184,8 @@ def assignment(
     listed: Iterable[Member],
     rank: Callable[[Member], int] = same_rank,
     shares: Mapping[Place, float] = NO_SHARES,
+    *,
+    may_sleep: bool = False,
 ) -> bytes:
     """Encode a pool's ``ClusterLoadAssignment``: the same bytes for the same input in any order.
 
@@ -180,6 +196,8 @@ def assignment(
             not healthy, and so on; by default all are used first.
         shares: The part of the requests for each place of those that are used first; by default
             their weights say it.
+        may_sleep: Whether the pool may be without replicas until a request comes. Its clients then
+            count requests that find none.
 
     Raises:
         ValueError: When a weight, or those of a locality together, are more than Envoy can hold.
@@ -203,7 +221,7 @@ def assignment(
     return pb.ClusterLoadAssignment(
         cluster_name=name,
         endpoints=[_locality(localities[key], key[3], weights[key]) for key in sorted(localities)],
-        policy=_POLICY,
+        policy=_ASLEEP if may_sleep and not localities else _POLICY,
     ).SerializeToString()
 
 

@@ -146,6 +146,8 @@ def grpc_endpoints(
     rank: Callable[[Member], int],
     shares: Mapping[Place, float],
     salt: bytes,
+    *,
+    may_sleep: bool,
 ) -> Resource:
     """The ``ClusterLoadAssignment`` of members that calls may go to; see `assignment`, `available`.
 
@@ -154,7 +156,9 @@ def grpc_endpoints(
     found = [_as_grpc(member, policy) for member in listed]
     # gRPC rejects a gap between priorities, and a priority without a locality.
     dense = {each: i for i, each in enumerate(sorted({rank(member) for member in found}))}
-    encoded = assignment(name, found, lambda member: dense[rank(member)], shares)
+    encoded = assignment(
+        name, found, lambda member: dense[rank(member)], shares, may_sleep=may_sleep
+    )
     return Resource.of(ENDPOINT, name, encoded, salt=salt)
 
 

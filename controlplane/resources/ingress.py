@@ -22,7 +22,7 @@ import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import Address, OtlpSettings
-from controlplane.config.mesh import MeshSettings
+from controlplane.config.tls import MeshSettings
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.clusters import IDLE_UPSTREAM, UNLIMITED
 from controlplane.resources.listeners import LogFormat, stdout_log

@@ -19,7 +19,7 @@ import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.config.mesh import MeshSettings
+from controlplane.config.tls import MeshSettings
 from controlplane.resources.messages import transport_socket
 from controlplane.resources.secret_sources import IDENTITY, ROOTS, SecretSource
 

@@ -111,7 +111,7 @@ class PoolResources:
 
     def nothing(self, name: str) -> Resource:
         """An assignment of this name without replicas."""
-        return _endpoints(name, (), self.cluster_bytes)
+        return _endpoints(name, (), self.cluster_bytes, may_sleep=_may_sleep(self.pool))
 
     def endpoints(self, name: str, here: Place) -> Resource | None:
         """The assignment of a cluster for an Envoy that runs here; None: there is no such cluster.
@@ -137,7 +137,9 @@ class PoolResources:
             return usual
         key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
         if key not in self._orders:
-            self._orders[key] = _endpoints(name, listed, self.cluster_bytes, rank, shares)
+            self._orders[key] = _endpoints(
+                name, listed, self.cluster_bytes, rank, shares, may_sleep=_may_sleep(self.pool)
+            )
         return self._orders[key]
 
     def _order(
@@ -187,7 +189,10 @@ class PoolResources:
         elif served is not None:
             rank = _first(served.first)
         policy = self.pool.settings.balancing.policy
-        return grpc_endpoints(name, listed, policy, rank, shares, self.cluster_bytes)
+        sleeps = _may_sleep(self.pool)
+        return grpc_endpoints(
+            name, listed, policy, rank, shares, self.cluster_bytes, may_sleep=sleeps
+        )
 
     def in_locality(self, cluster: str, place: Place, sub_zone: str) -> list[Address]:
         """The replicas to which a gRPC client sends what it reports of a locality."""
@@ -259,7 +264,7 @@ def pool_resources(
     resources[ENDPOINT] = (
         tuple(served[name].assignment for name in _names(parting))
         if served
-        else (_endpoints(pool.name, listed, encoded),)
+        else (_endpoints(pool.name, listed, encoded, may_sleep=_may_sleep(pool)),)
     )
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
@@ -341,11 +346,13 @@ def _served(
             and before is not None
             and (before.members, before.first) == (in_cluster, first)
             and known.cluster_bytes == encoded
+            and _may_sleep(known.pool) == _may_sleep(pool)
         ):
             made = before.assignment
         else:
             name = cluster_of(pool.name, one.name)
-            made = _endpoints(name, in_cluster, encoded, _first(first))
+            ranks, sleeps = _first(first), _may_sleep(pool)
+            made = _endpoints(name, in_cluster, encoded, ranks, may_sleep=sleeps)
         found[one.name] = _Served(in_class, in_cluster, first, made)
     return found
 
@@ -361,8 +368,15 @@ def _endpoints(
     cluster_bytes: bytes,
     rank: Callable[[Member], int] = same_rank,
     shares: Mapping[Place, float] = NO_SHARES,
+    *,
+    may_sleep: bool,
 ) -> Resource:
-    return Resource.of(ENDPOINT, name, assignment(name, listed, rank, shares), salt=cluster_bytes)
+    encoded = assignment(name, listed, rank, shares, may_sleep=may_sleep)
+    return Resource.of(ENDPOINT, name, encoded, salt=cluster_bytes)
+
+
+def _may_sleep(pool: Pool) -> bool:
+    return pool.settings.scaling.min_replicas == 0
 
 
 def _downstream(pool: Pool) -> Downstream:

@@ -40,19 +40,31 @@ class ColdStarts:
     Attributes:
         samples: Seconds that each took, the newest last.
         asked_at: Since when more replicas are wanted than there are; None: there are enough.
+        going_on: Seconds that the longest start has lasted so far that has not ended.
     """
 
     samples: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     asked_at: float | None = None
+    going_on: float = 0.0
     _begun: dict[tuple[str, int], float | None] = field(default_factory=dict)
     _has_looked: bool = False
 
     @property
     def seconds(self) -> float:
-        """What a start takes, in all but a quarter of cases."""
+        """What a start takes, in all but a quarter of cases, and no less than one that goes on."""
+        return max(self.known, self.going_on)
+
+    @property
+    def known(self) -> float:
+        """The same by those starts alone that have ended."""
         return upper_quartile(self.samples) if self.samples else UNKNOWN
 
-    def look(self, replicas: Mapping[str, Coming]) -> None:
+    @property
+    def overdue(self) -> float:
+        """Seconds after which a replica that is not ready counts no more."""
+        return OVERDUE * self.known
+
+    def look(self, replicas: Mapping[str, Coming], now: float) -> None:
         """Take in how ready replicas are.
 
         A start begins when one more replica was wanted, where that is known, and else when it was
@@ -71,6 +83,8 @@ class ColdStarts:
                 start = None
             begun[key] = None if each.is_ready else start
         self._begun, self._has_looked = begun, True
+        ages = (now - start for start in begun.values() if start is not None)
+        self.going_on = max((age for age in ages if age <= self.overdue), default=0.0)
 
     def learn(self, samples: Iterable[float]) -> None:
         """Take in what starts took, in seconds."""

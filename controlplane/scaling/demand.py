@@ -142,7 +142,8 @@ def _whole(frame: Frame) -> Flow:
     sizes, rate = frame.sizes, frame.rate_of(None)
     served = frame.serving & frame.fresh
     if sizes is not None and sizes.samples:
-        mean = tokens_of(sizes.mean)
+        # Large requests that begin to come are a load at once.
+        mean = tokens_of(sizes.newest_mean)
         if rate is None:
             rate = math.fsum(np.nan_to_num(work_rate(frame)[served])) / mean
         return Flow(rate, mean, squares_of(sizes.whole), tokens_of(sizes.quantile(0.99)))

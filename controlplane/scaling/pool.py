@@ -1,15 +1,17 @@
 """What is known of one pool for scaling it, and how many replicas it should have."""
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from controlplane.balancing import Decision
+from controlplane.balancing.frame import COUNTING, recent_rate
 from controlplane.balancing.sentences import counted, duration, number, percent
 from controlplane.config import PoolSettings
-from controlplane.config.scaling import ScalingSettings
-from controlplane.scaling.cold_start import OVERDUE, ColdStarts, Coming
+from controlplane.config.pool import ScalingSettings
+from controlplane.scaling.cold_start import ColdStarts, Coming
 from controlplane.scaling.demand import ClassDemand, Typical, demands_of
 from controlplane.scaling.load import LoadHistory
 from controlplane.scaling.rule import Load, Need, floor_of, need_of
@@ -77,6 +79,8 @@ class PoolScaling:
         self._typical: Typical | None = None
         self._watched_since = self._looked_at = now
         self._request_at = -math.inf
+        self._unserved = 0
+        self._unserved_by = deque[tuple[float, float]]()
         self._demands: tuple[ClassDemand, ...] = ()
         self._has_looked = False
 
@@ -84,9 +88,15 @@ class PoolScaling:
         """Whether it is time for another look."""
         return not self._has_looked or now - self._looked_at >= EVERY
 
-    def requested(self, now: float) -> None:
-        """An Envoy has told of a request, even if it reached no replica."""
+    def requested(self, now: float, unserved: int = 0) -> None:
+        """An Envoy has told of requests.
+
+        Args:
+            now: Seconds of a monotonic clock.
+            unserved: How many of them found no replica in the pool.
+        """
         self._request_at = now
+        self._unserved += unserved
 
     def look(
         self,
@@ -119,8 +129,9 @@ class PoolScaling:
             now: Seconds of a monotonic clock.
             is_measured: Whether anything is known of what replicas carry.
         """
-        self._has_looked, self._looked_at, self._demands = True, now, demands
-        self.cold_starts.look({id_: it.coming for id_, it in replicas.items()})
+        self._has_looked, self._looked_at = True, now
+        self._demands = demands = self._with_unserved(demands, now)
+        self.cold_starts.look({id_: it.coming for id_, it in replicas.items()}, now)
         if is_measured:
             fleets = [Typical.of(it.fleet) for it in demands if it.fleet.ids]
             if known := [it for it in fleets if it is not None]:
@@ -143,6 +154,21 @@ class PoolScaling:
                 else 0.0
             )
             load.keep(load.forecast(horizon), floor, now, settings.scaling.scale_down_after)
+
+    def _with_unserved(
+        self, demands: tuple[ClassDemand, ...], now: float
+    ) -> tuple[ClassDemand, ...]:
+        """Add requests that found no replica: whoever serves them, the pool needs it."""
+        counts = self._unserved_by
+        counts.append((now, self._unserved))
+        while counts[0][0] < now - COUNTING:
+            counts.popleft()
+        rate = recent_rate(counts)
+        if not rate or not demands:
+            return demands
+        first, *others = demands
+        flow = replace(first.flow, rate=first.flow.rate + rate)
+        return (replace(first, flow=flow), *others)
 
     def is_active(self, settings: PoolSettings, now: float) -> bool:
         """Whether the pool is to have replicas.
@@ -227,7 +253,6 @@ class PoolScaling:
 
     def _starting(self, replicas: Mapping[str, Standing], now: float) -> dict[str, float]:
         """Since when replicas have been about to serve; one that takes too long counts no more."""
-        overdue = OVERDUE * self.cold_starts.seconds
         # What was there before us began before we know.
         since = {id_: max(it.coming.since, self._watched_since) for id_, it in replicas.items()}
         return {
@@ -236,7 +261,7 @@ class PoolScaling:
             if not it.coming.is_ready
             and not it.is_out
             and not it.is_leaving
-            and now - since[id_] <= overdue
+            and now - since[id_] <= self.cold_starts.overdue
         }
 
     def _reasons(

@@ -15,6 +15,7 @@ import numpy as np
 from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.prediction import FULL, NEVER, Flow, percentile
 from controlplane.scaling.demand import ClassDemand, Typical
+from controlplane.scaling.load import span_of
 
 MOST_ADDED: Final = 4096
 """Replicas that one recommendation adds to a class at most."""
@@ -188,7 +189,8 @@ def floor_of(
 ) -> float:
     """Tokens per second that there must be capacity for, so that a backlog goes.
 
-    What is still there once a new replica could serve is to be worked off within as long again.
+    What is still there once a new replica could serve is to be worked off within a third of the
+    time that a start takes: until then every request is late, behind those that wait.
 
     Args:
         level: Tokens per second that come.
@@ -202,4 +204,4 @@ def floor_of(
     if typical is not None:
         done += sum(min(age, horizon) * typical.capacity for age in starting.values())
     left = backlog + level * horizon - done
-    return level + left / horizon if left > 0 else 0.0
+    return level + left / span_of(horizon) if left > 0 else 0.0

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from itertools import islice
 from typing import Final, Protocol
 
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change
 from controlplane.plane import Probe, Target
 from controlplane.scraping.access import Access

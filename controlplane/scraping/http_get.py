@@ -15,7 +15,7 @@ from aiohappyeyeballs import start_connection
 from yarl import URL
 
 from controlplane.config import Address
-from controlplane.config.reach import refusal
+from controlplane.config.addresses import refusal
 from controlplane.scraping.access import Access
 from controlplane.scraping.http_connection import (
     Answer,

@@ -13,7 +13,7 @@ import aiohttp
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from controlplane.config import PoolSettings
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.config.tls import SYSTEM
 from controlplane.plane import Probe, Target
 from controlplane.scraping.access import Access, AccessError

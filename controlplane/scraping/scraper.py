@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from controlplane.config import GpuSettings, MetricsSettings
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change
 from controlplane.plane import Exporter, Failure, Target
 from controlplane.scraping.access import Access

@@ -13,7 +13,7 @@ from controlplane.config import (
     parse_address,
     validated,
 )
-from controlplane.config.overrides import said_data
+from controlplane.config.pool import given_data
 from controlplane.fleet import Draining, Registered, RegisteredPool, RegisteredReplica
 from controlplane.plane import RestartReplica
 from controlplane.store.errors import DamagedError, StoreError
@@ -49,7 +49,7 @@ def intact(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def pool_row(pool: RegisteredPool) -> str:
     """What is kept of a pool."""
-    return _text({"settings": said_data(pool.settings), "overrides": sorted(pool.overrides)})
+    return _text({"settings": given_data(pool.settings), "overrides": sorted(pool.overrides)})
 
 
 def replica_row(replica: RegisteredReplica) -> str:
@@ -60,7 +60,7 @@ def replica_row(replica: RegisteredReplica) -> str:
             "instance": replica.instance,
             "generation": replica.generation,
             "draining": replica.draining,
-            "settings": said_data(replica.settings) if replica.settings else None,
+            "settings": given_data(replica.settings) if replica.settings else None,
             "overrides": sorted(replica.overrides),
             "found_by": replica.found_by,
             "owner": replica.owner,

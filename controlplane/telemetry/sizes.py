@@ -22,6 +22,9 @@ REMEMBERED: Final = 200.0
 """Requests that are not forgotten however long ago they were: with less, a pool without traffic for
 some minutes would begin anew. Of them a class of one request in a hundred has two."""
 
+ENOUGH: Final = 20.0
+"""Of the newest requests that tell whether they are of another size than usual."""
+
 MOST_PLACES: Final = 256
 """Of which sizes are kept: names of zones are anybody's invention."""
 
@@ -31,7 +34,7 @@ _NONE: Final = 1e-3
 LATELY: Final = 3.0
 """Seconds after which a request counts half, for what comes just now."""
 OTHER: Final = 3.0
-"""Standard deviations of a Poisson count by which the newest requests must be more or fewer."""
+"""Standard errors by which the newest requests must be other ones than before."""
 
 LARGEST: Final = 1 << OCTAVES
 
@@ -88,9 +91,8 @@ class Split:
 
     `explained` is the fraction of the variance of the logarithm of the sizes that is between the
     sides: 1 where each side is of one size, 0.64 for a lognormal distribution.
-
     `above_lately` is the fraction of the newest requests that are above, where that is plainly
-    another one than of all.
+    another one than of all requests; else that.
     """
 
     threshold: int
@@ -170,6 +172,17 @@ class Sizes:
         """Bytes of a request; NaN where none was seen."""
         total = self.samples
         return float(self._bytes.sum()) / total if total else math.nan
+
+    @property
+    def newest_mean(self) -> float:
+        """Bytes of the newest requests where they are of another size than usual, else `mean`."""
+        newest, usual, whole = float(self._lately.sum()), self.mean, self.whole
+        if newest < ENOUGH:
+            return usual
+        used = self._requests > 0
+        mean = float(self._lately[used] @ (self._bytes[used] / self._requests[used])) / newest
+        variance = max(whole.squares / whole.requests - usual**2, 0.0)
+        return mean if abs(mean - usual) > OTHER * math.sqrt(variance / newest) else usual
 
     @property
     def whole(self) -> Side:

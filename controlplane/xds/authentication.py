@@ -45,7 +45,7 @@ class ReloadableCredentials:
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self._given),
             self._fetch,  # type: ignore[arg-type]  # None says that nothing has changed
-            require_client_authentication=True,
+            require_client_authentication=self._given.client_ca is not None,
         )
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:

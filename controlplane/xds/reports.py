@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import class_of, pool_of
+from controlplane.resources.endpoints import ASLEEP
 from controlplane.resources.health_checks import PREFIX
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, InLocality, Load
@@ -52,12 +53,14 @@ class LoadStats:
         seconds: That the report covers, the longest of its clusters; 0 if it reports nothing.
         loads: By endpoint.
         localities: Where the client does not tell endpoints apart: gRPC never does.
+        unserved: Requests to pools without a replica, by pool.
     """
 
     node: Node | None = None
     seconds: float = 0.0
     loads: dict[Endpoint, Load] = field(default_factory=dict)
     localities: dict[InLocality, Load] = field(default_factory=dict)
+    unserved: dict[str, int] = field(default_factory=dict)
 
     def within(self, view: View) -> "LoadStats":
         """The same without pools that the reporter is not shown."""
@@ -67,7 +70,8 @@ class LoadStats:
         there = {
             at: each for at, each in self.localities.items() if view.shows(pool_of(at.cluster))
         }
-        return replace(self, loads=loads, localities=there)
+        unserved = {pool: count for pool, count in self.unserved.items() if view.shows(pool)}
+        return replace(self, loads=loads, localities=there, unserved=unserved)
 
 
 def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
@@ -81,9 +85,13 @@ def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
     seconds = 0.0
     loads: dict[Endpoint, Load] = {}
     localities: dict[InLocality, Load] = {}
+    unserved: dict[str, int] = {}
     for cluster in request.cluster_stats:
         seconds = max(seconds, _seconds(cluster.load_report_interval, MAX_REPORT_SECONDS))
         pool, of_class = pool_of(cluster.cluster_name), class_of(cluster.cluster_name)
+        dropped = [it.dropped_count for it in cluster.dropped_requests if it.category == ASLEEP]
+        if dropped:
+            unserved[pool] = unserved.get(pool, 0) + sum(dropped)
         for locality in cluster.upstream_locality_stats:
             if not locality.upstream_endpoint_stats:
                 place = locality.locality
@@ -99,17 +107,18 @@ def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
                 # A replica is in a cluster for each class, and in two localities for the time of
                 # a tier move.
                 loads[endpoint] = loads.get(endpoint, _NOTHING).plus(load, of_class)
-            if len(loads) + len(localities) > MAX_LOAD_ENDPOINTS:
+            if len(loads) + len(localities) + len(unserved) > MAX_LOAD_ENDPOINTS:
                 raise ProtocolError(
                     "RESOURCE_EXHAUSTED", f"a load report of over {MAX_LOAD_ENDPOINTS} endpoints"
                 )
-    for load in (*loads.values(), *localities.values()):
-        if (
-            load.succeeded + load.failed > MAX_REQUESTS_PER_SECOND * max(seconds, 1.0)
-            or load.in_progress > MAX_IN_PROGRESS
-        ):
-            raise ProtocolError("INVALID_ARGUMENT", "a load report counts more than there can be")
-    return LoadStats(node, seconds, loads, localities)
+    most = MAX_REQUESTS_PER_SECOND * max(seconds, 1.0)
+    is_possible = all(
+        load.succeeded + load.failed <= most and load.in_progress <= MAX_IN_PROGRESS
+        for load in (*loads.values(), *localities.values())
+    ) and all(count <= most for count in unserved.values())
+    if not is_possible:
+        raise ProtocolError("INVALID_ARGUMENT", "a load report counts more than there can be")
+    return LoadStats(node, seconds, loads, localities, unserved)
 
 
 def _load(stats: pb.UpstreamEndpointStats | pb.UpstreamLocalityStats) -> Load:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.api.preview_view import differing, preview_view
+from controlplane.api.envoy_views import differing, preview_view
 from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Command, Drain, PutPool
 from controlplane.plane import Probe, preview

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.api.auth import server_context
 from controlplane.api.server import Limits
-from controlplane.api.tls import server_context
 from controlplane.ca.folder import CaFolder
 from controlplane.ca.issuing import Issuer
 from controlplane.client import (

@@ -68,8 +68,8 @@ def test_another_tier_full_memory_and_old_readings_are_events(changed: dict[str,
         ),
         (
             "stale",
-            "m/slow cannot be read any more: its readings are too old",
-            "m/slow is read again",
+            "m/slow cannot be scraped: its readings are too old",
+            "m/slow is scraped again",
         ),
     ],
 )

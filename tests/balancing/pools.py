@@ -16,7 +16,7 @@ from controlplane.balancing import (
     decide,
 )
 from controlplane.config import PoolSettings, validated
-from controlplane.config.memory import MemorySettings
+from controlplane.config.replica import MemorySettings
 from controlplane.telemetry import GpuMemory, Histogram, History, Reading, Window
 from controlplane.telemetry.batches import BatchTotals
 from controlplane.telemetry.load import Failing

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controlplane.balancing import ReplicaInput
 from controlplane.balancing.division import Division
-from controlplane.config.memory import MemorySettings
+from controlplane.config.replica import MemorySettings
 from controlplane.telemetry.load import Failing
 from tests.balancing.pools import (
     INTERVAL,

@@ -48,7 +48,7 @@ def test_fewer_pods_only_after_five_minutes_and_no_more_than_twice_as_many_at_on
 def test_a_replica_takes_what_waits_up_to_a_batch() -> None:
     requests = Requests(_floats(0.0, 1.0, 1.0, 1.0), _floats(100.0, 1000.0, 1000.0, 1000.0))
     fleet = Fleet(requests, seed=1, cold_start=60.0, begin=1)
-    fleet.replicas[0].speed = 1.0
+    fleet.replicas[0].curve = CURVE
     fleet.go_on(1.0)
     fleet.go_on(10.0)
     first, second, third, fourth = fleet.done

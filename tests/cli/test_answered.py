@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from controlplane.cli.answered import Answered
+from controlplane.cli.explain_request import Request
 
 HEADER = (
     "time=2026-11-30T08:03:15.898Z cluster=minilm:bulk/retries replica=r1 upstream=10.0.0.1:8080"
@@ -31,7 +31,7 @@ FIELDS = {
 }
 TEXT = " ".join(f"{key}={value}" for key, value in FIELDS.items())
 
-READ = Answered(
+READ = Request(
     at=datetime(2026, 11, 30, 8, 3, 15, 898_000, UTC),
     status=503,
     cluster="minilm:bulk/retries",
@@ -57,29 +57,29 @@ READ = Answered(
     ids=["JSON", "text", "with the prefix of a container's log", "the last of several"],
 )
 def test_a_line_of_the_access_log_is_read(text: str) -> None:
-    assert Answered.read(text) == READ
+    assert Request.read(text) == READ
 
 
 @pytest.mark.parametrize("text", [CURL, CURL.replace("\r\n", "\n< ")], ids=["-i", "-v"])
 def test_the_headers_of_an_answer_are_read(text: str) -> None:
-    found = Answered.read(text)
+    found = Request.read(text)
     assert (found.status, found.cluster, found.replica) == (503, "minilm:bulk/retries", "r1")
     assert (found.attempts, found.flags, found.at) == (3, ("URX", "UF"), READ.at)
 
 
 def test_one_header_is_enough() -> None:
-    assert Answered.read(f"x-plimsoll: {HEADER}").upstream == "10.0.0.1:8080"
+    assert Request.read(f"x-plimsoll: {HEADER}").upstream == "10.0.0.1:8080"
 
 
 def test_pool_class_and_further_tries_are_in_the_name_of_the_cluster() -> None:
-    assert (READ.pool, READ.class_name, READ.is_further_try) == ("minilm", "bulk", True)
-    other = Answered(cluster="minilm")
-    assert (other.pool, other.class_name, other.is_further_try) == ("minilm", "", False)
+    assert (READ.pool, READ.class_name, READ.is_retry) == ("minilm", "bulk", True)
+    other = Request(cluster="minilm")
+    assert (other.pool, other.class_name, other.is_retry) == ("minilm", "", False)
 
 
 def test_what_a_client_says_passes_for_nothing_that_envoy_says() -> None:
     forged = f"{TEXT} cluster=other request_id=x flags=- replica=evil"
-    assert Answered.read(forged) == READ
+    assert Request.read(forged) == READ
 
 
 @pytest.mark.parametrize(
@@ -94,34 +94,34 @@ def test_what_a_client_says_passes_for_nothing_that_envoy_says() -> None:
 )
 def test_anything_else_is_refused_in_a_sentence(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=re.escape(why)):
-        Answered.read(text)
+        Request.read(text)
 
 
 @pytest.mark.parametrize("value", ["", "-", "nan", "1e999", "yesterday", "٣"])
 def test_what_is_no_number_and_no_time_is_not_known(value: str) -> None:
     fields = {"flags": "-", "cluster": "p", "time": value, "attempts": value, "duration_ms": value}
-    found = Answered.read(json.dumps(fields))
+    found = Request.read(json.dumps(fields))
     assert (found.at, found.duration_ms) == (None, 3.0 if value == "٣" else None)
 
 
 def test_flags_details_and_tries_are_put_into_words() -> None:
     said = list(READ.failures())
-    assert said[0].startswith("It took 3 tries")
+    assert said[0].startswith("Envoy tried 3 times")
     assert said[1:] == [
-        "URX: the last try that is allowed failed as well.",
+        "URX: the last allowed retry failed, too.",
         "UF: no connection to the replica.",
-        "via_upstream: the replica itself answered so.",
+        "via_upstream: the answer is the replica's own.",
     ]
 
 
 def test_of_a_request_that_went_well_no_failure_is_said() -> None:
     went_well = {"status": 200, "flags": "-", "details": "via_upstream", "attempts": 1}
-    assert list(Answered.read(json.dumps({**FIELDS, **went_well, "cluster": "m"})).failures()) == []
+    assert list(Request.read(json.dumps({**FIELDS, **went_well, "cluster": "m"})).failures()) == []
 
 
 def test_an_unknown_flag_and_unknown_details_are_repeated() -> None:
     line = {**FIELDS, "flags": "XX", "details": "new_thing", "attempts": 0, "cluster": "-"}
-    assert list(Answered.read(json.dumps(line)).failures()) == [
+    assert list(Request.read(json.dumps(line)).failures()) == [
         "No replica was tried.",
         "XX: see the documentation of Envoy.",
         "Envoy says: new_thing.",

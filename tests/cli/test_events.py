@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from controlplane.cli.event_lines import line
+from controlplane.cli.events import line
 from controlplane.client import Event, Missed, PartingChanged
 from tests.api.served import POOL, Served, served
 from tests.client.test_events import Cutting

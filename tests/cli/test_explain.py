@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from controlplane.api.views import history_view, replica_view
-from controlplane.cli.readings import readings
-from controlplane.cli.timeline import timeline
+from controlplane.cli.explain import timeline
+from controlplane.cli.text import readings
 from controlplane.client import History, Replica
 from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Drain, PutPool

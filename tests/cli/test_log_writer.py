@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from controlplane.cli.log_writer import ALIKE, SAME, SAME_SECONDS, SECONDS, WAITING, LogWriter
+from controlplane.cli.log import (
+    EQUAL,
+    EQUAL_SECONDS,
+    MAX_WAITING,
+    SIMILAR,
+    SIMILAR_SECONDS,
+    LogWriter,
+)
 
 
 class Pipe:
@@ -49,33 +56,33 @@ def test_lines_come_in_their_order(pipe: Pipe) -> None:
 def test_nobody_waits_for_a_reader_who_reads_nothing_and_what_is_dropped_is_counted(
     pipe: Pipe,
 ) -> None:
-    for number in range(WAITING * 3):
-        pipe.log.say(f"a line that is longer than some others, number {number}")
+    for number in range(MAX_WAITING * 3):
+        pipe.log.write(f"a line that is longer than some others, number {number}")
     assert not pipe.log.finish(0.1)
     lines = pipe.lines()
     dropped = sum(int(it.split()[2]) for it in lines if "nobody read in time" in it)
     written = [it for it in lines if it.startswith("a line")]
-    assert dropped > WAITING
-    assert len(written) + dropped == WAITING * 3
+    assert dropped > MAX_WAITING
+    assert len(written) + dropped == MAX_WAITING * 3
 
 
 def test_a_reader_who_has_gone_is_no_error() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     log = LogWriter(write_end)
-    log.say("to nobody")
+    log.write("to nobody")
     assert log.finish(10)
     os.close(write_end)
 
 
 def test_of_many_lines_that_are_alike_some_are_written_and_the_others_counted(pipe: Pipe) -> None:
-    for number in range(ALIKE + 50):
+    for number in range(SIMILAR + 50):
         pipe.logger.info("%d connected", number)
         pipe.logger.info("%d left", number) if number < 2 else None
-    pipe.now += SECONDS
+    pipe.now += SIMILAR_SECONDS
     pipe.logger.info("%d connected", -1)
     lines = pipe.lines()
-    assert sum("connected" in it for it in lines) == ALIKE + 2
+    assert sum("connected" in it for it in lines) == SIMILAR + 2
     assert sum("left" in it for it in lines) == 2
     assert "… and 50 more lines like '%d connected'" in lines
     assert lines[-1] == "-1 connected"
@@ -86,20 +93,20 @@ def test_a_replica_that_comes_and_goes_and_an_envoy_that_rejects_do_not_flood(pi
         pipe.logger.warning("%s is gone", "m/flapping")
         pipe.logger.info("%s is %s", "m/flapping", "ready")
         pipe.logger.warning("%s rejected %s: %s", "sidecar-1", "Cluster", "no port")
-        pipe.now += SAME_SECONDS / 61
+        pipe.now += EQUAL_SECONDS / 61
     pipe.logger.warning("%s is gone", "m/other")
-    pipe.now += SAME_SECONDS
+    pipe.now += EQUAL_SECONDS
     pipe.logger.info("the next minute")
     lines = pipe.lines()
-    assert lines.count("m/flapping is gone") == SAME
+    assert lines.count("m/flapping is gone") == EQUAL
     assert lines.count("m/other is gone") == 1
-    assert lines.count("sidecar-1 rejected Cluster: no port") == SAME
-    assert f"… and {60 - SAME} times more: m/flapping is ready" in lines
-    assert len(lines) == 3 * SAME + 1 + 3 + 1
+    assert lines.count("sidecar-1 rejected Cluster: no port") == EQUAL
+    assert f"… and {60 - EQUAL} times more: m/flapping is ready" in lines
+    assert len(lines) == 3 * EQUAL + 1 + 3 + 1
 
 
 def test_what_is_the_same_does_not_use_up_what_is_alike(pipe: Pipe) -> None:
-    for _ in range(ALIKE * 2):
+    for _ in range(SIMILAR * 2):
         pipe.logger.info("%s is gone", "m/flapping")
     pipe.logger.info("%s is gone", "m/other")
     assert "m/other is gone" in pipe.lines()
@@ -108,9 +115,9 @@ def test_what_is_the_same_does_not_use_up_what_is_alike(pipe: Pipe) -> None:
 def test_every_change_that_somebody_made_is_written(pipe: Pipe) -> None:
     audit = logging.Logger("controlplane.audit", logging.INFO)
     audit.addHandler(pipe.log)
-    for number in range(ALIKE * 3):
+    for number in range(SIMILAR * 3):
         audit.info("%s", number)
-    assert len(pipe.lines()) == ALIKE * 3
+    assert len(pipe.lines()) == SIMILAR * 3
 
 
 HANDSHAKE = (

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from controlplane.cli.node_table import lasted, print_nodes
+from controlplane.cli.nodes import print_nodes
+from controlplane.cli.text import lasted
 from controlplane.client import Node
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus

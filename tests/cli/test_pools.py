@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from controlplane.cli.pool_table import described
+from controlplane.cli.pools import described
 from controlplane.client import Pool
 from controlplane.plane import Probe
 from tests.api.served import POOL, Served, served
@@ -90,7 +90,7 @@ async def test_what_is_odd_about_a_pool_is_said(api: Served) -> None:
     for words in (
         "most cannot be scraped: weights are frozen, a source fails",
         "found by dns x: not answered yet; fails: no",
-        "no source has them any more, too few would be left: q",
+        "kept without a source, because too few would be left: q",
         "not used: that one",
         "class bulk: requests from 900 bytes on are about to go to a",
         "class jobs: requests with x-job: nightly to /v1 of up to 9 bytes, 30.0 % of the work, go",

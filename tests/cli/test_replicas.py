@@ -104,7 +104,7 @@ async def test_explain_gives_each_replica_a_headline_and_its_reasons(api: Served
     api.plane.record(api.target("a"), Failure("it said \x1b[2J"), api.now)
     api.plane.decide(api.now)
     lines = (await run(api, "explain", "m")).stdout.splitlines()
-    assert lines[0] == "m: policy capacity-tiers; Envoy is told what each replica can carry"
+    assert lines[0] == "m: policy capacity-tiers; Envoy knows what each replica can carry"
     assert lines[1].startswith("m/a: ready, tier-")
     assert lines[3].startswith("  The last scrape failed: it said �[2J;")
     assert any(line.startswith("m/b: starting") for line in lines)
@@ -119,7 +119,7 @@ async def test_explain_says_which_policy_is_in_force_and_that_it_has_no_weights(
     api.plane.probed(api.target("a"), Probe.HEALTHY, api.now)
     api.plane.decide(api.now)
     lines = (await run(api, "explain", "m")).stdout.splitlines()
-    assert lines[0] == "m: policy maglev; Envoy is not told what each replica can carry"
+    assert lines[0] == "m: policy maglev; Envoy does not know what each replica can carry"
     assert lines[1].startswith("m/a: ready, policy maglev, no weight of its own, capacity -")
     assert any(
         it.startswith("  Policy maglev: requests with the same header x-user go to the")

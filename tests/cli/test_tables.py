@@ -7,9 +7,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from controlplane.cli.node_table import print_nodes
-from controlplane.cli.pool_table import print_pools
-from controlplane.cli.replica_table import print_replicas
+from controlplane.cli.nodes import print_nodes
+from controlplane.cli.pools import print_pools
+from controlplane.cli.replicas import print_replicas
 from controlplane.cli.tables import Column, layout, print_table, table
 from controlplane.client import Node, Pool, Replica
 from tests.api.served import Served, served

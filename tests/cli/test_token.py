@@ -6,7 +6,7 @@ from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
 from controlplane.config import Role, parse_tokens
-from controlplane.config.tokens import holder
+from controlplane.config.identity import holder
 
 
 def made(*arguments: str) -> Result:

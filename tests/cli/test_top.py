@@ -13,9 +13,8 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.cli.keyboard import named
-from controlplane.cli.top_sight import Looker
-from controlplane.cli.top_view import View
+from controlplane.cli.top import keys_in
+from controlplane.cli.top_state import Poller, View
 from controlplane.plane import Failure, Probe
 from controlplane.telemetry import GpuMemory, Histogram, Reading
 from tests.api.parted import parted
@@ -245,7 +244,7 @@ async def test_it_asks_for_no_more_than_a_terminal_has_room_for(api: Served) -> 
     async with client(api) as here:
         await here.put_replicas("m", many)
         calls = sent(here)
-        sight = await Looker(here, ()).look(40)
+        sight = await Poller(here, ()).poll(40)
     assert [len(it.rows) for it in sight] == [31]
     asked = [it.operation.id for it in calls]
     assert asked.count("getHistory") == 24
@@ -254,18 +253,18 @@ async def test_it_asks_for_no_more_than_a_terminal_has_room_for(api: Served) -> 
 
 async def test_why_a_replica_moved_is_asked_again_only_when_it_did(api: Served) -> None:
     async with client(api) as here:
-        looker, calls = Looker(here, ()), sent(here)
+        poller, calls = Poller(here, ()), sent(here)
 
         async def histories() -> int:
             before = len(calls)
-            await looker.look(40)
+            await poller.poll(40)
             return sum(it.operation.id == "getHistory" for it in calls[before:])
 
         assert await histories() == 3
         assert await histories() == 0
         await here.drain("m", "b")
         assert await histories() >= 1
-        (row,) = [row for it in await looker.look(40) for row in it.rows if row.replica.id == "b"]
+        (row,) = [row for it in await poller.poll(40) for row in it.rows if row.replica.id == "b"]
     assert row.moved is not None
     assert row.why is not None
     assert "lost its share" in row.why
@@ -331,10 +330,10 @@ async def test_a_key_that_is_typed_into_the_filter_ends_nothing(api: Served) -> 
 )
 async def test_replicas_are_shown_as_it_is_wanted(api: Served, view: View, ids: list[str]) -> None:
     async with client(api) as here:
-        looker = Looker(here, ())
-        looker.view = view
+        poller = Poller(here, ())
+        poller.view = view
         # There is room for one replica where it is scrolled.
-        sight = await looker.look(10 if view.first else 40)
+        sight = await poller.poll(10 if view.first else 40)
         assert [row.replica.id for each in sight for row in each.rows] == ids
 
 
@@ -342,19 +341,19 @@ async def test_several_pools_are_scrolled_through_as_one_list(api: Served) -> No
     await api.ask("PUT", "/v1/pools/n", json=POOL | {"listener": {"address": "127.0.0.1:10001"}})
     await api.ask("PUT", "/v1/pools/n/replicas/z", json={"address": "127.0.0.1:9009"})
     async with client(api) as here:
-        looker = Looker(here, ())
-        looker.view = View(first=10**9)
-        sight = await looker.look(30)
+        poller = Poller(here, ())
+        poller.view = View(first=10**9)
+        sight = await poller.poll(30)
         assert [(each.pool.name, [row.replica.id for row in each.rows]) for each in sight] == [
             ("n", ["z"])
         ]
-        assert (looker.view.first, looker.total) == (3, 4)
-        looker.view = View(first=2)
-        sight = await looker.look(30)
+        assert (poller.view.first, poller.total) == (3, 4)
+        poller.view = View(first=2)
+        sight = await poller.poll(30)
         assert [[row.replica.id for row in each.rows] for each in sight] == [["c"], ["z"]]
 
 
 def test_keys_have_names() -> None:
-    assert named("a\x1b[A\x1bOB\x1b[6~\x1b\x7f\rü") == [
+    assert keys_in("a\x1b[A\x1bOB\x1b[6~\x1b\x7f\rü") == [
         *("a", "up", "down", "page down", "escape", "backspace", "enter", "ü")
     ]

@@ -8,7 +8,6 @@ import yaml
 from pydantic import BaseModel
 
 from controlplane.config import ClassMatch, Config, load_config
-from controlplane.config.access import ScrapingSettings
 from controlplane.config.balancing import BalancingSettings
 from controlplane.config.config import AdminSettings, StoreSettings, XdsSettings
 from controlplane.config.health_check import HealthCheckSettings
@@ -18,16 +17,14 @@ from controlplane.config.identity import (
     IdentitySettings,
     XdsTlsSettings,
 )
-from controlplane.config.memory import MemorySettings
-from controlplane.config.mesh import MeshSettings
-from controlplane.config.metrics import FAMILIES, MetricsSettings
+from controlplane.config.metrics import FAMILIES, MetricsSettings, ScrapingSettings
 from controlplane.config.pool import (
     ListenerSettings,
     PoolEntry,
     RouteSettings,
 )
-from controlplane.config.replica import Locality, ReplicaEntry
-from controlplane.config.tls import ListenerTls, UpstreamSettings, UpstreamTls
+from controlplane.config.replica import Locality, MemorySettings, ReplicaEntry
+from controlplane.config.tls import ListenerTls, MeshSettings, UpstreamSettings, UpstreamTls
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 BLOCK, TLS, CLASSES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

@@ -1,7 +1,7 @@
 import pytest
 
 from controlplane.config import SettingsError, load_config, parse_address
-from controlplane.config.listeners import Listeners
+from controlplane.config.addresses import Listeners
 
 
 @pytest.mark.parametrize(

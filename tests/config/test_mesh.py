@@ -3,7 +3,7 @@
 import pytest
 
 from controlplane.config import PoolSettings, ReplicaSettings, SettingsError, load_config, validated
-from controlplane.config.mesh import MeshSettings
+from controlplane.config.tls import MeshSettings
 from tests.config.test_validated import refused
 
 POOL = """

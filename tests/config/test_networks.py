@@ -10,7 +10,6 @@ from controlplane.config import (
     SettingsError,
     validated,
 )
-from controlplane.config.networks import check_pool, check_replica
 
 
 def admin(*networks: str) -> AdminSettings:
@@ -22,20 +21,18 @@ def replica(address: str) -> ReplicaSettings:
 
 
 def test_without_a_list_a_replica_may_be_anywhere() -> None:
-    check_replica(AdminSettings().networks, replica("10.0.0.1:80"))
+    AdminSettings().check_replica(replica("10.0.0.1:80"))
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "10.255.255.255", "[::ffff:10.0.0.1]", "[fd00::7]"])
 def test_a_replica_in_one_of_the_networks_is_taken(host: str) -> None:
-    check_replica(admin("10.0.0.0/8", "fd00::/64").networks, replica(f"{host}:80"))
+    admin("10.0.0.0/8", "fd00::/64").check_replica(replica(f"{host}:80"))
 
 
 @pytest.mark.parametrize("host", ["11.0.0.1", "127.0.0.1", "[::ffff:11.0.0.1]", "[fd00:1::]"])
 def test_a_replica_elsewhere_is_refused_with_what_would_be_right(host: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        check_replica(
-            admin("10.0.0.0/8", "fd00::/64").networks, replica(f"{host}:80"), ("replicas", 3)
-        )
+        admin("10.0.0.0/8", "fd00::/64").check_replica(replica(f"{host}:80"), ("replicas", 3))
     assert caught.value.path == ("replicas", 3, "address")
     assert "is in none of the networks of admin.networks (10.0.0.0/8, fd00::/64)" in str(
         caught.value
@@ -44,13 +41,13 @@ def test_a_replica_elsewhere_is_refused_with_what_would_be_right(host: str) -> N
 
 def test_an_empty_list_lets_nobody_register() -> None:
     with pytest.raises(SettingsError, match=r"admin\.networks \(none\)"):
-        check_replica(admin().networks, replica("10.0.0.1:80"))
+        admin().check_replica(replica("10.0.0.1:80"))
 
 
 def test_a_name_is_in_no_network_whatever_it_resolves_to() -> None:
     named = ReplicaSettings.model_construct(address=Address("localhost", 80))
     with pytest.raises(SettingsError, match=r"localhost is in none of the networks"):
-        check_replica(admin("0.0.0.0/0", "::/0").networks, named)
+        admin("0.0.0.0/0", "::/0").check_replica(named)
 
 
 def test_networks_that_were_read_once_are_taken_again() -> None:
@@ -63,7 +60,7 @@ def test_an_exporter_of_a_pool_is_held_to_the_same_list() -> None:
     gpu = {"addresses": ["10.0.0.1:9400", "11.0.0.1:9400"]}
     pool = {"model": "m", "listener": {"address": "127.0.0.1:1"}, "metrics": {"gpu": gpu}}
     with pytest.raises(SettingsError) as caught:
-        check_pool(admin("10.0.0.0/8").networks, validated(PoolSettings, pool))
+        admin("10.0.0.0/8").check_pool(validated(PoolSettings, pool))
     assert caught.value.path == ("metrics", "gpu", "addresses", 1)
 
 

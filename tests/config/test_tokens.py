@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config import Role, SettingsError, Token, parse_tokens
-from controlplane.config.tokens import holder
+from controlplane.config.identity import holder
 
 PLAIN = "s3cret-s3cret-s3cret"
 HASH = sha256(PLAIN.encode()).hexdigest()
@@ -56,7 +56,7 @@ def test_the_hash_in_the_file_does_not_let_in() -> None:
         ("read 12ab x", "f:1: the second word must be the SHA-256"),
         (f"read {HASH.upper()} x", "f:1: the second word must be the SHA-256"),
         (f"read {HASH} a\n\nread {OTHER} -b", "f:3: the name must be"),
-        (f"read {HASH} a\noperate {HASH} b", "f:2: is a token that stands above already"),
+        (f"read {HASH} a\noperate {HASH} b", "f:2: is a token that is above already"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, says: str) -> None:

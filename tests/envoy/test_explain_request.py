@@ -73,7 +73,7 @@ async def test_an_answer_and_its_line_of_the_log_are_explained(
                     await explained(plane, typed=lines[-1]),
                 ):
                     assert said.startswith("empty: 503, ")
-                    assert "UH: no replica could be chosen" in said
+                    assert "UH: there is no healthy replica" in said
 
 
 async def test_answers_say_nothing_of_replicas_unless_a_pool_wants_it(tmp_path: Path) -> None:

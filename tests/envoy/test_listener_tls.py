@@ -1,6 +1,7 @@
 """Listeners and gateways that terminate TLS, with files that are replaced while requests come."""
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import trustme
+from cryptography.x509 import load_pem_x509_certificate
 
 from controlplane.config import Address, validated
 from controlplane.config.tls import GatewayTls
@@ -95,6 +97,21 @@ async def test_clients_reach_a_pool_over_tls_and_http2_and_not_in_plain_text(
         served = one.served
         assert await envoy.post("p") == 0
         assert one.served == served
+
+
+async def test_envoy_says_when_the_certificate_of_a_listener_ends(tmp_path: Path) -> None:
+    files = Files(tmp_path / "tls", trustme.CA(), NAME)
+    async with (
+        listening(tmp_path, files.listener) as (envoy, _),
+        aiohttp.ClientSession(trust_env=False) as session,
+        session.get(f"{envoy.admin_url}/stats/prometheus") as response,
+    ):
+        text = await response.text()
+    name = "envoy_listener_ssl_certificate_expiration_unix_time_seconds"
+    (line,) = re.findall(rf"^{name}\{{(.*)\}} (\d+)$", text, re.M)
+    ends = load_pem_x509_certificate(files.certificate.read_bytes()).not_valid_after_utc
+    assert 'envoy_tls_certificate="p/certificate"' in line[0]
+    assert int(line[1]) == ends.timestamp()
 
 
 async def test_a_renewed_certificate_is_shown_at_once_and_no_request_fails(tmp_path: Path) -> None:

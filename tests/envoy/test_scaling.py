@@ -1,31 +1,26 @@
 """A real Envoy wakes an empty pool, and KEDA is told."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 
 import grpc
-import pytest
-import yaml
 
-from controlplane.app import running
-from controlplane.config import load_config
-from tests.envoy.pools import pool
+from tests.envoy.pools import pool, pool_of, put, serves
 from tests.features.keda import keda
-from tests.processes import free_port, sidecar, until
+from tests.processes import DEADLINE, serving, sidecar, until
+from tests.replica import replica
 
 
-async def test_requests_for_a_pool_without_replicas_make_it_active(tmp_path: Path) -> None:
-    scaling = {"min_replicas": 0, "scale_down_after": "3s"}
-    config = {
-        "admin": {"address": f"127.0.0.1:{free_port()}"},
-        "xds": {"address": f"127.0.0.1:{free_port()}"},
-        "store": {"path": str(tmp_path / "plimsoll.db")},
-        "pools": [pool("m", {}, scaling=scaling)],
-    }
+async def test_the_first_request_for_a_pool_without_replicas_makes_it_active(
+    tmp_path: Path,
+) -> None:
+    entry = pool("m", {}, scaling={"min_replicas": 0, "scale_down_after": "3s"})
     async with (
-        running(load_config(yaml.safe_dump(config), "plimsoll.yaml")) as addresses,
-        sidecar(tmp_path, addresses.xds, ["m"]) as envoy,
-        keda(addresses.xds, pool="m") as client,
+        replica() as target,
+        serving(tmp_path, [entry]) as plane,
+        sidecar(tmp_path, plane.xds, ["m"]) as envoy,
+        keda(plane.xds, pool="m") as client,
     ):
 
         async def sleeps() -> bool:
@@ -34,15 +29,16 @@ async def test_requests_for_a_pool_without_replicas_make_it_active(tmp_path: Pat
                 return not await client.is_active()
             return False
 
+        async def reports() -> bool:
+            return await envoy.stat("load_reporter.requests") > 0
+
+        await until("Envoy was asked to report load", reports)
         await until("nothing has come for a while", sleeps)
-        (value,) = (await client.metrics("replicas")).metricValues
-        assert value.metricValue == 0
-
-        async def is_awake() -> bool:
-            # One request in five is told of.
-            assert await envoy.post("m") in (0, 503)
-            return await client.is_active()
-
-        await until("the control plane has heard of a request", is_awake)
-        (value,) = (await client.metrics("replicas")).metricValues
-        assert value.metricValue == pytest.approx(1)
+        activity = client.activity()
+        assert await anext(activity) is False
+        assert (await client.metrics("replicas")).metricValues[0].metricValue == 0
+        assert await envoy.post("m") == 503
+        assert await asyncio.wait_for(anext(activity), DEADLINE) is True
+        assert (await client.metrics("replicas")).metricValues[0].metricValue == 1
+        await put(plane, pool_of("m", target) | {"scaling": entry["scaling"]})
+        await until("the replica that came serves", lambda: serves(envoy, "m"))

@@ -76,7 +76,7 @@ class World:
                 return status == 200 and [len(each) for each in healthy] == [2, 4, 2]
 
             await until("the gateway serves every pool", are_there)
-            for name in ("empty", "loading", "nowhere", "refusing", "hung", "untrusted"):
+            for name in ("empty", "asleep", "loading", "nowhere", "refusing", "hung", "untrusted"):
                 await self.ask(f"/{name}/v1/embeddings")
             await self.ask("/ready/outside")
             await self.ask("/poison/v1/embeddings", text="poison")
@@ -86,7 +86,7 @@ class World:
             hung.answers.set()
             explained = ("empty", "loading", "dying", "poison", "untrusted")
             said = {name: await why(plane, name) for name in explained}
-            lines = await self.logged(folder, 9)
+            lines = await self.logged(folder, 10)
             data = bootstrap(
                 "small",
                 plane.xds,
@@ -115,6 +115,7 @@ class World:
         loading = {"a": {"address": f"127.0.0.1:{free_port()}"}}
         return [
             pool("empty", {}),
+            pool("asleep", {}, scaling={"min_replicas": 0}),
             pool("loading", loading),
             pool_of("ready", ready, route={"prefix": "/v1"}),
             pool_of("hung", hung, route={"timeout": "1s"}),

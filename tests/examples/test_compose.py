@@ -51,6 +51,32 @@ def test_compose_itself_takes_the_file() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_prometheus_and_grafana_go_with_it() -> None:
+    more = ROOT / "examples" / "observability" / "compose.yaml"
+    files = ["--file", str(ROOT / "docker-compose.yaml"), "--file", str(more)]
+    ran = subprocess.run([*docker_compose(), *files, "config"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    merged = yaml.safe_load(ran.stdout)
+    assert {*merged["services"]} == {*SERVICES, "prometheus", "grafana"}
+    # Paths in it are taken from the folder of the first file.
+    added = yaml.safe_load(more.read_text())["services"]
+    mounts = [it.split(":") for each in added.values() for it in each["volumes"]]
+    folders = {inside: ROOT / outside for outside, inside, _ in mounts if outside[0] == "."}
+    assert len(folders) == 3
+    assert all(folder.is_dir() for folder in folders.values())
+    (config,) = (it for it in added["prometheus"]["command"] if it.startswith("--config.file="))
+    _, _, name = config.rpartition("/")
+    asked = yaml.safe_load((folders["/etc/prometheus"] / name).read_text())
+    (job,) = asked["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["control-plane:8080"]}]
+    # Whoever may read the token is who made it.
+    assert added["prometheus"]["user"] == services()["control-plane"]["user"]
+    # Where the dashboards are looked for is where they are mounted.
+    provisioned = folders["/etc/grafana/provisioning"] / "dashboards" / "plimsoll.yaml"
+    (provider,) = yaml.safe_load(provisioned.read_text())["providers"]
+    assert [*folders[provider["options"]["path"]].glob("*.json")]
+
+
 def test_there_are_a_control_plane_four_replicas_and_two_applications_with_sidecars() -> None:
     assert (len(REPLICAS), len(SIDECARS), len(APPLICATIONS)) == (4, 2, 2)
     assert {*SERVICES} == {"control-plane", *REPLICAS, *PODS, *SIDECARS, *APPLICATIONS}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.config import Address
-from controlplane.config.listeners import Listeners
+from controlplane.config.addresses import Listeners
 from controlplane.fleet import (
     Command,
     DeletePool,

@@ -13,6 +13,7 @@ def everything(plane: Plane, now: float = 0.0) -> OwnMetrics:
     metrics.streams.show_streams(lambda: 0)
     metrics.streams.show_queue(lambda: 0)
     metrics.streams.show_nodes(lambda: 0, lambda: 0)
+    metrics.streams.show_istiods(lambda: 0)
     metrics.show_store(lambda: True, lambda: {"ok": 0}, lambda: False, lambda: 0)
     metrics.certificate("ca", lambda: (0.0, 0.0))
     return metrics

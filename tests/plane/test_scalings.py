@@ -8,8 +8,7 @@ from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica, Refused
 from controlplane.plane import Plane, Probe, RestartPool
 from controlplane.telemetry.load import drained
-from controlplane.telemetry.sizes import Sample
-from tests.plane.lives import SIZES, measured, steadily
+from tests.plane.lives import CONFIG, SIZES, measured, steadily
 
 
 def decided(plane: Plane, now: float) -> None:
@@ -48,9 +47,29 @@ def test_a_request_that_reaches_no_replica_wakes_an_empty_pool() -> None:
     decided(plane, 100.0)
     assert plane.recommendation("m", 100.0).replicas == 0
     assert not plane.is_active("m", 100.0)
-    plane.sampled([Sample("m", "", "", 0, 0, 0.001, 503)], 101.0)
+    plane.unserved({"m": 1}, 101.0)
     assert plane.is_active("m", 101.0)
     assert plane.recommendation("m", 101.0).replicas == 1
+
+
+def test_requests_that_find_no_replica_count_as_load() -> None:
+    life = measured(sizes=(400,))
+    plane = life.plane
+    for id_ in ("fast", "same", "slow"):
+        plane.apply(Drain("m", id_), life.now)
+    pool = CONFIG.pools[0].model_copy(update={"replicas": ()})
+    plane.declare(CONFIG.model_copy(update={"pools": (pool,)}), life.now)
+    assert not plane.fleet.pools["m"].replicas
+
+    def come(requests: int) -> int:
+        for _ in range(60):
+            life.now += 0.5
+            plane.unserved({"m": requests, "nobody": 1}, life.now)
+            decided(plane, life.now)
+        return plane.recommendation("m", life.now).replicas
+
+    few = come(10)
+    assert 1 <= few < come(1000)
 
 
 def test_a_cold_start_is_learned_from_wanted_to_ready() -> None:

@@ -8,10 +8,14 @@ import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.internal import api_implementation
 
-from controlplane.protos import envoy_pb2, keda_pb2
+from controlplane.protos import envoy_pb2, istio_pb2, keda_pb2
 
 ROOT = Path(__file__).parents[2]
-GENERATED = {"envoy": envoy_pb2.DESCRIPTOR, "keda": keda_pb2.DESCRIPTOR}
+GENERATED = {
+    "envoy": envoy_pb2.DESCRIPTOR,
+    "istio": istio_pb2.DESCRIPTOR,
+    "keda": keda_pb2.DESCRIPTOR,
+}
 
 
 @pytest.mark.parametrize("name", GENERATED)

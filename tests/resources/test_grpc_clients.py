@@ -180,6 +180,23 @@ def test_a_pool_without_replicas_has_an_empty_assignment() -> None:
     assert assignment(build(a_pool(), {}, Catalog())) == []
 
 
+@pytest.mark.parametrize("view", [GRPC, View()], ids=["grpc", "envoy"])
+@pytest.mark.parametrize(("least", "counted"), [(0, True), (1, False)])
+def test_only_clients_of_a_pool_that_may_be_without_replicas_count_what_finds_none(
+    view: View, least: int, *, counted: bool
+) -> None:
+    fleet = pool_with(scaling={"min_replicas": least})
+    empty = build(fleet, {}, Catalog())
+    found = endpoint_v3.ClusterLoadAssignment.parse(message(empty, ENDPOINT, view=view))
+    assert found.policy is not None
+    assert [it.category for it in found.policy.drop_overloads] == ["asleep"] * counted
+    held = build(after(put("a", 1), fleet=fleet), {"p": {"a": TIER}}, empty)
+    found = endpoint_v3.ClusterLoadAssignment.parse(message(held, ENDPOINT, view=view))
+    assert found.policy is not None
+    assert found.endpoints
+    assert not found.policy.drop_overloads
+
+
 def test_priorities_have_no_gap_where_the_nearest_replicas_are_ill() -> None:
     fleet = pool_with(balancing={"locality": "nearest"})
     fleet = in_zone("eu", "a", "a", fleet=fleet)

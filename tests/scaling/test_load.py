@@ -78,36 +78,49 @@ def ready(at: float | None) -> Coming:
 
 def test_a_start_lasts_from_registration_until_ready() -> None:
     starts = ColdStarts()
-    starts.look({})
-    starts.look({"a": starting(100.0)})
-    starts.look({"a": ready(145.0)})
+    starts.look({}, 0.0)
+    starts.look({"a": starting(100.0)}, 100.0)
+    starts.look({"a": ready(145.0)}, 145.0)
     assert starts.seconds == 45.0
+
+
+def test_a_start_that_goes_on_lasts_at_least_as_long_as_it_has_so_far() -> None:
+    starts = ColdStarts()
+    starts.look({}, 0.0)
+    seen = []
+    for now in (100.0, 150.0, 220.0, 281.0):
+        starts.look({"a": starting(100.0)}, now)
+        seen.append(starts.seconds)
+    # After three cold starts nobody counts on it any more.
+    assert seen == [UNKNOWN, UNKNOWN, 120.0, UNKNOWN]
+    starts.look({"a": ready(290.0)}, 290.0)
+    assert starts.seconds == 190.0
 
 
 def test_where_more_were_wanted_a_start_begins_when_they_were() -> None:
     starts = ColdStarts()
-    starts.look({})
+    starts.look({}, 0.0)
     starts.wanted(1, 70.0)
-    starts.look({"a": starting(100.0)})
+    starts.look({"a": starting(100.0)}, 100.0)
     starts.wanted(0, 101.0)
-    starts.look({"a": ready(145.0)})
+    starts.look({"a": ready(145.0)}, 145.0)
     assert starts.seconds == 75.0
 
 
 def test_a_replica_that_registers_once_it_is_ready_shows_its_start_if_it_was_wanted() -> None:
     starts = ColdStarts()
-    starts.look({})
-    starts.look({"unasked": ready(50.0)})
+    starts.look({}, 0.0)
+    starts.look({"unasked": ready(50.0)}, 50.0)
     assert not starts.samples
     starts.wanted(1, 60.0)
-    starts.look({"unasked": ready(50.0), "a": ready(90.0)})
+    starts.look({"unasked": ready(50.0), "a": ready(90.0)}, 90.0)
     assert list(starts.samples) == [30.0]
 
 
 def test_what_was_there_before_us_shows_no_start() -> None:
     starts = ColdStarts()
-    starts.look({"a": ready(None), "b": starting(-math.inf)})
-    starts.look({"a": ready(None), "b": ready(10.0)})
+    starts.look({"a": ready(None), "b": starting(-math.inf)}, 0.0)
+    starts.look({"a": ready(None), "b": ready(10.0)}, 10.0)
     assert starts.seconds == UNKNOWN
 
 

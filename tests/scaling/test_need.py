@@ -102,9 +102,9 @@ def test_a_backlog_that_is_gone_before_a_new_replica_serves_takes_none() -> None
     assert floor_of(1_000.0, 5_000.0, fleet(1.0), {}, TYPICAL, 60.0) == 0.0
 
 
-def test_a_backlog_that_grows_is_to_be_worked_off_once_new_replicas_serve() -> None:
+def test_a_backlog_is_worked_off_in_a_third_of_a_start_once_new_replicas_serve() -> None:
     found = floor_of(5_400.0, 0.0, fleet(1.0), {}, TYPICAL, 60.0)
-    assert found == pytest.approx(5_400.0 + 2_700.0)
+    assert found == pytest.approx(5_400.0 + 2_700.0 * 60 / 20)
 
 
 def test_what_starts_already_works_a_backlog_off() -> None:

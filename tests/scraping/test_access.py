@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from controlplane.config import Address
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.plane import Failure
 from controlplane.scraping import access as accesses
 from controlplane.scraping import http_get

@@ -16,7 +16,7 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived
 
 from controlplane.config import PoolSettings, validated
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import PutPool
 from controlplane.plane import Probe, Target
 from controlplane.scraping.access import Access

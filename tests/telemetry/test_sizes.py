@@ -198,3 +198,24 @@ def test_a_copy_goes_its_own_way() -> None:
     other = sizes.copy()
     other.add([200], 1.0)
     assert (sizes.samples, other.samples) == (1, 2)
+
+
+def test_the_newest_requests_count_alone_where_they_are_of_another_size() -> None:
+    sizes = searches_and_bulk(300, 0)
+    for now in (5.0, 10.0, 15.0, 20.0):
+        sizes.add([100] * 30 + [8_000] * 30, now)
+    assert sizes.mean < 2_200
+    assert 1.3 * sizes.mean < sizes.newest_mean < 4_050
+
+
+def test_chance_and_a_few_requests_do_not_make_the_newest_another_size() -> None:
+    random = np.random.default_rng(1)
+    sizes = Sizes()
+    is_usual = []
+    for now in range(0, 1000, 5):
+        sizes.add([round(it) for it in random.lognormal(7, 0.8, 40)], now)
+        is_usual.append(sizes.newest_mean == sizes.mean)
+    assert sum(is_usual) > 0.95 * len(is_usual)
+    few = searches_and_bulk(300, 0)
+    few.add([8_000] * 10, 100.0)
+    assert few.newest_mean == few.mean

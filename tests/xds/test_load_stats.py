@@ -191,12 +191,47 @@ def test_every_locality_of_a_cluster_counts() -> None:
     assert {at.port for at in decode_load_stats(bytes(message), first=False).loads} == {1, 2}
 
 
+def dropped(cluster: str, *counts: tuple[str, int]) -> endpoint_v3.ClusterStats:
+    return endpoint_v3.ClusterStats(
+        cluster_name=cluster,
+        total_dropped_requests=99,
+        dropped_requests=[
+            endpoint_v3.ClusterStatsDroppedRequests(category=category, dropped_count=count)
+            for category, count in counts
+        ],
+    )
+
+
+def test_requests_that_found_their_pool_asleep_are_counted_by_pool() -> None:
+    message = load_stats_v3.LoadStatsRequest(
+        cluster_stats=[
+            dropped("p", ("asleep", 3), ("asleep", 4), ("other", 50)),
+            dropped("p:bulk", ("asleep", 2)),
+            dropped("q", ("other", 1)),
+        ]
+    )
+    found = decode_load_stats(bytes(message), first=False)
+    assert found.unserved == {"p": 9}
+
+
+def test_more_that_found_a_pool_asleep_than_there_can_be_is_refused() -> None:
+    half = ("asleep", MAX_REQUESTS_PER_SECOND // 2 + 1)
+    for clusters in ([dropped("p", half)], [dropped("p", half), dropped("p:bulk", half)]):
+        data = bytes(load_stats_v3.LoadStatsRequest(cluster_stats=clusters))
+        if len(clusters) == 1:
+            assert decode_load_stats(data, first=False).unserved
+        else:
+            with pytest.raises(ProtocolError, match="more than there can be"):
+                decode_load_stats(data, first=False)
+
+
 def test_of_pools_that_a_reporter_is_not_shown_nothing_counts() -> None:
     loads = {Endpoint(pool, "10.0.0.1", 1): Load(1, 0, 0) for pool in ("p", "q")}
     localities = {InLocality(it, "eu", "a", ""): Load(1, 0, 0) for it in ("p", "p:bulk", "q")}
-    stats = LoadStats(None, 1.0, loads, localities)
+    stats = LoadStats(None, 1.0, loads, localities, {"p": 1, "q": 1})
     assert stats.within(View()) is stats
     found = stats.within(View(pools=("p",)))
+    assert found.unserved.keys() == {"p"}
     assert [at.pool for at in found.loads] == ["p"]
     assert [at.cluster for at in found.localities] == ["p", "p:bulk"]
 

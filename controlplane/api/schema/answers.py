@@ -6,19 +6,19 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 
 def one_of(*values: str) -> WithJsonSchema:
-    """Describe a text as one of some values; a client also takes those of a newer control plane."""
+    """Describe a text as one of some values; a client also takes values of a newer version."""
     return WithJsonSchema({"type": "string", "enum": [*values]})
 
 
 class Answer(BaseModel):
-    """Base of all: frozen, and open to keys that only a newer control plane knows.
+    """Base of all answers: frozen, and open to keys of a newer control plane.
 
     Attributes:
-        settings_model: The settings that an answer repeats. The OpenAPI document describes the
+        settings_model: The settings that the answer repeats. The OpenAPI document describes the
             answer by them; a client reads them as text.
     """
 
-    # Many of these are never read by a process, and a validator takes time to build.
+    # A process reads few of these models, and a validator takes time to build.
     model_config = ConfigDict(
         frozen=True,
         extra="allow",
@@ -41,12 +41,12 @@ class Answer(BaseModel):
 
 
 class Declared(Answer):
-    """Something declared: its settings as they can be put, and where each comes from."""
+    """Something declared: its settings as they can be put, and the origin of each."""
 
     sources: dict[str, Annotated[str, one_of("file", "api", "discovery", "default")]]
     """Where the value of each setting comes from."""
     etag: str | None = Field(default=None, exclude=True)
-    """Stands for what is declared, for `if_match`; None in a list."""
+    """For `if_match`; None in a list."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Sender(Answer):
 
 
 class NodeLocality(Answer):
-    """Where an Envoy runs, by its own account; empty where it does not say."""
+    """Where an Envoy runs, as its bootstrap says; empty where it does not say."""
 
     region: str = ""
     zone: str = ""
@@ -144,7 +144,7 @@ class RefusedNode(Answer):
     id: str
     """The node that its certificate names; an IP address where it names none."""
     peer: str
-    """Where it came from last."""
+    """The address that it last came from."""
     reason: str
     age_s: float
 
@@ -181,7 +181,7 @@ class Audit(Answer):
 
 
 class Put(Answer):
-    """What has become of many replicas, by id."""
+    """The ids of replicas that were put together, by what has changed."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -189,7 +189,7 @@ class Put(Answer):
 
 
 class Difference(Answer):
-    """One place where what Envoys would be sent differs from what they hold."""
+    """One difference between what Envoys would be sent and what they hold."""
 
     type_url: str
     name: str
@@ -206,7 +206,7 @@ class Preview(Answer):
     changes: bool
     """Whether Envoys would be sent anything new."""
     when_ready: tuple[str, ...]
-    """Replicas that Envoys are sent only once they are ready; the preview takes them as ready."""
+    """Replicas that Envoys get only once they are ready; the preview shows them as ready."""
     resources: dict[str, dict[str, Any]]
     """The resources of the pools that change, as Envoys would get them, by type and name."""
     diff: tuple[Difference, ...]

@@ -17,7 +17,7 @@ from controlplane.api.schema.answers import (
     Ready,
     Sender,
 )
-from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources
+from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources, Scaling
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.api.schema.requests import (
     AuditPage,
@@ -31,7 +31,6 @@ from controlplane.api.schema.requests import (
     ReplicaPage,
     Since,
 )
-from controlplane.api.schema.scaling import Scaling
 from controlplane.config import PoolSettings, ReplicaSettings, Role
 
 IF_MATCH: Final = "If-Match"
@@ -63,15 +62,12 @@ class Operation:
 
     Attributes:
         id: The ``operationId``.
-        method: The HTTP method; a GET answers HEAD as well.
+        method: A GET answers HEAD as well.
         path: With ``{pool}`` and ``{replica}``.
         role: The role that it takes; None: no token is needed.
-        summary: One line.
         description: What a client has to know beside the models.
-        answers: The model by status; None: there is no body, or one of another media type.
-        query: The query parameters.
-        body: The model of the request's body.
-        example: A body.
+        answers: The model by status; None: no body, or one of another media type.
+        example: Of a body.
         headers: The request headers that are read.
         errors: The error statuses beside those of all operations.
         media: The media type of the answer.
@@ -166,7 +162,7 @@ DELETE_POOL: Final = Operation(
     path=_POOL,
     role=Role.OPERATE,
     summary="Remove a pool with its replicas",
-    description="Envoys forget the pool at once: drain its replicas first, and let requests finish."
+    description="Envoys drop the pool at once: drain its replicas first, and let requests finish."
     " For a pool of the config file, only what was put over it is removed.",
     answers={_NO_CONTENT: None},
     query=Change,
@@ -178,7 +174,7 @@ GET_SCALING: Final = Operation(
     path=f"{_POOL}/scaling",
     summary="How many replicas a pool should have, and why",
     description="`replicas` is for autoscalers, such as KEDA's metrics-api scaler with"
-    " `valueLocation: replicas` and `targetValue: 1`. It rises with the load that is forecast for"
+    " `valueLocation: replicas` and `targetValue: 1`. The number rises with the load forecast for"
     " when a new replica would serve, and falls once fewer were enough for `scale_down_after`.",
     answers={_OK: Scaling},
     errors=(_NOT_FOUND,),
@@ -224,8 +220,7 @@ PUT_REPLICA: Final = Operation(
     summary="Add a replica, or change it",
     description="The body holds all settings; a setting that is left out gets its default. The same"
     " body again changes nothing, but renews the lease. Another address or another `instance` is"
-    " another process: what was measured before does not count for it. The body overrides what the"
-    " config file declares.",
+    " another process, which is measured anew. The body overrides what the config file declares.",
     answers={_OK: Replica, _CREATED: Replica},
     query=Change,
     body=ReplicaSettings,
@@ -306,10 +301,10 @@ FOLLOW_EVENTS: Final = Operation(
     path="/v1/events",
     summary="Follow what changes, as server-sent events",
     description="First comes `state`, all pools as they are; then `pool`, `replica`, `parting` and"
-    " `node` for each change. A client that sends `Last-Event-ID` goes on after that event. Where"
-    " that is no longer possible it gets `missed` and the present `state`. A change is one of what"
-    " is declared, of readiness, tier or draining; a weight alone is none. A `node` is an Envoy"
-    " that connects, leaves, or rejects a response.",
+    " `node` for each change. A client that sends `Last-Event-ID` continues after that event. Where"
+    " that is no longer possible the client gets `missed` and the present `state`. Changes of"
+    " settings, readiness, tier and draining are events; a change of weight alone is not. A `node`"
+    " is an Envoy that connects, leaves, or rejects a response.",
     answers={_OK: None},
     headers=(LAST_EVENT_ID,),
     errors=(_UNAVAILABLE,),
@@ -320,7 +315,7 @@ READ_AUDIT: Final = Operation(
     path="/v1/audit",
     role=Role.OPERATE,
     summary="Who changed what",
-    description="The newest entries first. Some thousand are kept, also over restarts; the log has"
+    description="The newest entries first. Some thousand are kept, also over restarts. The log has"
     " a line for each.",
     answers={_OK: Audit},
     query=AuditPage,
@@ -360,8 +355,8 @@ IS_READY: Final = Operation(
     path="/readyz",
     role=None,
     summary="Whether Envoys are served",
-    description="503 until the replicas are known well enough to tell Envoys anything; needs no"
-    " token. Without any pool the answer is 200: the API is what adds the first pool.",
+    description="503 until the state of the replicas is known; needs no token. Without any pool"
+    " the answer is 200, so that the API can add the first pool.",
     answers={_OK: Ready, _UNAVAILABLE: Ready},
 )
 
@@ -391,7 +386,7 @@ OPERATIONS: Final = (
     IS_LIVE,
     IS_READY,
 )
-"""All operations, in the order in which they are described."""
+"""All operations, in the order of the OpenAPI document."""
 
 OPENAPI: Final = Operation(
     id="",

@@ -13,9 +13,8 @@ from controlplane.config import (
 )
 from controlplane.config.classes import ObjectiveSettings
 from controlplane.config.health_check import HealthCheckSettings
-from controlplane.config.mesh import MeshSettings
-from controlplane.config.pool import ListenerSettings, RouteSettings
-from controlplane.config.scaling import ScalingSettings
+from controlplane.config.pool import ListenerSettings, RouteSettings, ScalingSettings
+from controlplane.config.tls import MeshSettings
 
 
 class Listener(Answer, settings=ListenerSettings):
@@ -32,17 +31,16 @@ class Route(Answer, settings=RouteSettings):
 
 
 class Objective(Answer, settings=ObjectiveSettings):
-    """What the pool is meant to keep to."""
+    """What the pool is to achieve."""
 
     p99: str
     """Such as `250ms`."""
     availability: str | None = None
-    """Of requests that are to be answered without an error, such as `99.9%`; None: none is
-    promised."""
+    """Part of requests to answer without an error, such as `99.9%`; None: no objective."""
 
 
 class Balancing(Answer, settings=BalancingSettings):
-    """How requests are shared out; what a policy has beside its name is in `document()`."""
+    """How requests are balanced; the policy's other settings are in `document()`."""
 
     policy: str
 
@@ -88,7 +86,7 @@ class Counts(Answer):
     unhealthy: int = 0
     """Their health check fails."""
     gone: int
-    """Nobody listens."""
+    """Nothing listens."""
     draining: int
     cut: int
     """Without traffic because their GPU memory is full."""
@@ -102,16 +100,16 @@ class Traffic(Answer):
     rate_rps: float | None = None
     """Requests per second; None where nothing was measured."""
     p50_ms: float | None = None
-    """Over all requests; None where no replica says how long its requests take."""
+    """Over all requests; None where no replica reports latencies."""
     p99_ms: float | None = None
     error_fraction: float | None = None
-    """Of all requests that failed, 0 to 1."""
+    """The part of requests that failed, 0 to 1."""
     in_flight: float | None = None
     """Requests at all replicas."""
     queue: float | None = None
     """Requests or texts that wait inside the replicas."""
     capacity_rps: float | None = None
-    """Requests per second that the replicas that serve can carry; None before it was measured."""
+    """Requests per second that the serving replicas can carry; None before it was measured."""
 
 
 class TrafficPoint(Traffic):
@@ -155,9 +153,9 @@ class Match(Answer, settings=ClassMatch):
     prefix: str | None = None
     """The start of the path."""
     min_bytes: int | None = None
-    """The length of the body is at least so much."""
+    """The least length of the body."""
     max_bytes: int | None = None
-    """It is at most so much."""
+    """The greatest length of the body."""
 
     def __str__(self) -> str:
         parts = [
@@ -178,17 +176,17 @@ class Class(Answer, settings=ClassSettings):
 
 
 class ServedClass(Answer):
-    """A class of requests, and who serves it."""
+    """A class of requests, and the replicas that serve it."""
 
     name: str
     match: Match | None = None
-    """Which requests belong to it; None for the one of all others."""
+    """Which requests belong to it; None for the class of all others."""
     replicas: tuple[str, ...]
-    """Ids of those that it has for itself; the others serve it where these are not healthy."""
+    """Ids of its own replicas; the others serve it only while these are not healthy."""
     routed: bool
     """Whether requests go there already."""
     part_of_work: float | None = None
-    """Part of the pool's work that the class is, 0 to 1; None before requests go by class."""
+    """The class's part of the pool's work, 0 to 1; None before requests go by class."""
 
 
 class SentTo(Answer):
@@ -196,7 +194,7 @@ class SentTo(Answer):
 
     region: str
     zone: str
-    """That it goes to; both empty: no zone."""
+    """Where it goes; both empty: no zone."""
     part: float
     """0 to 1."""
 
@@ -205,24 +203,24 @@ class Zone(Answer):
     """A zone, and where its Envoys send the requests of a class."""
 
     class_name: str
-    """Empty for all that no class of its own takes."""
+    """Empty for requests of no class."""
     region: str
     zone: str
-    """Both empty: Envoys, or replicas, that do not say where they run."""
+    """Both empty: Envoys, or replicas, without a locality."""
     envoys: int
-    """That use the pool and run there."""
+    """Envoys in the zone that use the pool."""
     demand: float | None = None
-    """Tokens per second that their requests are; None where none were counted."""
+    """Tokens per second of their requests; None where none were counted."""
     capacity: float | None = None
-    """Tokens per second that its replicas carry; None where none was measured."""
+    """Tokens per second that the zone's replicas can carry; None where none was measured."""
     stays: float
-    """Part of its requests that its own replicas get, 0 to 1."""
+    """Part of the zone's requests that its own replicas get, 0 to 1."""
     spills: tuple[SentTo, ...]
-    """The others."""
+    """Where the other requests go."""
 
 
 class FoundIn(Answer):
-    """How a source does in which replicas are found."""
+    """A source in which replicas are found."""
 
     name: str
     replicas: int | None = None
@@ -237,9 +235,9 @@ class Discovery(Answer):
 
     sources: tuple[FoundIn, ...]
     withheld: tuple[str, ...]
-    """Ids of replicas that no source has any more, and that stay: too few would be left."""
+    """Ids of replicas that no source has any more, and that stay because too few would be left."""
     clashes: tuple[str, ...]
-    """What was found and is not used, in sentences."""
+    """What was found but is not used, in sentences."""
 
 
 class Pool(InForce, Declared):
@@ -265,12 +263,11 @@ class Pool(InForce, Declared):
     suspect: bool
     """Most replicas cannot be scraped, so the weights are frozen."""
     parting: tuple[ServedClass, ...] | None = None
-    """The classes of its requests, in the order in which they are matched; None where all go
-    anywhere."""
+    """The classes of its requests, in matching order; None where all requests go anywhere."""
     parting_reasons: tuple[str, ...] = ()
-    """Why its requests are parted as they are, or why they are not, in sentences."""
+    """Why its requests are or are not parted into classes, in sentences."""
     zones: tuple[Zone, ...] | None = None
-    """What arises in each zone and where it goes; None where Envoys use all replicas alike."""
+    """The requests of each zone and where they go; None where zones do not matter."""
     zone_reasons: tuple[str, ...] = ()
     """The same in sentences."""
     discovery: Discovery
@@ -285,3 +282,52 @@ class PoolList(Answer):
     pools: tuple[Pool, ...]
     next: str | None = None
     """For `after`; None on the last page."""
+
+
+class ClassScaling(Answer):
+    """What one class of requests needs; capacity and load are in tokens per second."""
+
+    name: str
+    tokens: float
+    """The present load."""
+    forecast_tokens: float
+    """The load forecast for when a new replica would serve, or the recent load if larger."""
+    backlog_tokens: float
+    """The capacity needed to work off waiting requests; 0: none wait."""
+    present: int
+    """Replicas that the present load needs."""
+    replicas: int
+    """Replicas that the class should have."""
+    utilization: float | None = None
+    """Part of the capacity of these replicas that the forecast takes; None: nothing is measured."""
+    p99_ms: float | None = None
+    """Predicted with these replicas."""
+    objective_ms: float | None = None
+    """Of the p99; None: no objective."""
+    reachable: bool
+    """Whether any number of replicas keeps the objective."""
+
+
+class Scaling(Answer):
+    """How many replicas a pool should have, and why."""
+
+    pool: str
+    replicas: int
+    """Replicas that the pool should have; what an autoscaler sets."""
+    current: int
+    """Replicas that serve, are about to, or are drained or cut."""
+    present: int
+    """Replicas that the present load needs."""
+    active: bool
+    """Whether requests come, or the pool may never be empty."""
+    removable: tuple[str, ...]
+    """Ids of replicas that may go, in this order. The others carry the load."""
+    typical_capacity_tokens: float | None = None
+    """Tokens per second of the median replica, expected of a new one; None: not measured."""
+    cold_start_s: float
+    """Seconds until a new replica serves."""
+    cold_starts: int
+    """How many starts `cold_start_s` was learned from; 0: it is an assumption."""
+    classes: tuple[ClassScaling, ...]
+    reasons: tuple[str, ...]
+    """Why, in sentences."""

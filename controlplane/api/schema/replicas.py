@@ -16,7 +16,7 @@ class InForce(Answer):
     policy_in_force: str | None = None
     """None before the first decision; a changed policy applies from the next decision on."""
     shares_told_to_envoy: bool | None = None
-    """Whether that policy tells Envoys what each replica is to get."""
+    """Whether Envoys get a weight for each replica under that policy."""
 
 
 class Weighed(Answer):
@@ -41,21 +41,21 @@ class ReplicaInShort(Weighed):
     address: str
     state: State
     """`starting`: its health check was not answered yet; `ready`; `unhealthy`: it fails its health
-    check; `gone`: nobody listens."""
+    check; `gone`: nothing listens."""
     draining: Draining | None = None
     """Who drains it."""
     in_flight: float | None = None
-    """Requests that all Envoys together have at it now; None where no Envoy reports."""
+    """Requests of all Envoys in flight at it now; None where no Envoy reports."""
     rate_rps: float | None = None
     """Requests per second, by its own metrics or, without any, by the count of Envoys."""
     p50_ms: float | None = None
     p99_ms: float | None = None
     error_fraction: float | None = None
-    """Of its requests that failed, 0 to 1."""
+    """The part of its requests that failed, 0 to 1."""
     queue: float | None = None
-    """Requests or texts that wait inside of it."""
+    """Requests or texts that wait inside it."""
     memory: float | None = None
-    """Of its fullest GPU that is in use, 0 to 1."""
+    """The part of its fullest GPU's memory in use, 0 to 1."""
     drained: bool | None = None
     """Cut, because its GPU memory is full or its requests fail."""
     stale: bool | None = None
@@ -92,7 +92,7 @@ class GpuReading(Answer):
     used_bytes: float | None = None
     total_bytes: float | None = None
     fraction: float | None = None
-    """Of it that is in use, 0 to 1."""
+    """The part in use, 0 to 1."""
 
 
 class Readings(Answer):
@@ -104,7 +104,7 @@ class Readings(Answer):
     p50_ms: float | None = None
     p99_ms: float | None = None
     p99_resolution: str
-    """`ok`, or the `first bucket` or `last bucket`, of which the p99 is only the limit."""
+    """`ok`; or `first bucket` or `last bucket`: the p99 is only the limit of that bucket."""
     in_flight: float | None = None
     """Requests at it, by its own metrics."""
     samples: float | None = None
@@ -113,12 +113,12 @@ class Readings(Answer):
     errors: float | None = None
     error_fraction: float | None = None
     queue: float | None = None
-    """Requests that wait inside of it."""
+    """Requests that wait inside it."""
     running: float | None = None
     """Requests that it computes."""
     memory: tuple[GpuReading, ...]
     note: str | None = None
-    """What is odd about them."""
+    """What is unusual about them."""
 
 
 class LoadReports(Answer):
@@ -129,11 +129,11 @@ class LoadReports(Answer):
     rate_rps: float | None = None
     """Requests per second."""
     latency_mean_ms: float | None = None
-    """With the time on the way in it; None where no request ended."""
+    """Including the network; None where no request ended."""
     in_flight: float | None = None
     """Requests at it, on average."""
     samples: float | None = None
-    """Requests that ended well."""
+    """Requests that succeeded."""
     window_s: float | None = None
     errors: float | None = None
     error_fraction: float | None = None
@@ -194,7 +194,7 @@ class Replica(Weighed, InForce, Declared):
     readings: Readings | None = None
     """What it did in the last seconds, by its own metrics."""
     load_reports: LoadReports | None = None
-    """None where no Envoy reports of it."""
+    """None where no Envoy reports it."""
     joined: Joined | None = None
     """What exporters say of its GPUs."""
     drained: bool | None = None
@@ -234,14 +234,14 @@ class HistoryEntry(Answer):
     changes: tuple[str, ...]
     """What differs from the entry before, in sentences."""
     left_out: int
-    """Entries between the one before and this that were not kept."""
+    """Entries before this one that were left out."""
     state: State
     draining: Draining | None = None
     scrape: Scrape
     in_flight: float | None = None
     readings: Readings | None = None
     load_reports: LoadReports | None = None
-    """Where they decided; None where it was scraped."""
+    """Where its weight comes from them; None where it was scraped."""
     capacity: float | None = None
     """Requests per second that it could carry."""
     tier: str | None = None
@@ -249,7 +249,7 @@ class HistoryEntry(Answer):
     share: float | None = None
     """Part of the pool's traffic, 0 to 1."""
     classes: tuple[str, ...] = ()
-    """Of requests that it served first; empty where they were not parted by size."""
+    """Classes of requests that it served first; empty where requests were not parted by size."""
     serving: int
     """Replicas of its pool that served."""
     drained: bool

@@ -1,7 +1,7 @@
 """What requests carry: the parameters of each query, and the body for many replicas.
 
-A misspelt parameter that is ignored does something else than was asked for (`?dryrun=true`), so
-unknown parameters are refused.
+An ignored misspelt parameter (`?dryrun=true`) would do the opposite of what is wanted, so unknown
+parameters are refused.
 """
 
 import re
@@ -25,6 +25,7 @@ from controlplane.config import (
     parse_duration,
     shown,
 )
+from controlplane.config.replica import check_distinct
 from controlplane.config.values import Name, Settings, format_duration
 
 MAX_PAGE: Final = 10_000
@@ -167,15 +168,7 @@ class ReplicaBatch(Settings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        for key in ("id", "address"):
-            seen = set()
-            for index, replica in enumerate(self.replicas):
-                if (value := getattr(replica, key)) in seen:
-                    raise SettingsError(
-                        f"two replicas have the {key} {value}; each needs its own",
-                        ("replicas", index, key),
-                    )
-                seen.add(value)
+        check_distinct(self.replicas, ("id", "address"))
         return self
 
     def by_id(self) -> dict[str, ReplicaSettings]:

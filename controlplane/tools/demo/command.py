@@ -6,7 +6,7 @@ import json
 import click
 from rich.console import Console
 
-from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.terminal import USAGE, fail
 from controlplane.tools.demo.layout import installed
 from controlplane.tools.demo.processes import DemoError
 from controlplane.tools.demo.run import demonstrate

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.terminal import USAGE, fail
 from controlplane.tools.load import plot
 from controlplane.tools.load.diagnosis import ms
 from controlplane.tools.load.options import Given, order

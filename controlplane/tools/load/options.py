@@ -9,7 +9,7 @@ from random import Random
 from typing import Final, NoReturn, TypeVar
 
 from controlplane.cli.admin import Api, files_of_environment
-from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.terminal import USAGE, fail
 from controlplane.client import Client, Pool
 from controlplane.config import parse_duration
 from controlplane.tools.load.classes import OTHERS, Classes, RequestClass, classes_by_size

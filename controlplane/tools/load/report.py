@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from controlplane.cli.printable import printable
 from controlplane.cli.tables import UNKNOWN, Column, console, print_table
+from controlplane.cli.terminal import printable
 from controlplane.tools.load.diagnosis import ms, per_second
 from controlplane.tools.load.outcome import PARTS, Measured, Outcome
 from controlplane.tools.load.replicas import ReplicaLoad

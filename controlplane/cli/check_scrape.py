@@ -1,0 +1,210 @@
+"""`plimsoll check --scrape`: which metric profile a live endpoint fits, and what it yields."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from controlplane.balancing.sentences import duration, number, percent
+from controlplane.config import Address, parse_address, validated
+from controlplane.config.metrics import AccessSettings
+from controlplane.scraping.access import Access
+from controlplane.scraping.http_get import Getter
+from controlplane.scraping.scrape import MAX_DEADLINE, receiver, scrape
+from controlplane.telemetry import PROFILES, Fit, GpuMemory, Window, fits
+
+MAX_BYTES: Final = 64 << 20
+"""Of an exposition."""
+
+_NEAR: Final = 3
+"""Profiles that do not fit, and are still shown with what they lack."""
+
+_SCRAPES: Final = 6
+"""Scrapes in the given time, each over a connection of its own: behind one port there may be
+several processes, and each connection reaches one."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+_EMPTY: Final = (
+    "the answer is empty: the server is up and has counted nothing yet, as"
+    " text-embeddings-inference before its first request; send it a request and check again"
+)
+
+
+def parse_target(text: str) -> tuple[Address, str, str]:
+    """Read ``HOST:PORT[/path]``, or an ``http://`` or ``https://`` URL.
+
+    Returns:
+        The address, the path, and the scheme.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    url = text if "://" in text else f"http://{text}"
+    scheme, place, path, query, fragment = urlsplit(url)
+    if scheme not in _PORTS:
+        raise ValueError(f"{scheme}:// is not scraped, only http:// and https://")
+    if fragment or not f"{path}{query}".isprintable() or " " in path + query:
+        raise ValueError("a path has no fragment, and no spaces")
+    has_port = ":" in place.rpartition("]")[2]
+    address = parse_address(place if has_port else f"{place}:{_PORTS[scheme]}")
+    return address, (path or "/metrics") + (f"?{query}" if query else ""), scheme
+
+
+def access_of(scheme: str, options: Mapping[str, str | None]) -> Access | None:
+    """Read the credentials and certificates among the options; None: none are needed.
+
+    Raises:
+        ValueError: They do not go together.
+    """
+    keys = {"user": "username"}
+    given = {keys.get(key, key): value for key, value in options.items() if value is not None}
+    if scheme == "http" and not given:
+        return None
+    return Access(validated(AccessSettings, {"scheme": scheme, **given}))
+
+
+async def scraped(
+    address: Address, path: str, seconds: float, access: Access | None
+) -> list[tuple[str, float]]:
+    """Scrape an address several times in so many seconds; once where that is 0.
+
+    Raises:
+        ScrapeError: A scrape yields nothing.
+    """
+    share = receiver()
+    begun = time.monotonic()
+    texts = []
+    for turn in range(_SCRAPES if seconds > 0 else 1):
+        next_at = begun + seconds * turn / (_SCRAPES - 1)
+        await asyncio.sleep(max(next_at - time.monotonic(), 0.0))
+        with closing(Getter(share)) as getter:
+            scraping = scrape(getter, address, path, MAX_DEADLINE, most=MAX_BYTES, access=access)
+            texts.append(await scraping)
+    return texts
+
+
+class Found(NamedTuple):
+    """What the known profiles make of an endpoint.
+
+    Attributes:
+        fits: Of the profiles, the best first.
+        is_empty: The endpoint answers with an empty text.
+    """
+
+    fits: tuple[Fit, ...]
+    is_empty: bool
+
+    @classmethod
+    def of(cls, texts: Sequence[tuple[str, float]]) -> Self:
+        """Compare scraped texts with all profiles."""
+        is_empty = not any(text.strip() for text, _ in texts)
+        return cls(fits(texts, PROFILES.values()), is_empty)
+
+    @property
+    def best(self) -> Fit | None:
+        """The profile that fits, or would once the server has served a request."""
+        first = self.fits[0] if self.fits else None
+        return first if first is not None and (first.fits or first.idle) else None
+
+    def lines(self) -> Iterator[str]:
+        """The result as people read it."""
+        if self.is_empty:
+            yield _EMPTY
+            return
+        best = self.best
+        if best is None:
+            yield (
+                "no profile fits; profile prometheus reads families that you name, docs/profiles.md"
+            )
+        elif best.window is None:
+            yield (
+                f"profile {best.profile}, idle: {best.idle} is declared and has counted nothing"
+                " yet; send it a request and check again"
+            )
+            yield from _lacks(best)
+        else:
+            yield f"profile {best.profile} fits"
+            yield from (f"  {name}: {value}" for name, value in _yields(best.window))
+            yield from _lacks(best)
+        for fit in [fit for fit in self.fits if fit is not best][:_NEAR]:
+            if fit.error is not None:
+                yield f"profile {fit.profile} cannot read it: {fit.error}"
+            else:
+                yield f"profile {fit.profile} {'fits too' if fit.fits else 'nearly fits'}"
+                yield from _lacks(fit)
+
+    def document(self) -> dict[str, Any]:
+        """The result for a program; the keys have the units."""
+        best = self.best
+        return {
+            "ok": best is not None,
+            "idle": self.is_empty or (best is not None and best.idle is not None),
+            "profile": best.profile if best else None,
+            "yields": _plain(best.window) if best and best.window else None,
+            "profiles": [
+                {
+                    "profile": fit.profile,
+                    "fits": fit.fits,
+                    "idle": fit.idle,
+                    "found": list(fit.found),
+                    "missing": {quantity: list(families) for quantity, families in fit.missing},
+                    "error": fit.error,
+                }
+                for fit in self.fits
+            ],
+        }
+
+
+def _lacks(fit: Fit) -> Iterator[str]:
+    for quantity, families in fit.missing:
+        yield f"  lacks {quantity}: no {' or '.join(families)}"
+
+
+def _yields(window: Window) -> Iterator[tuple[str, str]]:
+    if window.tokens_in is not None and window.seconds > 0:
+        yield "tokens", f"{number(window.tokens_in / window.seconds)}/s"
+    if window.samples > 0 and window.latency is not None:
+        yield "rate", f"{number(window.rate)} requests/s over {duration(window.seconds)}"
+        yield "mean latency", duration(window.latency)
+        if window.p99 is None:
+            yield "p99", "unknown: the server exposes no distribution, so the mean is used"
+        elif window.resolution == "ok":
+            yield "p99", duration(window.p99)
+        else:
+            which = window.resolution
+            yield "p99", f"about {duration(window.p99)}, in the {which}: the mean is used instead"
+    elif window.seconds > 0:
+        yield "latency", f"no request in {duration(window.seconds)}: send some and check again"
+    else:
+        yield "latency", "one scrape says nothing of the rate: check with --seconds above 0"
+    for name, value in (("queue", window.queue), ("running", window.running)):
+        if value is not None:
+            yield name, f"{number(value)} {window.queue_unit}"
+    for gpu in window.memory:
+        yield "GPU memory", _memory(gpu)
+    for note in (window.note or "").split("; "):
+        if note:
+            yield "note", note
+
+
+def _memory(gpu: GpuMemory) -> str:
+    of = f" of {gpu.total / 2**30:.1f} GiB" if gpu.total > 1 else ""
+    return f"{percent(gpu.fraction)}{of} in use" + (f" on {gpu.uuid}" if gpu.uuid else "")
+
+
+def _plain(window: Window) -> dict[str, Any]:
+    return {
+        "seconds": window.seconds,
+        "samples": window.samples,
+        "rate_rps": window.rate if window.seconds > 0 else None,
+        "latency_mean_ms": None if window.latency is None else window.latency * 1000,
+        "p99_ms": None if window.p99 is None else window.p99 * 1000,
+        "p99_resolution": window.resolution if window.samples > 0 else None,
+        "queue": window.queue,
+        "running": window.running,
+        "memory": [{"gpu": gpu.uuid, "fraction": gpu.fraction} for gpu in window.memory],
+        "note": window.note,
+    }

@@ -1,0 +1,188 @@
+"""The gRPC server that istiod connects to, and what it is given of each new catalog."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Final
+
+import grpc
+
+from controlplane.binding import BindError, check_bindable
+from controlplane.config import Address
+from controlplane.config.istio import IstioSettings
+from controlplane.identity import Credentials
+from controlplane.istio.resources import NOTHING, Configuration, configure
+from controlplane.istio.stream import Stream
+from controlplane.latest import Latest
+from controlplane.resources.catalog import ALL, Catalog
+from controlplane.xds import AGGREGATED, Offer, ProtocolError
+from controlplane.xds.authentication import ReloadableCredentials
+from controlplane.xds.connection import FIRST_REQUEST, TOO_LATE, Context
+
+_log = logging.getLogger(__name__)
+
+MAX_STREAMS: Final = 64
+"""Replicas of istiod that are connected at a time; more are refused."""
+
+MAX_MESSAGE_BYTES: Final = 1 << 20
+"""Longer requests are refused; those of istiod have some hundred bytes."""
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    # istiod pings every 30 s; by default gRPC answers more than one ping in 5 minutes, on a
+    # connection without data, by closing it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A peer that is gone or stopped answers no pings; without them its stream would stay.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    # Two servers on one port would each get some of the connections.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class IstioServer:
+    """The server. `start` it, and `stop` it before the event loop ends."""
+
+    def __init__(
+        self,
+        settings: IstioSettings,
+        offered: Latest[Offer | None],
+        catalog: Callable[[], Catalog | None],
+        credentials: Credentials | None = None,
+    ) -> None:
+        """Prepare a server.
+
+        Args:
+            settings: Of Istio.
+            offered: Set whenever there may be another catalog.
+            catalog: The newest; None as long as nothing is loaded.
+            credentials: Of the server; None: it serves in plain text.
+        """
+        self._settings = settings
+        self._offered = offered
+        self._catalog = catalog
+        self._credentials = ReloadableCredentials(credentials) if credentials else None
+        self._built_from: Catalog | None = None
+        self._configuration = NOTHING
+        self._server: grpc.aio.Server | None = None
+        self._streams: set[Stream] = set()
+
+    async def start(self) -> Address:
+        """Begin to serve.
+
+        Returns:
+            The address served on, with the real port.
+
+        Raises:
+            BindError: When the address is in use or cannot be bound.
+        """
+        address = self._settings.address
+        await check_bindable("istiod", address)
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            f"Stream{AGGREGATED.noun}": grpc.stream_stream_rpc_method_handler(self._serve)
+        }
+        handler = grpc.method_handlers_generic_handler(AGGREGATED.name, methods)
+        server.add_generic_rpc_handlers((handler,))
+        try:
+            if self._credentials is None:
+                port = server.add_insecure_port(str(address))
+            else:
+                port = server.add_secure_port(str(address), self._credentials.for_server())
+        except RuntimeError:
+            raise BindError(f"cannot serve istiod on {address}") from None
+        await server.start()
+        self._server = server
+        return Address(address.host, port)
+
+    async def stop(self) -> None:
+        """End all streams. istiod keeps what it holds, and tries to connect again."""
+        if self._server:
+            await self._server.stop(None)
+
+    def accept(self, credentials: Credentials) -> None:
+        """Serve with these, which were checked, from the next connection on; no stream ends."""
+        if self._credentials is not None:
+            self._credentials.accept(credentials)
+
+    @property
+    def connected(self) -> int:
+        """How many istiods are connected."""
+        return len(self._streams)
+
+    def pools(self) -> Collection[str]:
+        """The names of the pools that any istiod was given."""
+        return self._configuration.pools if self._streams else ()
+
+    async def _serve(self, _: AsyncIterator[bytes], context: Context) -> None:
+        """Serve one stream; gRPC cancels this when the client leaves."""
+        stream, count = Stream(), self._offered.revision
+        reading = asyncio.create_task(_first(context), name="istio: request")
+        newer = asyncio.create_task(self._offered.newer_than(count), name="istio: catalog")
+        self._streams.add(stream)
+        try:
+            while True:
+                await asyncio.wait((reading, newer), return_when=asyncio.FIRST_COMPLETED)
+                if newer.done():
+                    again = self._offered.newer_than(newer.result())
+                    newer = asyncio.create_task(again, name="istio: catalog")
+                if reading.done():
+                    if not isinstance(data := reading.result(), bytes):
+                        return
+                    _receive(stream, data)
+                    reading = asyncio.create_task(_read(context), name="istio: request")
+                for response in stream.responses(self._newest()):
+                    await context.write(response)
+        except ProtocolError as error:
+            _log.warning("the stream of istiod %s ends: %s", stream.node or "", error.message)
+            await context.abort(grpc.StatusCode[error.code], error.message)
+        finally:
+            self._streams.discard(stream)
+            reading.cancel()
+            newer.cancel()
+            if stream.node is not None:
+                _log.info("istiod %s disconnected", stream.node)
+
+    def _newest(self) -> Configuration | None:
+        """What istiod should hold; None while nothing that it holds may be taken away."""
+        catalog = self._catalog()
+        if catalog is None or not (catalog.released is None or ALL in catalog.released):
+            return None
+        if catalog is not self._built_from:
+            before, self._built_from = self._configuration, catalog
+            self._configuration = configure(catalog.pools, self._settings, before)
+            for name, why in self._configuration.left_out.items():
+                if before.left_out.get(name) != why:
+                    _log.warning("pool %s is not given to istiod: %s", name, why)
+        return self._configuration
+
+
+def _receive(stream: Stream, data: bytes) -> None:
+    is_first = stream.node is None
+    rejected = stream.receive(data)
+    if is_first:
+        _log.info("istiod %s connected", stream.node)
+    if rejected is not None:
+        _log.warning("istiod %s rejected %s", stream.node, rejected)
+
+
+async def _first(context: Context) -> object:
+    """Read the first request, which must come soon.
+
+    Raises:
+        ProtocolError: It does not.
+    """
+    try:
+        async with asyncio.timeout(FIRST_REQUEST):
+            return await context.read()
+    except TimeoutError:
+        raise ProtocolError("DEADLINE_EXCEEDED", TOO_LATE) from None
+
+
+async def _read(context: Context) -> object:
+    return await context.read()
