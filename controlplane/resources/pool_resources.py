@@ -1,4 +1,4 @@
-"""What one pool is to Envoy, encoded once for all who see it alike."""
+"""The resources of one pool, encoded once for all clients that see the same."""
 
 from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -72,7 +72,7 @@ class PoolResources:
     Attributes:
         pool: Built from.
         portions: Built from, by replica id.
-        members: The replicas that Envoy is told of.
+        members: The replicas that Envoys know.
         cluster_bytes: The encoded cluster.
         parting: Built from: how requests are parted into classes; None: they are not.
         resources: Of each of `POOL_TYPES` by type URL, as an Envoy sees them that runs nowhere in
