@@ -8,7 +8,7 @@ from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.ingress import Ingress
 from controlplane.resources.listeners import Downstream
 from controlplane.resources.mesh import Trust
@@ -36,7 +36,7 @@ from controlplane.resources.resource import (
 from controlplane.resources.routes import GATEWAY, Routed, gateway_routes
 from controlplane.resources.views import View
 
-Portions = Mapping[str, Mapping[str, Portion]]
+EndpointWeights = Mapping[str, Mapping[str, EndpointWeight]]
 """By pool and replica id."""
 
 NONE_PARTED: Final[Mapping[str, Parting]] = {}
@@ -235,7 +235,7 @@ class Shown(Snapshot):
 
 def build(
     fleet: Fleet,
-    portions: Portions,
+    endpoint_weights: EndpointWeights,
     previous: Catalog,
     changed: Mapping[str, Collection[str] | None] | None = None,
     parting: Mapping[str, Parting] = NONE_PARTED,
@@ -245,7 +245,7 @@ def build(
 
     Args:
         fleet: All pools.
-        portions: How much each replica gets.
+        endpoint_weights: How much each replica gets.
         previous: The catalog before.
         changed: The ids of the replicas that came, changed or went since, by pool; None: any of
             them, and the pool itself. Pools that are left out did not change. None: any may have.
@@ -264,7 +264,7 @@ def build(
         held = (
             pool_resources(
                 pool,
-                portions.get(name, {}),
+                endpoint_weights.get(name, {}),
                 known,
                 parting.get(name),
                 ids,
