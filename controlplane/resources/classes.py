@@ -34,10 +34,10 @@ class TrafficClass:
     Attributes:
         name: `OTHERS` for all that no other class takes; these have the pool's own cluster.
         match: Which requests belong to it; None for `OTHERS` alone.
-        endpoint_weights: What each of its own replicas gets, by id. The tier is not looked at: a replica
-            is in the tier that it has in the pool, because one that moved to another locality with
-            every change would be a new host to Envoy. If none of them is known to Envoy, all
-            replicas of the pool serve it. One that drains stands behind the others of the class.
+        endpoint_weights: What each of its own replicas gets, by id. The tier is not looked at: a
+            replica is in the tier that it has in the pool, because one that moved to another
+            locality with every change would be a new host to Envoy. If Envoy knows none of them,
+            all replicas of the pool serve it. One that drains comes after the others of the class.
         routed: Whether routes lead to it: not before every Envoy had the time to check the
             replicas' health for its cluster.
     """
