@@ -22,7 +22,12 @@ import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import Pool, Replica, Replicas, Source
-from controlplane.resources.endpoints import OVERPROVISIONING_PERCENT, Portion, assignment, members
+from controlplane.resources.endpoints import (
+    OVERPROVISIONING_PERCENT,
+    EndpointWeight,
+    assignment,
+    members,
+)
 from controlplane.resources.messages import socket_address
 from controlplane.resources.resource import ENDPOINT, Resource
 
@@ -87,7 +92,7 @@ def run(endpoints: int = 1000, repetitions: int = REPETITIONS) -> Figures:
     changes = count()
     # One more, not counted, fills our cache, and whatever betterproto2 keeps.
     _, *measured = [_repetition(pool, changes) for _ in range(repetitions + 1)]
-    size = len(assignment(pool.name, members(pool, _portions(pool, next(changes)))))
+    size = len(assignment(pool.name, members(pool, _endpoint_weights(pool, next(changes)))))
     return Figures(endpoints, size, tuple(measured))
 
 
@@ -117,17 +122,17 @@ def _spread(values: Sequence[float], places: int) -> str:
 
 
 def _repetition(pool: Pool, changes: Iterator[int]) -> Repetition:
-    changed = [_portions(pool, next(changes)) for _ in range(CHANGES)]
-    portions = changed[-1]
+    changed = [_endpoint_weights(pool, next(changes)) for _ in range(CHANGES)]
+    endpoint_weights = changed[-1]
     begun = time.process_time()
     for each in changed:
         Resource.of(ENDPOINT, pool.name, assignment(pool.name, members(pool, each)))
     packed = time.process_time()
-    message = _message(pool, portions)
+    message = _message(pool, endpoint_weights)
     built = time.process_time()
     encoded = bytes(message)
     ended = time.process_time()
-    if encoded != assignment(pool.name, members(pool, portions)):
+    if encoded != assignment(pool.name, members(pool, endpoint_weights)):
         raise RuntimeError("ours and betterproto2's bytes differ: there is nothing to compare")
     return Repetition(
         ours=1000 * (packed - begun) / CHANGES,
@@ -146,25 +151,29 @@ def _pool(endpoints: int) -> Pool:
     return Pool("embeddings", validated(PoolSettings, body), Source.FILE, Replicas(replicas))
 
 
-def _portions(pool: Pool, change: int) -> dict[str, Portion]:
+def _endpoint_weights(pool: Pool, change: int) -> dict[str, EndpointWeight]:
     """Weights as they are in practice: tiers in steps of a fifth, the slowest about 1000."""
     return {
-        id_: Portion(f"tier-{number % TIERS}", round(1000 * 1.2 ** (number % TIERS)) + change)
+        id_: EndpointWeight(
+            f"tier-{number % TIERS}", round(1000 * 1.2 ** (number % TIERS)) + change
+        )
         for number, id_ in enumerate(pool.replicas)
     }
 
 
-def _message(pool: Pool, portions: Mapping[str, Portion]) -> endpoint_v3.ClusterLoadAssignment:
+def _message(
+    pool: Pool, endpoint_weights: Mapping[str, EndpointWeight]
+) -> endpoint_v3.ClusterLoadAssignment:
     tiers: dict[str, list[Replica]] = defaultdict(list)
     for replica in sorted(pool.replicas.values(), key=lambda it: it.id):
-        tiers[portions[replica.id].tier].append(replica)
+        tiers[endpoint_weights[replica.id].tier].append(replica)
     return endpoint_v3.ClusterLoadAssignment(
         cluster_name=pool.name,
         endpoints=[
             endpoint_v3.LocalityLbEndpoints(
                 locality=core_v3.Locality(sub_zone=tier),
-                load_balancing_weight=sum(portions[it.id].weight for it in tiers[tier]),
-                lb_endpoints=[_endpoint(it, portions[it.id].weight) for it in tiers[tier]],
+                load_balancing_weight=sum(endpoint_weights[it.id].weight for it in tiers[tier]),
+                lb_endpoints=[_endpoint(it, endpoint_weights[it.id].weight) for it in tiers[tier]],
             )
             for tier in sorted(tiers)
         ],

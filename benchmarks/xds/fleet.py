@@ -7,7 +7,7 @@ from typing import Final
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import Fleet, Pool, Replica, Replicas, Source
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 
 TIERS: Final = 4
 _STEP: Final = 1000
@@ -37,10 +37,10 @@ def _pool(number: int, replicas: int) -> Pool:
     return Pool(pool_name(number), said, Source.FILE, Replicas(members))
 
 
-def portions(pool: Pool, change: int) -> dict[str, Portion]:
+def endpoint_weights(pool: Pool, change: int) -> dict[str, EndpointWeight]:
     """Every weight differs from that of the change before, and all encode to as many bytes."""
     return {
-        id_: Portion(f"tier-{index % TIERS}", _STEP * (1 + index % TIERS) + change % _STEP)
+        id_: EndpointWeight(f"tier-{index % TIERS}", _STEP * (1 + index % TIERS) + change % _STEP)
         for index, id_ in enumerate(pool.replicas)
     }
 
@@ -54,15 +54,19 @@ class ChangingCatalog:
 
     def __init__(self, pools: int, replicas: int) -> None:
         self._fleet = fleet(pools, replicas)
-        self._portions = {name: portions(pool, 0) for name, pool in self._fleet.pools.items()}
+        self._endpoint_weights = {
+            name: endpoint_weights(pool, 0) for name, pool in self._fleet.pools.items()
+        }
         self._changes = 0
-        self.newest = build(self._fleet, self._portions, Catalog())
+        self.newest = build(self._fleet, self._endpoint_weights, Catalog())
 
     def change(self, pools: Collection[int]) -> Catalog:
         """Change all weights of these pools and build anew what that changes."""
         self._changes += 1
         names = [pool_name(number) for number in pools]
-        changed = {name: portions(self._fleet.pools[name], self._changes) for name in names}
-        self._portions = {**self._portions, **changed}
-        self.newest = build(self._fleet, self._portions, self.newest, dict.fromkeys(names, ()))
+        changed = {name: endpoint_weights(self._fleet.pools[name], self._changes) for name in names}
+        self._endpoint_weights = {**self._endpoint_weights, **changed}
+        self.newest = build(
+            self._fleet, self._endpoint_weights, self.newest, dict.fromkeys(names, ())
+        )
         return self.newest

@@ -93,7 +93,7 @@ def parting_view(pool: Pool, decision: Decision | None, parting: Parting | None)
         {
             "name": shown.get(served.name, served.name),
             "match": None if served.match is None else served.match.model_dump(mode="json"),
-            "replicas": sorted(served.portions),
+            "replicas": sorted(served.endpoint_weights),
             "routed": served.routed,
             "part_of_work": plain(parts.get(served.name)),
         }
@@ -183,7 +183,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "state_for_s": plain(now - observed.readiness.since),
         "draining": replica.draining.value if replica.draining else None,
         "lease_left_s": None if lease is None else plain(lease - now),
-        "shown_to_envoy": report.portion is not None,
+        "shown_to_envoy": report.endpoint_weight is not None,
         "scrape": {"age_s": plain(report.age), "failure": observed.failure},
         "in_flight": plain(report.in_flight),
         **_in_force(report.policy),

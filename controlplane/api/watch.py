@@ -130,6 +130,6 @@ def _is_same(one: Parting | None, other: Parting | None) -> bool:
         return one is other
     return all(
         (now.name, now.match) == (then.name, then.match)
-        and now.portions.keys() == then.portions.keys()
+        and now.endpoint_weights.keys() == then.endpoint_weights.keys()
         for now, then in zip(one.classes, other.classes, strict=True)
     )

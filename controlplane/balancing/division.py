@@ -239,19 +239,22 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
         sets = {name: fleet.of(found.members(name, fleet.ids)) for name in demand.flows}
         present, forecasts = prediction.score(sets, goals)
         found = replace(found, together=together, forecasts=forecasts)
-        waits = given.waits.get(found.rest or "", math.nan)
-        suffers = waits > SUFFERS * together[found.rest or ""]
-        if present != HOPELESS and suffers and demand.all.tokens < float(fleet.capacity.sum()):
-            since = now if math.isnan(found.crowded) else found.crowded
-            return _undivided(found) if now - since >= TOO_MUCH else replace(found, crowded=since)
-        found = replace(found, crowded=math.nan)
     # While a class has no requests, the others get its replicas only where they need them.
     are_there = all(flow.rate > 0 for flow in demand.flows.values())
     may_change = demand.is_clear and demand.enough and (are_there or present == HOPELESS)
     best = prediction.best(fleet, goals, _in_order(found, fleet)) if may_change else None
     # Whoever names classes wants them apart, as long as that costs next to nothing.
     most = usual[1] + (COSTS if demand.threshold is None else -GAIN)
-    if best is None or best.score[0] > usual[0] or best.score[1] > most:
+    if best is not None and (best.score[0] > usual[0] or best.score[1] > most):
+        best = None
+    waits = given.waits.get(found.rest or "", math.nan)
+    suffers = is_divided and waits > SUFFERS * together[found.rest or ""]
+    is_fit = best is not None and present == HOPELESS
+    if suffers and not is_fit and demand.all.tokens < float(fleet.capacity.sum()):
+        since = now if math.isnan(found.crowded) else found.crowded
+        return _undivided(found) if now - since >= TOO_MUCH else replace(found, crowded=since)
+    found = replace(found, crowded=math.nan)
+    if best is None:
         return replace(found, since=math.nan)
     over, mean = best.score
     if is_divided and not (over < present[0] - COSTS or mean < present[1] - BETTER):

@@ -109,7 +109,7 @@ def part(frame: Frame) -> None:
     """Decide which replicas serve which class."""
     if frame.settings.classes is None and not may_part(frame):
         return
-    rows = np.flatnonzero(frame.serving & ~frame.starting)
+    rows = np.flatnonzero(frame.serving & ~frame.starting & ~frame.overloaded)
     known = (frame.worth[rows] >= TRUSTED).sum() * 2 > len(rows)
     if frame.demand is not None and not known:
         frame.demand = replace(frame.demand, enough=False)

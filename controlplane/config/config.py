@@ -11,6 +11,7 @@ from controlplane.config.addresses import (
     BindAddress,
     Listeners,
     Network,
+    check_exposed,
     check_network,
     parse_address,
 )
@@ -20,6 +21,7 @@ from controlplane.config.identity import AdminTlsSettings, IdentitySettings, Xds
 from controlplane.config.istio import IstioSettings
 from controlplane.config.pool import PoolEntry, PoolSettings
 from controlplane.config.replica import ReplicaSettings
+from controlplane.config.tls import UpstreamTls
 from controlplane.config.values import Settings
 
 _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)%", re.ASCII)
@@ -59,18 +61,30 @@ Collector = Annotated[Address, BeforeValidator(_collector), PlainSerializer(str,
 
 
 class OtlpSettings(Settings):
-    """Where Envoys send spans and access logs, as OTLP over gRPC in plain text.
+    """Where Envoys send spans and access logs, as OTLP over gRPC.
 
     Attributes:
         address: Of the collector, as Envoys reach it; Envoys resolve names.
         sampling: Percentage of requests without a ``traceparent`` that get a trace; a request with
             one is traced where the header says so.
         access_log: Whether a record of every request is sent, too.
+        tls: How Envoys verify the collector, by default by the name in the address. None: plain
+            text.
     """
 
     address: Collector
     sampling: Percent = 1.0
     access_log: bool = False
+    tls: UpstreamTls | None = None
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> Self:
+        if self.tls is not None and self.tls.server_name is None and self.address.ip is not None:
+            raise SettingsError(
+                f"{self.address} has no name: say whose certificate it shows",
+                ("tls", "server_name"),
+            )
+        return self
 
 
 class AdminSettings(Settings):
@@ -135,14 +149,9 @@ class XdsSettings(Settings):
 
     @model_validator(mode="after")
     def _tls_off_loopback(self) -> Self:
-        if self.tls is not None and self.insecure:
-            raise SettingsError("insecure and tls exclude each other", ("insecure",))
-        if not (self.tls or self.insecure or self.address.is_loopback):
-            raise SettingsError(
-                f"{self.address} can be reached from other machines: set tls, listen on 127.0.0.1,"
-                " or set insecure: true where only Envoys reach it",
-                ("address",),
-            )
+        check_exposed(
+            self.address, "Envoys reach", has_tls=self.tls is not None, insecure=self.insecure
+        )
         return self
 
 

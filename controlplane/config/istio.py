@@ -3,14 +3,18 @@
 import re
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, model_validator
 
-from controlplane.config.addresses import BindAddress
-from controlplane.config.errors import SettingsError, shown
-from controlplane.config.values import File, Settings
+from controlplane.config.addresses import BindAddress, check_exposed
+from controlplane.config.errors import shown
+from controlplane.config.values import File, Port, Settings, matching
 
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_DNS_LABEL: Final = re.compile(_LABEL, re.ASCII)
+_NAMESPACE: Final = matching(
+    _LABEL,
+    "is not a namespace of Kubernetes: write lower-case letters, digits and dashes, as in"
+    ' "plimsoll"',
+)
 _DNS_NAME: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*", re.ASCII)
 
 MAX_HOST: Final = 253
@@ -20,15 +24,6 @@ MAX_HOST: Final = 253
 def is_dns_name(text: str) -> bool:
     """Whether a text is a host name, or the beginning of one, as Istio takes it."""
     return len(text) <= MAX_HOST and _DNS_NAME.fullmatch(text) is not None
-
-
-def _namespace(text: str) -> str:
-    if not _DNS_LABEL.fullmatch(text):
-        raise ValueError(
-            f"{shown(text)} is not a namespace of Kubernetes: write lower-case letters, digits and"
-            ' dashes, as in "plimsoll"'
-        )
-    return text
 
 
 def _domain(text: str) -> str:
@@ -68,18 +63,13 @@ class IstioSettings(Settings):
     address: BindAddress
     tls: IstioTlsSettings | None = None
     insecure: bool = False
-    namespace: Annotated[str, AfterValidator(_namespace)] = "plimsoll"
+    namespace: Annotated[str, _NAMESPACE] = "plimsoll"
     domain: Annotated[str, AfterValidator(_domain)] = "plimsoll.internal"
-    port: Annotated[int, Field(ge=1, le=65535)] = 80
+    port: Port = 80
 
     @model_validator(mode="after")
     def _tls_off_loopback(self) -> Self:
-        if self.tls is not None and self.insecure:
-            raise SettingsError("insecure and tls exclude each other", ("insecure",))
-        if not (self.tls or self.insecure or self.address.is_loopback):
-            raise SettingsError(
-                f"{self.address} can be reached from other machines: set tls, listen on 127.0.0.1,"
-                " or set insecure: true where only istiod reaches it",
-                ("address",),
-            )
+        check_exposed(
+            self.address, "istiod reaches", has_tls=self.tls is not None, insecure=self.insecure
+        )
         return self

@@ -21,7 +21,7 @@ from controlplane.plane.inputs import Seen, Tables, memory_in_use
 from controlplane.plane.observed import Observations
 from controlplane.plane.startup import Hold, words_of
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
-from controlplane.resources.endpoints import Portion, portion_of
+from controlplane.resources.endpoints import EndpointWeight, weight_of
 from controlplane.resources.places import Spread, place_of
 from controlplane.telemetry.sizes import RequestSizes
 
@@ -91,7 +91,7 @@ class Decisions:
 
     Attributes:
         decisions: The last of each.
-        portions: What Envoys are to be told of each replica that they may know, by its id.
+        endpoint_weights: What Envoys are to be told of each replica that they may know, by its id.
         parting: How requests are parted into classes; a pool whose requests are not is not in it.
         holds: Of pools in which nothing is to change for a while.
         spreads: Where Envoys send the requests of pools whose zones matter.
@@ -99,7 +99,7 @@ class Decisions:
     """
 
     decisions: dict[str, Decision] = field(default_factory=dict)
-    portions: dict[str, dict[str, Portion]] = field(default_factory=dict)
+    endpoint_weights: dict[str, dict[str, EndpointWeight]] = field(default_factory=dict)
     parting: dict[str, Parting] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     spreads: dict[str, Spread] = field(default_factory=dict)
@@ -113,9 +113,9 @@ class Decisions:
 
         What is decided there comes in one step, and not in several on the way to it.
         """
-        portions, parting = dict(self.portions), dict(self.parting)
+        endpoint_weights, parting = dict(self.endpoint_weights), dict(self.parting)
         holds, spreads = dict(self.holds), dict(self.spreads)
-        return Decisions(dict(self.decisions), portions, parting, holds, spreads)
+        return Decisions(dict(self.decisions), endpoint_weights, parting, holds, spreads)
 
     def is_parted(self, pool: str) -> bool:
         """Whether Envoys part a pool's requests into classes."""
@@ -146,21 +146,21 @@ class Decisions:
         """
         name, settings = pool.name, pool.settings
         self.decisions[name] = decision
-        portions = dict(self.portions.get(name, {}))
+        endpoint_weights = dict(self.endpoint_weights.get(name, {}))
         for id_, is_shown in shown.items():
             if is_shown:
                 row = decision.rows[id_]
                 weight, drained = int(decision.weight[row]), bool(decision.drained[row])
                 is_well = id_ not in ill
-                portions[id_] = portion_of(decision.tier_of(row), weight, drained, is_well)
+                endpoint_weights[id_] = weight_of(decision.tier_of(row), weight, drained, is_well)
             else:
-                portions.pop(id_, None)
-        self.portions[name] = portions
+                endpoint_weights.pop(id_, None)
+        self.endpoint_weights[name] = endpoint_weights
         before = self._told.get(name)
-        wanted = _wanted(settings, decision, portions)
+        wanted = _wanted(settings, decision, endpoint_weights)
         if wanted is None and before is not None and before.parting is not None:
             # All replicas serve all requests again, while the clusters of classes go.
-            wanted = Parting((TrafficClass(OTHERS, None, portions, routed=True),))
+            wanted = Parting((TrafficClass(OTHERS, None, endpoint_weights, routed=True),))
         told = self._told[name] = next_step(before, wanted, notice(settings), now)
         if told.parting is None:
             self.parting.pop(name, None)
@@ -215,7 +215,7 @@ class Decisions:
 
     def forget(self, pool: str) -> None:
         """A pool has gone."""
-        for kept in (self.decisions, self.portions, self.parting, self.holds, self.spreads):
+        for kept in (self.decisions, self.endpoint_weights, self.parting, self.holds, self.spreads):
             kept.pop(pool, None)
         self._told.pop(pool, None)
         self._moving.pop(pool, None)
@@ -223,37 +223,42 @@ class Decisions:
 
 
 def _wanted(
-    settings: PoolSettings, decision: Decision, portions: Mapping[str, Portion]
+    settings: PoolSettings, decision: Decision, endpoint_weights: Mapping[str, EndpointWeight]
 ) -> Parting | None:
     """How requests are to be parted: as the user says, else by size where that was decided."""
     if settings.classes is not None:
         matches = {each.name: each.match for each in settings.classes}
         if decision.classes:
-            return _of_classes(decision, portions, matches)
+            return _of_classes(decision, endpoint_weights, matches)
         of_user = (
-            TrafficClass(name, match, portions, routed=True) for name, match in matches.items()
+            TrafficClass(name, match, endpoint_weights, routed=True)
+            for name, match in matches.items()
         )
-        return Parting((*of_user, TrafficClass(OTHERS, None, portions, routed=True)))
+        return Parting((*of_user, TrafficClass(OTHERS, None, endpoint_weights, routed=True)))
     division = decision.division
     if division.threshold is None:
         return None
     match = ClassMatch(min_bytes=division.threshold)
     if not decision.classes:
         # The cluster comes first: Envoys check the health of its replicas before it is used.
-        ids = [*portions]
+        ids = [*endpoint_weights]
         has_bulk = division.members(BULK, ids)
-        of_bulk = {id_: portions[id_] for id_, serves in zip(ids, has_bulk, strict=True) if serves}
+        of_bulk = {
+            id_: endpoint_weights[id_] for id_, serves in zip(ids, has_bulk, strict=True) if serves
+        }
         return Parting(
             (
                 TrafficClass(BULK, match, of_bulk, routed=False),
-                TrafficClass(OTHERS, None, portions, routed=True),
+                TrafficClass(OTHERS, None, endpoint_weights, routed=True),
             )
         )
-    return _of_classes(decision, portions, {BULK: match})
+    return _of_classes(decision, endpoint_weights, {BULK: match})
 
 
 def _of_classes(
-    decision: Decision, portions: Mapping[str, Portion], matches: Mapping[str, ClassMatch]
+    decision: Decision,
+    endpoint_weights: Mapping[str, EndpointWeight],
+    matches: Mapping[str, ClassMatch],
 ) -> Parting:
     """Classes in the order in which they are matched, each with the replicas of its own."""
     weights = {each.name: each.weights.tolist() for each in decision.classes}
@@ -263,8 +268,13 @@ def _of_classes(
                 name,
                 matches.get(name),
                 {
-                    id_: portion_of(portion.tier, weight, portion.draining, portion.healthy)
-                    for id_, portion in portions.items()
+                    id_: weight_of(
+                        endpoint_weight.tier,
+                        weight,
+                        endpoint_weight.draining,
+                        endpoint_weight.healthy,
+                    )
+                    for id_, endpoint_weight in endpoint_weights.items()
                     if (weight := weights[name][decision.rows[id_]]) > 0
                 },
                 routed=True,

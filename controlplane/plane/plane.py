@@ -123,7 +123,7 @@ class Plane(PlaneState):
             if known is None or found is None:
                 continue
             decision, self._decisions.holds[name] = found
-            self._decisions.decisions[name], self._decisions.portions[name] = decision, {}
+            self._decisions.decisions[name], self._decisions.endpoint_weights[name] = decision, {}
             worth, is_scraped = decision.state.records.worth, pool.settings.metrics.is_scraped
             for id_, row in decision.rows.items():
                 told = known.replicas[id_]
@@ -295,7 +295,7 @@ class Plane(PlaneState):
         )
         for slot in (self._unbuilt, *self._followers):
             slot.add_replicas(about)
-        self._released = self.recovery.released(self.fleet, self._decisions.portions, now)
+        self._released = self.recovery.released(self.fleet, self._decisions.endpoint_weights, now)
         return self._building(self._unbuilt.taken())
 
     def refreshing(self) -> Callable[[], Catalog]:
@@ -308,14 +308,17 @@ class Plane(PlaneState):
         Returns:
             What builds the catalog, see `deciding`.
         """
-        portions, changed = self._decisions.portions, dict[str, Collection[str] | None]()
+        endpoint_weights, changed = (
+            self._decisions.endpoint_weights,
+            dict[str, Collection[str] | None](),
+        )
         for name, ids in self._unbuilt.taken_replicas().items():
-            known = portions.get(name, {})
+            known = endpoint_weights.get(name, {})
             if not (shown := ids & known.keys()):
                 continue
             # What came in place of another is not ready yet.
             gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
-            portions[name] = {id_: it for id_, it in known.items() if id_ not in gone}
+            endpoint_weights[name] = {id_: it for id_, it in known.items() if id_ not in gone}
             changed[name] = shown
         return self._building(changed)
 
@@ -325,12 +328,12 @@ class Plane(PlaneState):
 
     def _building(self, changed: Mapping[str, Collection[str] | None]) -> Callable[[], Catalog]:
         decided = self._decisions
-        portions, parting, spreads = (
-            dict(decided.portions),
+        endpoint_weights, parting, spreads = (
+            dict(decided.endpoint_weights),
             dict(decided.parting),
             dict(decided.spreads),
         )
-        return partial(build, self.fleet, portions, self.catalog, changed, parting, spreads)
+        return partial(build, self.fleet, endpoint_weights, self.catalog, changed, parting, spreads)
 
     def built(self, catalog: Catalog) -> Catalog:
         """Take a catalog that was built; returns what Envoys should hold.

@@ -14,7 +14,7 @@ from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,14 @@ def catalog_if_healthy(fleet: Fleet, otlp: OtlpSettings | None = None) -> Catalo
         otlp: Where Envoys send spans and records of requests; None: nowhere.
     """
     plane = _healthy(fleet, IdentitySettings().trust_domain, otlp)
-    catalog, portions = plane.decide(0.0), plane._decisions.portions
+    catalog, endpoint_weights = plane.decide(0.0), plane._decisions.endpoint_weights
     parting = {
         name: found
         for name, pool in fleet.pools.items()
-        if (found := _parting(pool, portions.get(name, {}))) is not None
+        if (found := _parting(pool, endpoint_weights.get(name, {}))) is not None
     }
     return build(
-        fleet, portions, catalog, dict.fromkeys(parting), parting, plane._decisions.spreads
+        fleet, endpoint_weights, catalog, dict.fromkeys(parting), parting, plane._decisions.spreads
     )
 
 
@@ -130,7 +130,7 @@ def _healthy(fleet: Fleet, trust_domain: str, otlp: OtlpSettings | None) -> Plan
     return plane
 
 
-def _parting(pool: Pool, portions: Mapping[str, Portion]) -> Parting | None:
+def _parting(pool: Pool, endpoint_weights: Mapping[str, EndpointWeight]) -> Parting | None:
     """The classes that there may come to be; each has some replicas, and the rest behind them."""
     settings, balancing = pool.settings, pool.settings.balancing
     if settings.classes is not None:
@@ -144,7 +144,9 @@ def _parting(pool: Pool, portions: Mapping[str, Portion]) -> Parting | None:
         matches = {BULK: ClassMatch(min_bytes=_THRESHOLD)}
     else:
         return None
-    some = dict(sorted(portions.items())[: len(portions) // 2])
+    some = dict(sorted(endpoint_weights.items())[: len(endpoint_weights) // 2])
     named = (TrafficClass(name, match, some, routed=True) for name, match in matches.items())
-    rest = {id_: portion for id_, portion in portions.items() if id_ not in some}
+    rest = {
+        id_: endpoint_weight for id_, endpoint_weight in endpoint_weights.items() if id_ not in some
+    }
     return Parting((*named, TrafficClass(OTHERS, None, rest, routed=True)))

@@ -11,7 +11,7 @@ from controlplane.plane.devices import Joined
 from controlplane.plane.envoys import Dispute
 from controlplane.plane.observed import Observed
 from controlplane.plane.readiness import State
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.telemetry import Window
 
 
@@ -79,7 +79,7 @@ class ReplicaReport:
         age: Seconds since its last good scrape; None when there was none.
         policy: By which the last decision about its pool was made; None before the first.
         decision: What it gets, and why; None before the first decision about it.
-        portion: What Envoy is told; None while Envoy does not know it.
+        endpoint_weight: What Envoy is told; None while Envoy does not know it.
         joined: What exporters say of its GPUs; None where its pool names none.
         in_flight: Requests that all Envoys together have at it now; None where none reports.
         by_envoys: What it did lately by the count of all Envoys; None where none reports.
@@ -94,7 +94,7 @@ class ReplicaReport:
     age: float | None
     policy: Policy | None
     decision: ReplicaDecision | None
-    portion: Portion | None
+    endpoint_weight: EndpointWeight | None
     joined: Joined | None
     in_flight: float | None
     by_envoys: Window | None
@@ -104,6 +104,6 @@ class ReplicaReport:
     @property
     def outline(self) -> Outline:
         """The same from afar."""
-        shown, known = self.portion is not None, self.decision
+        shown, known = self.endpoint_weight is not None, self.decision
         decided = None if known is None else (known.tier, known.drained, known.stale)
         return Outline.of(self.replica, self.observed, decided, shown=shown)

@@ -140,7 +140,7 @@ class PlaneState:
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
         """Which replicas a node is to check that has checked what is known so far."""
-        return to_check(self.fleet, self._decisions.portions, view, known, node)
+        return to_check(self.fleet, self._decisions.endpoint_weights, view, known, node)
 
     def disputes(self, now: float) -> Iterator[Dispute]:
         """Where Envoys and the control plane hold different views of a replica's health."""
@@ -151,7 +151,7 @@ class PlaneState:
                 yield from self._disputes(pool, replica, now)
 
     def _disputes(self, pool: Pool, replica: Replica, now: float) -> tuple[Dispute, ...]:
-        if replica.id not in self._decisions.portions.get(pool.name, {}):
+        if replica.id not in self._decisions.endpoint_weights.get(pool.name, {}):
             return ()
         readiness = self._observed[pool.name, replica.id].readiness
         return tuple(self.envoy_health.disputes_of(pool, replica, readiness, now))
@@ -200,7 +200,7 @@ class PlaneState:
             age=None if observed.scraped_at is None else now - observed.scraped_at,
             policy=decision.policy if decision else None,
             decision=decision.replicas.get(replica_id) if decision else None,
-            portion=self._decisions.portions.get(pool, {}).get(replica_id),
+            endpoint_weight=self._decisions.endpoint_weights.get(pool, {}).get(replica_id),
             joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
             by_envoys=self._traffic.window(known, replica),
@@ -229,11 +229,11 @@ class PlaneState:
             of: Ids; unknown ones are left out. None: all replicas of the pool.
         """
         decision = self._decisions.decisions.get(pool)
-        portions = self._decisions.portions.get(pool, {})
+        endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
         for id_, replica in self.fleet.pools[pool].replicas.some(of):
             decided = None if decision is None else decided_of(decision, id_)
             seen = self._observed[pool, id_]
-            yield id_, Outline.of(replica, seen, decided, shown=id_ in portions)
+            yield id_, Outline.of(replica, seen, decided, shown=id_ in endpoint_weights)
 
     def restart_state(
         self, pool: str, of: Collection[str] | None = None
@@ -260,4 +260,4 @@ class PlaneState:
 
     def _is_told(self, pool: str, replica: Replica) -> bool:
         """Whether Envoys know of a replica, as far as we have told them anything."""
-        return not self._has_decided or replica.id in self._decisions.portions.get(pool, {})
+        return not self._has_decided or replica.id in self._decisions.endpoint_weights.get(pool, {})

@@ -8,7 +8,7 @@ from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.ingress import Ingress
 from controlplane.resources.listeners import Downstream
 from controlplane.resources.mesh import Trust
@@ -36,7 +36,7 @@ from controlplane.resources.resource import (
 from controlplane.resources.routes import GATEWAY, Routed, gateway_routes
 from controlplane.resources.views import View
 
-Portions = Mapping[str, Mapping[str, Portion]]
+EndpointWeights = Mapping[str, Mapping[str, EndpointWeight]]
 """By pool and replica id."""
 
 NONE_PARTED: Final[Mapping[str, Parting]] = {}
@@ -46,7 +46,7 @@ ALL: Final = "*"
 """Among the names of released pools: what is made of all of them."""
 
 MAX_VIEWS: Final = 4_096
-"""That are kept; each costs next to nothing to make."""
+"""Snapshots that are cached; each costs next to nothing to make."""
 
 REMEMBERED: Final = 64
 """So many changes are remembered by name. A stream that has not looked for longer, because none of
@@ -62,7 +62,7 @@ class Catalog:
         revision: Increases with every change.
         recent: What the last changes were, the newest last, by the resources' names.
         parted: The pools whose requests are parted into classes.
-        released: The pools that clients may be told of whatever they have of them from before, and
+        released: The pools that are sent to clients whatever these hold of them from before, and
             ``*`` where that holds for what is made of all pools; None: any pool. See
             `controlplane.plane.recovery`.
         trust_domain: Of the certificates of Envoys.
@@ -181,11 +181,11 @@ class Shown(Snapshot):
 
     @property
     def keeps_any(self) -> bool:
-        """Whether any pool is not to be told of to all."""
+        """Whether clients may hold more of any pool than is known here."""
         return self._catalog.released is not None
 
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:
-        """Whether a client keeps what it has of a pool that is not to be told of to all.
+        """Whether a client keeps what it has of a pool that is not released.
 
         An assignment without replicas is nothing to keep.
         """
@@ -235,7 +235,7 @@ class Shown(Snapshot):
 
 def build(
     fleet: Fleet,
-    portions: Portions,
+    endpoint_weights: EndpointWeights,
     previous: Catalog,
     changed: Mapping[str, Collection[str] | None] | None = None,
     parting: Mapping[str, Parting] = NONE_PARTED,
@@ -245,7 +245,7 @@ def build(
 
     Args:
         fleet: All pools.
-        portions: How much each replica gets.
+        endpoint_weights: How much each replica gets.
         previous: The catalog before.
         changed: The ids of the replicas that came, changed or went since, by pool; None: any of
             them, and the pool itself. Pools that are left out did not change. None: any may have.
@@ -264,7 +264,7 @@ def build(
         held = (
             pool_resources(
                 pool,
-                portions.get(name, {}),
+                endpoint_weights.get(name, {}),
                 known,
                 parting.get(name),
                 ids,
@@ -308,7 +308,7 @@ def build(
 
 
 def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
-    """The same catalog where clients may be told of these pools, whatever they have of them.
+    """The same catalog where these pools are released; see `Catalog.released`.
 
     Returns:
         `catalog` itself where nothing has changed. Another one is compared whole: what clients keep

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.config import ClassMatch
-from controlplane.resources.endpoints import Portion, portion_of
+from controlplane.resources.endpoints import EndpointWeight, weight_of
 
 OTHERS: Final = ""
 """The name of the class that every request belongs to that no other class takes."""
@@ -34,17 +34,17 @@ class TrafficClass:
     Attributes:
         name: `OTHERS` for all that no other class takes; these have the pool's own cluster.
         match: Which requests belong to it; None for `OTHERS` alone.
-        portions: What each of its own replicas gets, by id. The tier is not looked at: a replica
-            is in the tier that it has in the pool, because one that moved to another locality with
-            every change would be a new host to Envoy. If none of them is known to Envoy, all
-            replicas of the pool serve it. One that drains stands behind the others of the class.
+        endpoint_weights: What each of its own replicas gets, by id. The tier is not looked at: a
+            replica is in the tier that it has in the pool, because one that moved to another
+            locality with every change would be a new host to Envoy. If Envoy knows none of them,
+            all replicas of the pool serve it. One that drains comes after the others of the class.
         routed: Whether routes lead to it: not before every Envoy had the time to check the
             replicas' health for its cluster.
     """
 
     name: str
     match: ClassMatch | None
-    portions: Mapping[str, Portion]
+    endpoint_weights: Mapping[str, EndpointWeight]
     routed: bool
 
 
@@ -97,9 +97,9 @@ def class_of(cluster: str) -> str:
     return cluster.removesuffix(_RETRIES).partition(_SEPARATOR)[2]
 
 
-def portions_in(
-    own: Mapping[str, Portion], base: Mapping[str, Portion]
-) -> tuple[Mapping[str, Portion], frozenset[str]]:
+def weights_in_class(
+    own: Mapping[str, EndpointWeight], base: Mapping[str, EndpointWeight]
+) -> tuple[Mapping[str, EndpointWeight], frozenset[str]]:
     """What every replica gets in the cluster of a class, in the tiers that it has in the pool.
 
     Args:
@@ -111,7 +111,7 @@ def portions_in(
     """
     first = frozenset(own.keys() & base.keys()) or frozenset(base)
     changed = {
-        id_: portion_of(there.tier, each.weight, each.draining or there.draining, there.healthy)
+        id_: weight_of(there.tier, each.weight, each.draining or there.draining, there.healthy)
         for id_ in first
         if (each := own.get(id_)) is not None and each is not (there := base[id_])
     }

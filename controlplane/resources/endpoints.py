@@ -27,7 +27,7 @@ from controlplane.resources.places import Place, place_of
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class EndpointWeight:
     """One replica as Envoy is to see it.
 
     Attributes:
@@ -47,9 +47,9 @@ class Portion:
 
 
 @lru_cache(maxsize=4096)
-def portion_of(tier: str, weight: int, draining: bool, healthy: bool = True) -> Portion:  # noqa: FBT001, FBT002 - keywords are slower
-    """A portion; the same object for all that are alike, so that they are compared by identity."""
-    return Portion(tier, weight, draining, healthy)
+def weight_of(tier: str, weight: int, draining: bool, healthy: bool = True) -> EndpointWeight:  # noqa: FBT001, FBT002 - keywords are slower
+    """An endpoint weight; equal ones are the same object, so that they are compared by identity."""
+    return EndpointWeight(tier, weight, draining, healthy)
 
 
 OVERPROVISIONING_PERCENT: Final = 100
@@ -99,16 +99,16 @@ Members = tuple[Member, ...]
 
 def members(
     pool: Pool,
-    portions: Mapping[str, Portion],
+    endpoint_weights: Mapping[str, EndpointWeight],
     known: Members = (),
-    of: tuple[Pool, Mapping[str, Portion]] | None = None,
+    of: tuple[Pool, Mapping[str, EndpointWeight]] | None = None,
     changed: Collection[str] | None = None,
 ) -> Members:
-    """The replicas that have a portion, by id; one without it has not been ready yet.
+    """The replicas that have a weight, by id; one without has not been ready yet.
 
     Args:
         pool: Its replicas.
-        portions: By replica id.
+        endpoint_weights: By replica id.
         known: Members that there were before: what is the same is taken from there.
         of: What those were made of.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
@@ -117,14 +117,18 @@ def members(
     is_hosted = pool.settings.health_check.host is not None
     if of is None or is_hosted != (of[0].settings.health_check.host is not None):
         made = [
-            _member(replica, portion, is_hosted=is_hosted)
+            _member(replica, endpoint_weight, is_hosted=is_hosted)
             for replica in pool.replicas.values()
-            if (portion := portions.get(replica.id)) is not None
+            if (endpoint_weight := endpoint_weights.get(replica.id)) is not None
         ]
         return tuple(sorted(made, key=_id))
     replicas, (old, before) = pool.replicas, of
-    other = {id_ for id_, portion in portions.items() if before.get(id_) is not portion}
-    other |= before.keys() - portions.keys()
+    other = {
+        id_
+        for id_, endpoint_weight in endpoint_weights.items()
+        if before.get(id_) is not endpoint_weight
+    }
+    other |= before.keys() - endpoint_weights.keys()
     if changed is None:
         changed = replicas.keys() | old.replicas.keys()
     other |= {
@@ -133,11 +137,11 @@ def members(
     found = [*known]
     for id_ in other:
         place = bisect_left(found, id_, key=_id)
-        replica, portion = replicas.get(id_), portions.get(id_)
+        replica, endpoint_weight = replicas.get(id_), endpoint_weights.get(id_)
         made = (
             []
-            if replica is None or portion is None
-            else [_member(replica, portion, is_hosted=is_hosted)]
+            if replica is None or endpoint_weight is None
+            else [_member(replica, endpoint_weight, is_hosted=is_hosted)]
         )
         is_known = place < len(found) and found[place].id == id_
         found[place : place + is_known] = made
@@ -149,26 +153,26 @@ def _id(member: Member) -> str:
 
 
 def _declared(replica: Replica | None) -> tuple[object, ...] | None:
-    """What a member is made of, beside its portion; a renewed lease is nothing to Envoy."""
+    """What a member is made of, beside its weight; a renewed lease is nothing to Envoy."""
     return None if replica is None else (replica.settings, replica.draining)
 
 
-def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
+def _member(replica: Replica, endpoint_weight: EndpointWeight, *, is_hosted: bool) -> Member:
     settings = replica.settings
     address = settings.served_at
-    draining = portion.draining or replica.draining is not None
+    draining = endpoint_weight.draining or replica.draining is not None
     # Encoded messages that follow each other are merged.
     checked_as = None if is_hosted else str(settings.address)
     identity = _identity(replica.id, address, checked_as, settings.ingress is not None)
-    share = _share(portion.weight, draining)
+    share = _share(endpoint_weight.weight, draining)
     return Member(
         replica.id,
         address,
         place_of(settings),
-        portion.tier,
-        portion.weight,
+        endpoint_weight.tier,
+        endpoint_weight.weight,
         draining,
-        portion.healthy,
+        endpoint_weight.healthy,
         identity + share,
         settings.labels,
     )

@@ -1,6 +1,6 @@
 """HDS: which replicas an Envoy is asked to check, so that the control plane learns what it sees.
 
-Of the health of the hosts in its clusters an Envoy tells nobody. Asked over its health discovery
+An Envoy does not report the health of the hosts in its clusters. Asked over its health discovery
 service it makes the same checks from the same place once more, at a fraction of their rate.
 """
 
@@ -26,11 +26,11 @@ RARER: Final = 5.0
 LEAST, MOST = 1.0, 10.0
 """Seconds between two of them."""
 FOR_A_WHILE: Final = 4.0
-"""So many of them must say the same before anybody is told."""
+"""So many checks in a row must agree before the control plane reports a dispute."""
 
 _AT_ONCE: Final = {"unhealthy_threshold": 1, "healthy_threshold": 1}
 """Made so rarely, a number of checks in a row would hold an opinion that the cluster's own checks
-gave up long ago. What is told waits `FOR_A_WHILE` anyway."""
+gave up long ago. A dispute waits `FOR_A_WHILE` anyway."""
 
 
 class Checked(NamedTuple):

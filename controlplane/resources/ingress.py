@@ -56,7 +56,7 @@ INGRESS: Final = "ingress"
 
 HELD: Final = timedelta(seconds=60)
 """How much longer than a request may take a client's connection lasts. The Envoys of clients renew
-theirs far sooner; whoever does not must show a certificate that has not expired by then."""
+theirs far sooner; other clients need a certificate that has not expired by then."""
 
 _NAMES: Final[Changes] = {
     CLUSTER: frozenset((INGRESS, retry_cluster_of(INGRESS))),
@@ -116,7 +116,7 @@ class Ingress(Snapshot):
 
     @property
     def keeps_any(self) -> bool:
-        """Whether any pool is not to be told of to all."""
+        """Whether clients may hold more of any pool than is known here."""
         return self._catalog.released is not None
 
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
@@ -148,7 +148,7 @@ def _cluster(name: str, replica: Address, *, is_for_retries: bool) -> Resource:
 
 @lru_cache(maxsize=1024)
 def _routes(mesh: MeshSettings, domain: str, timeout: float) -> Resource:
-    """All requests, to the replica; of whom they may be is said here, and holds at once."""
+    """All requests, to the replica, from the clients that the mesh allows; changes hold at once."""
     further = route_v3.HeaderMatcher(
         name=ATTEMPTS, range_match=type_v3.Int64Range(start=2, end=TRIES + 1)
     )
@@ -245,7 +245,7 @@ def _manager(
         skip_xff_append=True,
         preserve_external_request_id=True,
         server_header_transformation=transformation.PASS_THROUGH,
-        # But for who it is: that is said here alone.
+        # But the client's identity comes from its certificate alone.
         forward_client_cert_details=hcm_v3.HttpConnectionManagerForwardClientCertDetails.SANITIZE_SET,
         set_current_client_cert_details=hcm_v3.HttpConnectionManagerSetCurrentClientCertDetails(
             uri=True

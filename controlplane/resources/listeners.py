@@ -136,9 +136,9 @@ def manager_of(downstream: Downstream) -> bytes:
 
 
 def _sampled_log(cluster: str) -> accesslog_v3.AccessLog:
-    """A log that tells the control plane of some requests.
+    """A log that sends the control plane samples of requests.
 
-    Where that cannot be reached Envoy drops what it would have told: requests do not wait for it.
+    Where it cannot be reached Envoy drops the samples: requests do not wait for it.
     """
     config = grpc_log_v3.HttpGrpcAccessLogConfig(
         common_config=grpc_log_v3.CommonGrpcAccessLogConfig(

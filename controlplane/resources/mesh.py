@@ -98,7 +98,7 @@ def downstream(trust: Trust) -> core_v3.TransportSocket:
 def _common(trust: Trust, peer: tls_v3.SubjectAltNameMatcher) -> tls_v3.CommonTlsContext:
     version = tls_v3.TlsParametersTlsProtocol.TLSv1_3
     return tls_v3.CommonTlsContext(
-        # A client's maximum is 1.2 unless it is said.
+        # A client's maximum is 1.2 by default.
         tls_params=tls_v3.TlsParameters(
             tls_minimum_protocol_version=version, tls_maximum_protocol_version=version
         ),

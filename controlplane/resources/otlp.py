@@ -23,6 +23,7 @@ import envoy_data_plane.opentelemetry.proto.common.v1 as otlp_v1
 from controlplane.config import OtlpSettings
 from controlplane.resources.messages import extension, fixed_cluster
 from controlplane.resources.resource import CLUSTER, Resource
+from controlplane.resources.tls import collector_socket
 
 COLLECTOR: Final = "_otlp"
 """The name of the collector's cluster. No pool can have it."""
@@ -40,6 +41,8 @@ def collector(settings: OtlpSettings) -> Resource:
         )
     )
     message = fixed_cluster(COLLECTOR, settings.address, options)
+    if settings.tls is not None:
+        message.transport_socket = collector_socket(settings.tls, settings.address.host)
     return Resource.of(CLUSTER, COLLECTOR, bytes(message))
 
 

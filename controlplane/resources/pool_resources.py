@@ -1,4 +1,4 @@
-"""What one pool is to Envoy, encoded once for all who see it alike."""
+"""The resources of one pool, encoded once for all clients that see the same."""
 
 from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from controlplane.resources.classes import (
     Parting,
     class_of,
     cluster_of,
-    portions_in,
     retry_cluster_of,
+    weights_in_class,
 )
 from controlplane.resources.clusters import cluster, retry_cluster
 from controlplane.resources.endpoints import (
     NO_SHARES,
+    EndpointWeight,
     Member,
     Members,
-    Portion,
     assignment,
     members,
     same_rank,
@@ -53,13 +53,13 @@ class _Served:
     """Who serves a class.
 
     Attributes:
-        portions: Of all replicas in its cluster, by id.
+        endpoint_weights: Of all replicas in its cluster, by id.
         members: Made of these.
         first: Ids of those that are used first.
         assignment: Tells an Envoy so.
     """
 
-    portions: Mapping[str, Portion]
+    endpoint_weights: Mapping[str, EndpointWeight]
     members: Members
     first: frozenset[str]
     assignment: Resource
@@ -71,8 +71,8 @@ class PoolResources:
 
     Attributes:
         pool: Built from.
-        portions: Built from, by replica id.
-        members: The replicas that Envoy is told of.
+        endpoint_weights: Built from, by replica id.
+        members: The replicas that Envoys know.
         cluster_bytes: The encoded cluster.
         parting: Built from: how requests are parted into classes; None: they are not.
         resources: Of each of `POOL_TYPES` by type URL, as an Envoy sees them that runs nowhere in
@@ -81,7 +81,7 @@ class PoolResources:
     """
 
     pool: Pool
-    portions: Mapping[str, Portion]
+    endpoint_weights: Mapping[str, EndpointWeight]
     members: Members
     cluster_bytes: bytes
     parting: Parting | None
@@ -209,7 +209,7 @@ class PoolResources:
 
 def pool_resources(
     pool: Pool,
-    portions: Mapping[str, Portion],
+    endpoint_weights: Mapping[str, EndpointWeight],
     known: PoolResources | None,
     parting: Parting | None = None,
     changed: Collection[str] | None = None,
@@ -219,7 +219,7 @@ def pool_resources(
 
     Args:
         pool: The pool.
-        portions: By replica id; Envoy does not learn of replicas without one.
+        endpoint_weights: By replica id; Envoy does not learn of replicas without one.
         known: The same pool's resources before.
         parting: How requests are parted into classes; None: they are not.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
@@ -231,16 +231,18 @@ def pool_resources(
     if (
         known is not None
         and known.pool == pool
-        and known.portions == portions
+        and known.endpoint_weights == endpoint_weights
         and known.parting == parting
         and known.spread == spread
     ):
         return known
     same_shape = known is not None and _shape(known.pool, known.parting) == _shape(pool, parting)
     if known is None:
-        listed = members(pool, portions)
+        listed = members(pool, endpoint_weights)
     else:
-        listed = members(pool, portions, known.members, (known.pool, known.portions), changed)
+        listed = members(
+            pool, endpoint_weights, known.members, (known.pool, known.endpoint_weights), changed
+        )
     if (
         known is not None
         and same_shape
@@ -257,7 +259,7 @@ def pool_resources(
         else _fixed(pool, encoded, parting)
     )
     served = (
-        _served(pool, portions, listed, known, encoded, parting, changed)
+        _served(pool, endpoint_weights, listed, known, encoded, parting, changed)
         if parting is not None
         else {}
     )
@@ -268,7 +270,9 @@ def pool_resources(
     )
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
-    made = PoolResources(pool, portions, listed, encoded, parting, resources, served, spread)
+    made = PoolResources(
+        pool, endpoint_weights, listed, encoded, parting, resources, served, spread
+    )
     if known is not None and same_shape:
         made._secured.update(known._secured)
     return made
@@ -317,7 +321,7 @@ def _clusters(
 
 def _served(
     pool: Pool,
-    portions: Mapping[str, Portion],
+    endpoint_weights: Mapping[str, EndpointWeight],
     listed: Members,
     known: PoolResources | None,
     encoded: bytes,
@@ -327,12 +331,12 @@ def _served(
     """Who serves each class, by its name."""
     found = {}
     for one in parting.classes:
-        in_class, first = portions_in(one.portions, portions)
+        in_class, first = weights_in_class(one.endpoint_weights, endpoint_weights)
         before = known._served.get(one.name) if known is not None else None
-        if in_class is portions:
+        if in_class is endpoint_weights:
             in_cluster = listed
         elif known is not None and before is not None:
-            of = known.pool, before.portions
+            of = known.pool, before.endpoint_weights
             in_cluster = members(pool, in_class, before.members, of, changed)
         else:
             in_cluster = members(pool, in_class)

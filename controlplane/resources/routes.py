@@ -77,7 +77,7 @@ def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConf
         name=name,
         domains=["*"],
         routes=routes,
-        # By it the second try of a request is told from the first.
+        # It distinguishes the second try of a request from the first.
         include_request_attempt_count=True,
         # And by it one whose first try goes on from one whose first try failed.
         include_is_timeout_retry_header=True,

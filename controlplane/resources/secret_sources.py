@@ -111,7 +111,7 @@ def transport_socket(tls: NodeTls | SpireTls) -> dict[str, Any]:
     context: dict[str, Any] = {
         "@type": f"{_PREFIX}.UpstreamTlsContext",
         "common_tls_context": {
-            # The highest version of a client is 1.2 unless it is said.
+            # The highest version of a client is 1.2 by default.
             "tls_params": {
                 "tls_minimum_protocol_version": "TLSv1_3",
                 "tls_maximum_protocol_version": "TLSv1_3",

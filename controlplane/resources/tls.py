@@ -79,9 +79,12 @@ def pool_secrets(name: str, settings: PoolSettings) -> tuple[Resource, ...]:
     if listener is not None:
         found.extend(_listener_secrets(name, [listener], listener.client_ca))
     if upstream is not None:
-        ca = SYSTEM_BUNDLE if upstream.ca == SYSTEM else upstream.ca
-        found.append(_trust(name + REPLICAS, ca))
+        found.append(_trust(name + REPLICAS, _bundle(upstream.ca)))
     return tuple(found)
+
+
+def _bundle(ca: str) -> str:
+    return SYSTEM_BUNDLE if ca == SYSTEM else ca
 
 
 def _trust(name: str, ca: str) -> Resource:
@@ -146,6 +149,20 @@ def upstream_socket(pool: str, protocol: str, tls: UpstreamTls) -> core_v3.Trans
             # A session that one replica began another one may resume, whose certificate nobody
             # has seen then.
             max_session_keys=0,
+        ),
+    )
+
+
+def collector_socket(tls: UpstreamTls, host: str) -> core_v3.TransportSocket:
+    """What the cluster of a collector at some host speaks TLS by; its files are read once."""
+    common = _common(("h2",))
+    common.validation_context = tls_v3.CertificateValidationContext(
+        trusted_ca=core_v3.DataSource(filename=_bundle(tls.ca))
+    )
+    return transport_socket(
+        "tls",
+        tls_v3.UpstreamTlsContext(
+            common_tls_context=common, sni=tls.name_of(host), auto_sni_san_validation=True
         ),
     )
 

@@ -92,7 +92,7 @@ class View:
         """Read the metadata of a node in this place; for a gRPC client see `View.ejects`.
 
         Raises:
-            ValueError: With one sentence, when what is said there cannot be understood.
+            ValueError: With one sentence, when the metadata cannot be understood.
         """
         wanted = metadata.get(METADATA_KEY, {})
         if not isinstance(wanted, Mapping):
@@ -180,7 +180,7 @@ class View:
 
 
 _KNOWN: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
-"""The views of those who are connected; of who has left nothing is kept."""
+"""The views of connected clients; those of others are garbage."""
 
 
 def _shared(made: View) -> View:

@@ -1,7 +1,7 @@
 """What must outlive the control plane, in SQLite: registrations at once, weights now and then.
 
 `Store` is one file and the one thread that touches it. `Registry` lets no change of the fleet be
-seen before it is on disk. `WeightKeeper` writes down what Envoys were told.
+seen before it is on disk. `WeightKeeper` writes down what Envoys were sent.
 """
 
 from controlplane.store.errors import StoreError

@@ -160,7 +160,7 @@ class Database:
         Rows of replicas and pools that are no longer there go with it.
 
         Raises:
-            WriteError: Nothing of it is kept.
+            WriteError: Nothing of it is written.
         """
         with self._writing("NORMAL") as connection:
             put(connection, "weighings", weighings)
@@ -177,7 +177,7 @@ class Database:
         """Note whether Envoys hold what is missing here, for the next start.
 
         Raises:
-            WriteError: That cannot be kept.
+            WriteError: It cannot be written.
         """
         with self._writing("FULL") as connection:
             put(connection, "counters", [(_LOST, int(is_lost))])

@@ -1,4 +1,4 @@
-"""What goes wrong with a database, told apart by what is to be done about it."""
+"""What goes wrong with a database, by what is to be done about it."""
 
 import sqlite3
 from enum import StrEnum
@@ -22,7 +22,7 @@ class Cause(StrEnum):
 
 
 class WriteError(Exception):
-    """Something could not be written; nothing of it is kept. The message says why."""
+    """Something could not be written, and nothing of it is on disk. The message says why."""
 
     def __init__(self, sentence: str, cause: Cause = Cause.OTHER) -> None:
         self.cause = cause

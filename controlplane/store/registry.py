@@ -54,7 +54,7 @@ LOOK: Final = 1.0
 """Seconds between two looks at whether the file is still the one that was written."""
 
 _TOLD_AT_ONCE: Final = 50
-"""Changes that all parts are told of in one piece; there may be as many as a pool has replicas."""
+"""Changes that are passed on in one piece; there may be as many as a pool has replicas."""
 
 _TRIES: Final = 3
 """For a write to a lost file: it is found to be lost, another one is begun, all is written."""
@@ -201,8 +201,8 @@ class Registry:
 
     async def look_at_file(self) -> None:
         """See that what is on disk is still there; if it is not, all is written anew."""
-        # A first start looks like a loss, and what somebody changes then is to be told after the
-        # next one: only what Envoys were seen to hold is missing.
+        # A first start looks like a loss, and Envoys must learn of what somebody changes then after
+        # the next start: only what Envoys were seen to hold is missing.
         if (is_missing := self._plane.recovery.is_missing) is not self._is_missing:
             with suppress(WriteError):
                 await self._store.note_loss(is_lost=is_missing)
@@ -243,7 +243,7 @@ class Registry:
         """Change what will be, and return what everybody is to see."""
         is_idle = not self._waiting and self._writing is None
         head = None if is_idle else work(self._head)
-        # The one that everybody sees comes last: what is told of a change is of this one.
+        # The one that everybody sees comes last: the changes that are passed on are of this one.
         seen = work(self._plane.fleet)
         if head is not None:
             self._mark(head)
@@ -259,7 +259,7 @@ class Registry:
         self._show(applied)
 
     async def _in_turns(self, applied: Applied, who: str) -> None:
-        """The same, and let other tasks work meanwhile: all is seen at once, but not told."""
+        """The same, passed on in pieces between which other tasks work; all is seen at once."""
         if applied.fleet is self._plane.fleet:
             return
         self._plane.adopt(applied, self._clock())

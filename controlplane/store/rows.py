@@ -1,4 +1,4 @@
-"""Rows of the database: what is kept of pools, replicas and weighings, as JSON and a checksum."""
+"""Rows of the database: pools, replicas and weighings, as JSON with a checksum."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -48,12 +48,12 @@ def intact(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def pool_row(pool: RegisteredPool) -> str:
-    """What is kept of a pool."""
+    """The row of a pool."""
     return _text({"settings": given_data(pool.settings), "overrides": sorted(pool.overrides)})
 
 
 def replica_row(replica: RegisteredReplica) -> str:
-    """What is kept of a replica."""
+    """The row of a replica."""
     return _text(
         {
             "address": str(replica.address),
@@ -69,7 +69,7 @@ def replica_row(replica: RegisteredReplica) -> str:
 
 
 def weighing_row(data: Mapping[str, Any]) -> str:
-    """What is kept of a weighing."""
+    """The row of a weighing."""
     return _text(data)
 
 

@@ -1,4 +1,4 @@
-"""The database for asyncio: one thread of its own, and what is to be said of its state."""
+"""The database for asyncio, in a thread of its own, and a log of its state."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from controlplane.store.errors import Cause, WriteError
 _log = logging.getLogger(__name__)
 
 OK: Final = "ok"
-"""How a write ended that is kept."""
+"""How a write ended that is on disk."""
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Store:
         return self._results
 
     async def load(self) -> Loaded:
-        """Read everything that is kept.
+        """Read everything in the file.
 
         Raises:
             StoreError: The file cannot be used.
@@ -91,7 +91,7 @@ class Store:
         """Note whether Envoys hold what is missing here, for the next start.
 
         Raises:
-            WriteError: That cannot be kept.
+            WriteError: It cannot be written.
         """
         await self._tried(partial(self._database.note_loss, is_lost=is_lost))
 

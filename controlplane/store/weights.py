@@ -1,6 +1,6 @@
-"""Writes down what Envoys were told, and what that rests on, so that a restart changes nothing.
+"""Writes down what Envoys were sent, and what that rests on, so that a restart changes nothing.
 
-What Envoys were told is written soon after it has changed; what is only known better by now, from
+What Envoys were sent is written soon after it has changed; what is only known better by now, from
 time to time. In between, and if the disk fails, nothing waits for it.
 """
 
@@ -19,7 +19,7 @@ from controlplane.store.rows import StoredPool, weighing_row
 from controlplane.store.store import Store
 
 SOON: Final = 1.0
-"""Seconds between two writes of what Envoys were told."""
+"""Seconds between two writes of what Envoys were sent."""
 
 FULL: Final = 30.0
 """Seconds between two writes of everything that has changed."""
@@ -54,7 +54,7 @@ class WeightKeeper:
         self._plane, self._store = plane, store
         self._clock, self._wall_clock = clock, wall_clock
         self._written: dict[str, _Written] = {}
-        # Of what decisions were made since it was written: what Envoys were told, and the rest.
+        # Of what decisions were made since it was written: what Envoys were sent, and the rest.
         self._dirty = plane.follow()
         self._behind: set[str] = set()
         self._dirty.add(plane.fleet.pools)
@@ -71,7 +71,7 @@ class WeightKeeper:
             await self.save(everything=is_full)
 
     async def save(self, *, everything: bool = True) -> None:
-        """Write what has changed: all of it, or only what Envoys were told."""
+        """Write what has changed: all of it, or only what Envoys were sent."""
         if self._begun != self._store.begun:
             # Nothing of what was written before is in the file that is there now.
             self._begun, self._written = self._store.begun, {}

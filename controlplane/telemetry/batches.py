@@ -2,7 +2,7 @@
 
 A histogram of the tokens of each batch gives their number, their tokens and, from its buckets, the
 sum of their squares. Beside it servers count texts, and the time of the batch that each was in.
-Figures that cannot be true are told apart from a server that is idle.
+Figures that cannot be true are an error, and an idle server is none.
 """
 
 import math
@@ -25,9 +25,9 @@ ends at 1, and no text has a single token: a tokenizer adds at least one."""
 _LAST_BUCKET: Final = math.sqrt(2.0)
 """What the middle of the bucket without an upper bound is taken to be, times its lower bound."""
 LONGEST_BATCH: Final = 60.0
-"""Seconds that no batch lasts: whoever waits for it would have given up."""
+"""Seconds that no batch lasts: a client would have given up."""
 _WAITING: Final = 8
-"""Readings for which batches that have begun are kept: a batch that failed is never timed."""
+"""Readings for which a batch that has begun is remembered: one that failed is never timed."""
 _TELLING: Final = 3
 """Batches from where on one that began before a window does not explain its seconds."""
 

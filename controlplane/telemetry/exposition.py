@@ -108,7 +108,7 @@ def _wanted(names: frozenset[str], typed: frozenset[str]) -> "re.Pattern[str]":
 
 
 def _any_of(words: Iterable[str]) -> str:
-    """A pattern of words in which no two ways begin alike.
+    """A pattern of words in which no two ways begin with the same letter.
 
     Of a word that begins with another one the shorter is enough.
     """
@@ -126,7 +126,7 @@ def _any_of(words: Iterable[str]) -> str:
 
 
 def _must_be_exposition(text: str, *, only_first: bool) -> None:
-    """An error page is told by its first line; by all of them when nothing wanted was in it."""
+    """Recognise an error page by its first line; by all lines where none was wanted."""
     number = end = 0
     while end < len(text):
         number, start, end = number + 1, end, text.find("\n", end) + 1

@@ -1,4 +1,4 @@
-"""Models of one server that are steps of a request to another of them, told by their counts.
+"""Models of one server that are steps of a request to another, recognised by their counts.
 
 A Triton ensemble counts a request for itself and for each model that it runs, a Ray application for
 its ingress and for each deployment behind it. Neither says so. But then all of them count as many
@@ -65,7 +65,7 @@ def counting(exposition: Exposition, profile: Profile) -> Counting:
 
 @lru_cache(maxsize=1024)
 def _counting(profile: Profile, models: tuple[str, ...], steps: frozenset[str]) -> Counting:
-    """The same object for all replicas and scrapes that are alike."""
+    """The same object for all replicas and scrapes with the same models and steps."""
     name = profile.model_label
     asked = tuple(each for each in profile.latency[0].source.labels if each[0] == name)
     if asked:

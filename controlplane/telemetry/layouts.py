@@ -26,7 +26,7 @@ class Newest(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """What is kept; None where there is nothing."""
+        """The value of a key; None where there is none."""
         found = self._entries.get(key)
         if found is None:
             return None
@@ -176,7 +176,7 @@ def _numbers(texts: Sequence[str]) -> list[float] | None:
 
 
 def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
-    """Of lines without their values; None when that is not all that is to be said of them."""
+    """The layout of lines without their values; None where a line is unusual."""
     samples: list[tuple[str, Place]] = []
     types: dict[str, str] = {}
     index = 0

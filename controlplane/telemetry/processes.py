@@ -29,7 +29,7 @@ from controlplane.telemetry.reading import Reading
 SAME_START: Final = 1.0
 """Seconds by which a start time may waver, for servers that derive it from their uptime."""
 EXACT: Final = 0.05
-"""Seconds by which the start of one process differs where it is told exactly."""
+"""Seconds by which the start of one process differs where it is exact."""
 REMEMBERED: Final = 300.0
 """Seconds for which a process that does not answer any more is known."""
 MOST: Final = 16
@@ -60,7 +60,7 @@ class _Process:
         bounds: Of its durations.
         more: What was counted that its readings do not say (any more).
         gone: Its label sets that are no longer exposed, with their last values.
-        started_at: Unix seconds; None where it never said.
+        started_at: Unix seconds; None where it was never exposed.
     """
 
     at: float
@@ -73,7 +73,7 @@ class _Process:
 
     @property
     def counted(self) -> Counters:
-        """What its last reading said."""
+        """What its last reading had counted."""
         if self.series is None:
             return self.counters
         return counters_of(self.series.groups(), self.series.profile)
@@ -171,7 +171,7 @@ def _counted(process: _Process, reading: Reading) -> Counters:
     if process.more is NOTHING:
         return counters
     counted = counters.plus(process.more)
-    # What is not said for once is not known.
+    # What one reading leaves out is not known.
     tokens = None if counters.tokens is None else counted.tokens
     return counted._replace(tokens=tokens, batches=counted.batches if counters.batches else None)
 

@@ -1,4 +1,4 @@
-"""What one scrape of one replica said, in our units: text, profile and time in, `Reading` out."""
+"""One scrape of one replica in our units: text, profile and time in, `Reading` out."""
 
 from array import array
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Reading:
         started_at: When its process started, Unix seconds.
         note: A sentence for the operator about something missing that may be right or wrong.
         running: Requests or texts that are being computed, or that it has in all.
-        batches: None as well where what it says of them cannot be true.
+        batches: None as well where the figures cannot be true.
         series: What it counts up, each series by itself; None where that is not known.
     """
 

@@ -64,7 +64,7 @@ class Answers:
 
 
 MOST_COUNTED: Final = 256
-"""Classes of places of a pool of which counts are kept though no Envoy runs there any more."""
+"""Counts of a pool, by class and place, that stay though no Envoy runs there any more."""
 
 Arisen = Mapping[tuple[str, Hashable], float]
 """Requests so far, by class and place."""
@@ -81,7 +81,7 @@ class Arrivals:
         self._counts: dict[str, dict[tuple[str, Hashable], float]] = {}
 
     def copy(self) -> "Arrivals":
-        """The same, for whoever only reads."""
+        """Copy the counts, for a reader."""
         other = Arrivals()
         other._counts = {pool: dict(counts) for pool, counts in self._counts.items()}
         return other

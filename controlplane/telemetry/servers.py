@@ -101,7 +101,7 @@ _PROFILES: Final = (
         running=Source("vllm:num_requests_running"),
         tokens=Source("vllm:prompt_tokens_total"),
         # Of each step with output (`record` there): the prompts that it ended, which is all of a
-        # step unless a prompt is longer than one. No time is told of a step.
+        # step unless a prompt is longer than one. The time of a step is not exposed.
         batches=BatchFamilies(
             tokens=Source("vllm:iteration_tokens_total"),
             texts=(Source("vllm:e2e_request_latency_seconds_count"),),

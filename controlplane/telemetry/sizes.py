@@ -26,7 +26,7 @@ ENOUGH: Final = 20.0
 """Of the newest requests that tell whether they are of another size than usual."""
 
 MOST_PLACES: Final = 256
-"""Of which sizes are kept: names of zones are anybody's invention."""
+"""Places with sizes of their own at most: an Envoy can invent names of zones."""
 
 _NONE: Final = 1e-3
 """Requests of which so little is left are forgotten."""

@@ -212,7 +212,7 @@ class Window:
         tokens: Computed since the process started; `tokens_in` in this window.
         looks: How many times the requests in flight were counted since the process started, where
             `total` is only the sum over these; None where durations were measured.
-        batches: Computed in this window; None as well where what is said of them cannot be true.
+        batches: Computed in this window; None as well where the figures cannot be true.
         batches_total: Since the process started; see `BatchTotals.since`.
         p50: The median, as `p99`.
         bounds: Upper bounds of the buckets of durations; empty where there is no distribution.
@@ -278,7 +278,7 @@ class History:
         points = self._points
         if not points or reading.at > points.at[-1]:
             self._append(reading.at, counters)
-        # Two are always kept, so that a pool scraped once in five minutes has windows as well.
+        # Two readings always stay, so that a pool scraped once in five minutes has windows as well.
         old = bisect_right(points.at, reading.at - LONGEST) - 1
         points.forget(min(old, len(points) - 2))
         self._forget_if_changed()

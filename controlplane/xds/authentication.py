@@ -136,7 +136,7 @@ class Authenticator:
                 try:
                     await asyncio.wait((coming, lost), return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    # What has come is kept.
+                    # A request that has come stays in the task.
                     coming.cancel()
                 why = lost.result() if lost.done() else self.refusal(identity)
                 if why is not None:

@@ -49,7 +49,7 @@ FIRST_REQUEST: Final = 15.0
 """Seconds for the first request of a stream to come."""
 
 MAX_SILENT_OF_PEER: Final = 1_000
-"""Streams from one address that have said nothing yet."""
+"""Streams from one address without a request so far."""
 
 LARGE: Final = 100_000
 """Bytes of a request from which on another thread reads it; the first one of an Envoy has 60 kB."""
@@ -60,7 +60,7 @@ TOO_LATE: Final = f"no request came within {FIRST_REQUEST:g} s"
 
 
 class Silent:
-    """Streams that have said nothing yet, by the address that they come from."""
+    """Streams without a request so far, by the address that they come from."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

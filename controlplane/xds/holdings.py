@@ -22,7 +22,7 @@ def written(total: int) -> str:
 
 
 ABSENT: Final = ""
-"""In place of a version: the client was told that there is no resource of this name."""
+"""In place of a version: the client knows that there is no resource of this name."""
 
 
 class Pending:
@@ -77,9 +77,9 @@ class Holdings:
     """What a client is known to hold.
 
     Attributes:
-        versions: By name; `ABSENT` for what it was told does not exist, None where it holds a
+        versions: By name; `ABSENT` for what it knows not to exist, None where it holds a
             version that is not known, or nothing.
-        good: The resources that it accepted last, by name; None where they are not kept.
+        good: The resources that it accepted last, by name; None where they are not needed again.
     """
 
     __slots__ = ("_total", "good", "versions")

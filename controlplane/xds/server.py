@@ -402,7 +402,7 @@ class XdsServer:
             if connection.stream.node is None and code.name in REFUSALS:
                 self._authenticator.refused(context, identity, reason)
             # With a client that does not read this lasts until it reads or its connection ends;
-            # all that is kept for it is the one response that it did not take.
+            # all that it holds is the one response that the client did not take.
             await context.abort(*connection.ending)
 
     def _newest(self) -> Catalog:

@@ -44,7 +44,7 @@ def check(request: Request, node: Node, only: str | None) -> str:
         raise ProtocolError("INVALID_ARGUMENT", "type_url is required on an aggregated stream")
     if request.type_url and only and request.type_url != only:
         raise ProtocolError("INVALID_ARGUMENT", f"type_url must be {only} or empty here")
-    # xDS: only the first request of a stream has to name the node; Envoy can be told to repeat it.
+    # xDS: only the first request of a stream has to name the node; Envoy can be set to repeat it.
     again = request.node
     if again and (again.id, again.cluster, again.metadata) != (
         node.id,

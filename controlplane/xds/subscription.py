@@ -351,7 +351,7 @@ class Subscription:
         sent = {name: resource for name, resource in contents.items() if resource}
         known = {**self.nacks.repeated, **sent}
         for name in contents.keys() - sent.keys():
-            # Not repeated any more: the response said that it is no more.
+            # Not repeated any more: the response removed it.
             self.nacks.forget(name)
         verdict = self.nacks.reject(message, sent)
         rejected = {name: known[name] for name in verdict.names if name in known}

@@ -81,7 +81,7 @@ async def test_the_body_of_a_replica_is_described_by_the_model_that_validates_it
         replica = described["components"]["schemas"]["ReplicaSettings"]
         assert (replica["required"], replica["additionalProperties"]) == (["address"], False)
         assert set(replica["properties"]) >= {"address", "slots", "labels", "gpu", "ttl"}
-        assert replica["properties"]["slots"]["description"].endswith("null: that is learned.")
+        assert replica["properties"]["slots"]["description"].endswith("null: learned.")
 
 
 def with_defaults(document: Any) -> Iterator[dict[str, Any]]:

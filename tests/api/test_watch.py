@@ -122,7 +122,7 @@ def test_another_weight_is_no_event() -> None:
 
 def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
     here = Watched()
-    del here.life.plane._decisions.portions["m"]["slow"]
+    del here.life.plane._decisions.endpoint_weights["m"]["slow"]
     # As the next decision would do it.
     here.decide(weight=777)
     assert here.told() == [("replica", "changed", "slow")]

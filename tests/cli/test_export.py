@@ -142,6 +142,8 @@ async def test_a_running_control_plane_is_asked_for_what_this_envoy_would_get(
 ) -> None:
     async with served() as api:
         await api.filled()
+        # What Envoy's messages take at their first use is not for the command's deadline.
+        assert (await api.ask("POST", "/v1/resources", json={})).status == 200
         folder = tmp_path / "e"
         gateway = ("--gateway", "127.0.0.1:10009")
         ran = await run(api, "export", "--node", "n", *gateway, str(folder))

@@ -62,8 +62,8 @@ def test_a_replicas_settings_are_the_entry_without_its_id_lease_included() -> No
 
 def test_a_config_is_a_mapping() -> None:
     assert refusal("# a list\n\n- admin\n") == (
-        "plimsoll.yaml:3: must be a mapping with the keys admin, xds, store, identity, otlp, pools,"
-        " not a list"
+        "plimsoll.yaml:3: must be a mapping with the keys admin, xds, store, identity, otlp, istio,"
+        " pools, not a list"
     )
 
 

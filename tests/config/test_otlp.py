@@ -11,6 +11,16 @@ def test_one_request_in_a_hundred_gets_a_trace_unless_something_else_is_said() -
     assert (found.sampling, found.access_log) == (1.0, False)
 
 
+def test_a_collector_at_an_ip_address_says_whose_certificate_it_shows() -> None:
+    ca = {"ca": "system"}
+    assert validated(OtlpSettings, {"address": "collector.example:4317", "tls": ca}).tls
+    named = ca | {"server_name": "collector.example"}
+    assert validated(OtlpSettings, {"address": "10.0.0.9:4317", "tls": named}).tls
+    with pytest.raises(SettingsError, match="say whose certificate it shows") as error:
+        load_config("otlp: {address: 10.0.0.9:4317, tls: {ca: system}}\n", "plimsoll.yaml")
+    assert "otlp.tls.server_name" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("text", "percent"), [("0%", 0), ("0.01%", 0.01), ("12.5%", 12.5), ("100%", 100)]
 )

@@ -62,8 +62,10 @@ class Collector:
 
 
 @asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
-    """Run a collector until the context closes."""
+async def collecting(
+    credentials: grpc.ServerCredentials | None = None,
+) -> AsyncIterator[Collector]:
+    """Run a collector until the context closes; without credentials it speaks plain text."""
     collector, server = Collector(free_port()), grpc.aio.server()
     services = (
         ("trace.v1.TraceService", collector.take_spans, traces.ExportTraceServiceRequest),
@@ -79,7 +81,10 @@ async def collecting() -> AsyncIterator[Collector]:
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, {"Export": handler})]
         )
-    server.add_insecure_port(collector.address)
+    if credentials is None:
+        server.add_insecure_port(collector.address)
+    else:
+        server.add_secure_port(collector.address, credentials)
     await server.start()
     try:
         yield collector

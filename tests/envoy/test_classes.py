@@ -18,7 +18,7 @@ from controlplane.fleet import Drain, Fleet, PutPool
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass, cluster_of
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.telemetry.load import Endpoint, LoadReports
 from controlplane.xds import LoadSink, LoadStats
 from tests.envoy.load import load
@@ -31,7 +31,7 @@ from tests.processes import serving as plimsoll
 from tests.replica import FakeReplica, replica
 
 POOL, JOBS = "minilm", "jobs"
-TIER = Portion("tier-1", 100)
+TIER = EndpointWeight("tier-1", 100)
 JOB = {"x-job": "nightly"}
 OF_JOBS = ClassMatch.model_validate({"header": {"name": "x-job", "value": "nightly"}})
 LONG = "l" * 5000
@@ -58,8 +58,8 @@ class Stage:
     def part(self, jobs: str, *, routed: bool = True) -> None:
         """Give the jobs these replicas, as in ``r0 r1``, and all other requests the others."""
         of_jobs = set(jobs.split())
-        own = {id_: it for id_, it in self.portions.items() if id_ in of_jobs}
-        rest = {id_: it for id_, it in self.portions.items() if id_ not in of_jobs}
+        own = {id_: it for id_, it in self.endpoint_weights.items() if id_ in of_jobs}
+        rest = {id_: it for id_, it in self.endpoint_weights.items() if id_ not in of_jobs}
         others = TrafficClass(OTHERS, None, rest, routed=True)
         self.show(Parting((TrafficClass(JOBS, self.match, own, routed), others)))
 
@@ -76,11 +76,11 @@ class Stage:
     def show(self, parting: Parting | None) -> None:
         """Tell Envoy."""
         told = {} if parting is None else {POOL: parting}
-        self.catalog = build(self.fleet, {POOL: self.portions}, self.catalog, None, told)
+        self.catalog = build(self.fleet, {POOL: self.endpoint_weights}, self.catalog, None, told)
         self.plane.show(self.catalog)
 
     @property
-    def portions(self) -> dict[str, Portion]:
+    def endpoint_weights(self) -> dict[str, EndpointWeight]:
         return dict.fromkeys(self.fleet.pools[POOL].replicas, TIER)
 
     async def priorities(self, class_name: str = JOBS) -> dict[str, int]:
@@ -90,7 +90,7 @@ class Stage:
 
     async def is_parted(self, jobs: str) -> bool:
         """Whether Envoy has come to know that these replicas are those of jobs, and healthy."""
-        of_jobs, everybody = set(jobs.split()), set(self.portions)
+        of_jobs, everybody = set(jobs.split()), set(self.endpoint_weights)
         own = {id_ for id_, it in (await self.priorities()).items() if it == 0}
         rest = {id_ for id_, it in (await self.priorities(OTHERS)).items() if it == 0}
         checked = await self.envoy.healthy(cluster_of(POOL, JOBS))

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import grpc
 import pytest
+import trustme
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
+from tests.authority import Files
 from tests.envoy.collector import Collector, attributes, collecting
 from tests.envoy.mesh import ingress
-from tests.envoy.pools import pool_of
+from tests.envoy.pools import pool_of, serves
 from tests.processes import Envoy, free_port, serving, sidecar, started_envoy, until
 from tests.replica import FakeReplica, replica
 
@@ -137,6 +140,53 @@ async def test_a_record_of_every_request_says_what_the_log_says(tmp_path: Path) 
                 return bool(collector.of_trace(said["trace_id"]))
 
             await until("its span comes", has_span)
+
+
+@pytest.mark.parametrize(("name", "comes"), [("collector.test", True), ("other.test", False)])
+async def test_over_tls_spans_go_to_a_collector_of_that_name_and_to_no_other(
+    tmp_path: Path, name: str, *, comes: bool
+) -> None:
+    files = Files(tmp_path / "tls", trustme.CA(), "collector.test")
+    pair = files.key.read_bytes(), files.certificate.read_bytes()
+    async with replica() as target, collecting(grpc.ssl_server_credentials([pair])) as collector:
+        tls = {"ca": str(files.ca), "server_name": name}
+        otlp = {"address": collector.address, "sampling": "100%", "tls": tls}
+        async with (
+            serving(tmp_path, [pool_of(POOL, target)], otlp=otlp) as plane,
+            sidecar(tmp_path, plane.xds, [POOL]) as envoy,
+        ):
+
+            async def is_over() -> bool:
+                await envoy.post(POOL)
+                if comes:
+                    return bool(collector.spans)
+                return await envoy.stat("cluster._otlp.ssl.fail_verify_san") > 0
+
+            await until("spans come" if comes else "the certificate is refused", is_over)
+            assert bool(collector.spans) == comes
+
+
+async def test_such_a_part_of_the_requests_is_traced_as_is_said(tmp_path: Path) -> None:
+    async with replica() as target, collecting() as collector:
+        otlp = {"address": collector.address, "sampling": "25%"}
+        async with (
+            serving(tmp_path, [pool_of(POOL, target)], otlp=otlp) as plane,
+            sidecar(tmp_path, plane.xds, [POOL]) as envoy,
+        ):
+            await until("it serves", lambda: serves(envoy, POOL))
+            sent = [await envoy.post(POOL) for _ in range(400)]
+            assert {*sent} == {200}
+            # What comes last says that all before it has come.
+            last = f"abcd{uuid4().hex[4:]}"
+            await envoy.post(POOL, headers={"traceparent": parent(last, SAMPLED)})
+
+            async def all_came() -> bool:
+                return bool(collector.of_trace(last))
+
+            await until("the spans come", all_came)
+    traces = {it.trace_id for it in collector.spans}
+    # Of 400, six standard deviations around 100.
+    assert 48 < len(traces) < 153
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -17,7 +17,7 @@ import pytest
 from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Command, PutPool
 from controlplane.resources.bootstrap import Protocol
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.xds import Rejected
 from tests.envoy.load import load
@@ -51,7 +51,7 @@ def good(ports: Mapping[str, int], backend: int, edition: int) -> Made:
         commands.append(PutPool(name, validated(PoolSettings, body)))
         commands.append(put("r0", backend, pool=name))
     fleet = after(*commands)
-    made = catalog(fleet, Portion("tier-1", 100 + edition))
+    made = catalog(fleet, EndpointWeight("tier-1", 100 + edition))
     return {url: {name: made.pools[name].resources[url][0] for name in NAMES} for url in TYPES}
 
 

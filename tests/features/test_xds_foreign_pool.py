@@ -39,8 +39,8 @@ def pool(name: str, port: int) -> PutPool:
 def catalog() -> Catalog:
     replica = validated(ReplicaSettings, {"address": "127.7.7.7:9000"})
     fleet = after(pool(MINE, 10_000), pool(OTHER, 10_001), PutReplica(OTHER, "r", replica))
-    portions = {OTHER: {"r": TIER}}
-    return build(fleet, portions, Catalog(), parting={OTHER: by_length({"r": TIER}, ["r"])})
+    endpoint_weights = {OTHER: {"r": TIER}}
+    return build(fleet, endpoint_weights, Catalog(), parting={OTHER: by_length({"r": TIER}, ["r"])})
 
 
 def foreign(held: Catalog) -> dict[str, list[str]]:

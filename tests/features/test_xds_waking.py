@@ -20,8 +20,10 @@ ONLY_P = View(pools=("p",))
 
 
 def built(fleet: Fleet, previous: Catalog) -> Catalog:
-    portions = {name: dict.fromkeys(pool.replicas, TIER) for name, pool in fleet.pools.items()}
-    return build(fleet, portions, previous)
+    endpoint_weights = {
+        name: dict.fromkeys(pool.replicas, TIER) for name, pool in fleet.pools.items()
+    }
+    return build(fleet, endpoint_weights, previous)
 
 
 @dataclass(frozen=True)
@@ -134,11 +136,11 @@ async def test_a_stream_that_is_shown_one_pool_hears_of_who_serves_a_class_of_it
     protocol: type[Envoy],
 ) -> None:
     fleet = a_pool(a=1, b=2)
-    portions = {"p": dict.fromkeys("ab", TIER)}
+    endpoint_weights = {"p": dict.fromkeys("ab", TIER)}
 
     def parted(of_bulk: str, previous: Catalog) -> Watched:
-        parting = {"p": by_length(portions["p"], of_bulk)}
-        return Watched(build(fleet, portions, previous, parting=parting))
+        parting = {"p": by_length(endpoint_weights["p"], of_bulk)}
+        return Watched(build(fleet, endpoint_weights, previous, parting=parting))
 
     now = parted("a", Catalog())
     async with serving(now) as plane, envoy(plane.address, protocol=protocol) as client:

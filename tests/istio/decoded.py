@@ -9,7 +9,7 @@ from controlplane.istio.resources import Configuration, PoolInMesh, configure
 from controlplane.protos import envoy_pb2 as envoy
 from controlplane.protos import istio_pb2 as pb
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from tests.fleet.fleets import after, put
 
 SETTINGS = IstioSettings(address=Address("127.0.0.1", 0))
@@ -57,21 +57,25 @@ def a_pool(name: str = "p", **settings: Any) -> Fleet:
     return after(PutPool(name, validated(PoolSettings, body)))
 
 
-def catalog(fleet: Fleet, portions: dict[str, Portion], known: Catalog | None = None) -> Catalog:
+def catalog(
+    fleet: Fleet, endpoint_weights: dict[str, EndpointWeight], known: Catalog | None = None
+) -> Catalog:
     """A catalog in which every pool has these portions."""
-    return build(fleet, dict.fromkeys(fleet.pools, portions), known or Catalog())
+    return build(fleet, dict.fromkeys(fleet.pools, endpoint_weights), known or Catalog())
 
 
-def configured(fleet: Fleet, portions: dict[str, Portion]) -> Configuration:
-    return configure(catalog(fleet, portions).pools, SETTINGS)
+def configured(fleet: Fleet, endpoint_weights: dict[str, EndpointWeight]) -> Configuration:
+    return configure(catalog(fleet, endpoint_weights).pools, SETTINGS)
 
 
-def made(fleet: Fleet, portions: dict[str, Portion], name: str = "p") -> PoolInMesh:
+def made(fleet: Fleet, endpoint_weights: dict[str, EndpointWeight], name: str = "p") -> PoolInMesh:
     """The resources of a pool."""
-    return configured(fleet, portions).pools[name][1]
+    return configured(fleet, endpoint_weights).pools[name][1]
 
 
-def one(port: int = 9000, portion: Portion | None = None, **replica: Any) -> PoolInMesh:
+def one(
+    port: int = 9000, endpoint_weight: EndpointWeight | None = None, **replica: Any
+) -> PoolInMesh:
     """The resources of a pool with one replica."""
     fleet = after(put("a", port, **replica), fleet=a_pool())
-    return made(fleet, {"a": portion or Portion("tier-1", 100)})
+    return made(fleet, {"a": endpoint_weight or EndpointWeight("tier-1", 100)})

@@ -12,7 +12,7 @@ from controlplane.config.addresses import Address
 from controlplane.config.istio import IstioSettings
 from controlplane.istio.resources import configure
 from controlplane.protos import istio_pb2 as pb
-from controlplane.resources.endpoints import Portion, members
+from controlplane.resources.endpoints import EndpointWeight, members
 from tests.fleet.fleets import after, put
 from tests.istio.decoded import (
     SETTINGS,
@@ -27,7 +27,7 @@ from tests.istio.decoded import (
     service_entry,
 )
 
-FAST, SLOW = Portion("tier-4", 400), Portion("tier-1", 100)
+FAST, SLOW = EndpointWeight("tier-4", 400), EndpointWeight("tier-1", 100)
 
 
 def test_a_pool_is_a_host_of_the_mesh_with_one_port() -> None:
@@ -72,7 +72,10 @@ def test_a_tier_is_the_part_of_a_zone_that_a_replica_is_in() -> None:
 
 def test_replicas_that_drain_are_not_well_or_not_ready_are_left_out() -> None:
     fleet = after(*(put(id_, 9000 + i) for i, id_ in enumerate("abcd")), fleet=a_pool())
-    drains, is_ill = Portion("tier-1", 100, draining=True), Portion("tier-1", 100, healthy=False)
+    drains, is_ill = (
+        EndpointWeight("tier-1", 100, draining=True),
+        EndpointWeight("tier-1", 100, healthy=False),
+    )
     assert endpoints(made(fleet, {"a": SLOW, "b": drains, "c": is_ill})).keys() == {
         "127.0.0.1:9000"
     }
@@ -80,7 +83,7 @@ def test_replicas_that_drain_are_not_well_or_not_ready_are_left_out() -> None:
 
 def test_where_none_is_well_the_control_plane_is_more_likely_wrong() -> None:
     fleet = after(put("a", 9000), put("b", 9001), fleet=a_pool())
-    is_ill = Portion("tier-1", 100, healthy=False)
+    is_ill = EndpointWeight("tier-1", 100, healthy=False)
     assert len(endpoints(made(fleet, {"a": is_ill, "b": is_ill}))) == 2
 
 
@@ -242,7 +245,7 @@ def test_whatever_a_pool_is_called_and_has_istio_finds_it_valid(
 ) -> None:
     replica = put("a", 9000, pool=name, labels=labels, locality={"region": region, "zone": zone})
     pool = after(replica, fleet=a_pool(name)).pool(name)
-    listed = members(pool, {"a": Portion("tier-1", weight)})
+    listed = members(pool, {"a": EndpointWeight("tier-1", weight)})
     found = configure({name: replace(HELD, pool=pool, members=listed)}, SETTINGS)
     if not found.pools:
         assert found.left_out.keys() == {name}

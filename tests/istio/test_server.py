@@ -14,14 +14,14 @@ from controlplane.identity import Credentials
 from controlplane.istio import IstioServer
 from controlplane.latest import Latest
 from controlplane.resources.catalog import ALL, Catalog
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.xds import Offer
 from tests.certificates import Authority
 from tests.fleet.fleets import after, put
 from tests.istio.client import ENTRY, OTHER, RULE, Istiod, istiod
 from tests.istio.decoded import a_pool, catalog
 
-SLOW, FAST = Portion("tier-1", 100), Portion("tier-4", 400)
+SLOW, FAST = EndpointWeight("tier-1", 100), EndpointWeight("tier-4", 400)
 AT = "127.0.0.1:9000"
 
 
@@ -50,8 +50,8 @@ async def served(tls: Credentials | None = None) -> AsyncIterator[tuple[Served, 
         await made.server.stop()
 
 
-def a_catalog(portion: Portion = SLOW, before: Catalog | None = None) -> Catalog:
-    return catalog(after(put("a", 9000), fleet=a_pool()), {"a": portion}, before)
+def a_catalog(endpoint_weight: EndpointWeight = SLOW, before: Catalog | None = None) -> Catalog:
+    return catalog(after(put("a", 9000), fleet=a_pool()), {"a": endpoint_weight}, before)
 
 
 async def test_every_change_reaches_every_istiod() -> None:

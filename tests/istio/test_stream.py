@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from controlplane.istio.resources import NOTHING, Configuration
 from controlplane.istio.stream import MAX_TYPES, Stream
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.xds import ProtocolError
 from tests.fleet.fleets import after, put
 from tests.istio.decoded import a_pool, configured
@@ -16,11 +16,11 @@ ENTRY = "networking.istio.io/v1/ServiceEntry"
 RULE = "networking.istio.io/v1/DestinationRule"
 OTHER = "networking.istio.io/v1/VirtualService"
 FOREIGN = "example.com/v1/ServiceEntry"
-SLOW, FAST = Portion("tier-1", 100), Portion("tier-4", 400)
+SLOW, FAST = EndpointWeight("tier-1", 100), EndpointWeight("tier-4", 400)
 
 
-def configuration(portion: Portion = SLOW) -> Configuration:
-    return configured(after(put("a", 9000), fleet=a_pool()), {"a": portion})
+def configuration(endpoint_weight: EndpointWeight = SLOW) -> Configuration:
+    return configured(after(put("a", 9000), fleet=a_pool()), {"a": endpoint_weight})
 
 
 def request(type_url: str, nonce: str = "2026-08-27 12:45:20 m=+0.35", **more: object) -> bytes:

@@ -298,7 +298,11 @@ def entry_of_user(folder: Path, namespace: str, address: str) -> None:
     data = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "ServiceEntry",
-        "metadata": {"name": "mine", "namespace": namespace},
+        "metadata": {
+            "name": "mine",
+            "namespace": namespace,
+            "creationTimestamp": "2024-01-01T00:00:00Z",
+        },
         "spec": {
             "hosts": [HOST],
             "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],

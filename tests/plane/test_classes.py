@@ -74,7 +74,7 @@ def test_all_replicas_that_envoys_may_know_serve_each_class_until_they_are_divid
     plane = serving("x")
     parting = plane.parting("p")
     assert parting is not None
-    assert [set(it.portions) for it in parting.classes] == [{"a", "b"}, {"a", "b"}]
+    assert [set(it.endpoint_weights) for it in parting.classes] == [{"a", "b"}, {"a", "b"}]
 
 
 def test_a_preview_shows_what_it_comes_to_in_the_end() -> None:

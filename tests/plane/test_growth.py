@@ -27,7 +27,7 @@ from controlplane.fleet import (
 from controlplane.plane import Plane, Probe
 from controlplane.resources import endpoints
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.endpoints import Member, Portion
+from controlplane.resources.endpoints import EndpointWeight, Member
 from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.views import View
 from tests.calls import calls
@@ -193,9 +193,9 @@ def test_of_a_changed_pool_only_the_endpoints_that_changed_are_encoded(
     before, encoded = plane.catalog, list[str]()
     encode = endpoints._member
 
-    def counted(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
+    def counted(replica: Replica, endpoint_weight: EndpointWeight, *, is_hosted: bool) -> Member:
         encoded.append(replica.id)
-        return encode(replica, portion, is_hosted=is_hosted)
+        return encode(replica, endpoint_weight, is_hosted=is_hosted)
 
     monkeypatch.setattr(endpoints, "_member", counted)
     for n in range(100):

@@ -43,7 +43,7 @@ def test_requests_are_parted_by_length_wherever_they_may_come_to_be() -> None:
     (held,) = of(2).pools.values()
     assert [it.name for it in held.resources[ENDPOINT]] == ["p", "p:bulk"]
     assert held.parting is not None
-    assert {it.name: (set(it.portions), it.routed) for it in held.parting.classes} == {
+    assert {it.name: (set(it.endpoint_weights), it.routed) for it in held.parting.classes} == {
         "bulk": ({"r0"}, True),
         "": ({"r1"}, True),
     }

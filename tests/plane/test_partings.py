@@ -5,10 +5,10 @@ from dataclasses import replace
 from controlplane.config import ClassMatch
 from controlplane.plane.decisions import ClassStep, next_step
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 
 NEEDED = 2.0
-PORTIONS = {"a": Portion("tier-1", 100)}
+PORTIONS = {"a": EndpointWeight("tier-1", 100)}
 
 
 def parting(*names: str, routed: bool = True) -> Parting:
@@ -72,6 +72,6 @@ def test_who_held_nothing_before_gets_everything_at_once() -> None:
 
 def test_a_class_stays_routed_while_who_serves_it_changes() -> None:
     told = step(None, parting("x"), 0.0)
-    bulk = replace(parting("x")["x"], portions={})
+    bulk = replace(parting("x")["x"], endpoint_weights={})
     changed = Parting((bulk, parting("x")[OTHERS]))
     assert step(told, changed, 0.1).parting == changed

@@ -4,22 +4,28 @@ from collections.abc import Iterable, Mapping
 
 from controlplane.config import ClassMatch
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 
-Portions = Mapping[str, Portion]
+EndpointWeights = Mapping[str, EndpointWeight]
 
 
-def parted(portions: Portions, *classes: TrafficClass, others: Iterable[str]) -> Parting:
+def parted(
+    endpoint_weights: EndpointWeights, *classes: TrafficClass, others: Iterable[str]
+) -> Parting:
     """Classes, and the replicas that are left to the requests that no class takes."""
-    rest = {id_: portions[id_] for id_ in others}
+    rest = {id_: endpoint_weights[id_] for id_ in others}
     return Parting((*classes, TrafficClass(OTHERS, None, rest, routed=True)))
 
 
 def by_length(
-    portions: Portions, of_bulk: Iterable[str], threshold: int = 800, *, routed: bool = True
+    endpoint_weights: EndpointWeights,
+    of_bulk: Iterable[str],
+    threshold: int = 800,
+    *,
+    routed: bool = True,
 ) -> Parting:
     """Requests of so many bytes and more go to these replicas, and all others to the others."""
-    bulk = {id_: portions[id_] for id_ in of_bulk}
+    bulk = {id_: endpoint_weights[id_] for id_ in of_bulk}
     match = ClassMatch(min_bytes=threshold)
     one = TrafficClass(BULK, match, bulk, routed)
-    return parted(portions, one, others=portions.keys() - bulk.keys())
+    return parted(endpoint_weights, one, others=endpoint_weights.keys() - bulk.keys())

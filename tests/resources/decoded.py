@@ -13,12 +13,12 @@ from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, Pool, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.clusters import cluster
-from controlplane.resources.endpoints import Portion, assignment, members
+from controlplane.resources.endpoints import EndpointWeight, assignment, members
 from controlplane.resources.listeners import Downstream, listener
 from controlplane.resources.routes import route_configuration
 from tests.fleet.fleets import a_pool, after, put
 
-TIER = Portion("tier-1", 100)
+TIER = EndpointWeight("tier-1", 100)
 
 
 def a_pool_of(count: int) -> Pool:
@@ -31,9 +31,9 @@ def a_pool_with(**settings: object) -> Pool:
     return after(PutPool("p", validated(PoolSettings, body))).pool("p")
 
 
-def placed(**portions: Portion) -> tuple[Fleet, dict[str, Portion]]:
+def placed(**endpoint_weights: EndpointWeight) -> tuple[Fleet, dict[str, EndpointWeight]]:
     """A pool with a replica for each portion, on ports from 9000."""
-    return a_pool(**{id_: 9000 + i for i, id_ in enumerate(portions)}), portions
+    return a_pool(**{id_: 9000 + i for i, id_ in enumerate(endpoint_weights)}), endpoint_weights
 
 
 def in_zone(region: str, zone: str, *ids: str, fleet: Fleet | None = None) -> Fleet:
@@ -59,24 +59,24 @@ def least_request(pool: Pool) -> least_request_v3.LeastRequest:
     return least_request_v3.LeastRequest.parse(only.typed_extension_config.typed_config.value)
 
 
-def encoded(pool: Pool, portions: dict[str, Portion]) -> bytes:
+def encoded(pool: Pool, endpoint_weights: dict[str, EndpointWeight]) -> bytes:
     """A pool's assignment."""
-    return assignment(pool.name, members(pool, portions))
+    return assignment(pool.name, members(pool, endpoint_weights))
 
 
 def decoded_assignment(
-    pool: Pool, portions: dict[str, Portion]
+    pool: Pool, endpoint_weights: dict[str, EndpointWeight]
 ) -> endpoint_v3.ClusterLoadAssignment:
-    return endpoint_v3.ClusterLoadAssignment.parse(encoded(pool, portions))
+    return endpoint_v3.ClusterLoadAssignment.parse(encoded(pool, endpoint_weights))
 
 
 def endpoints(
-    fleet: Fleet, portions: dict[str, Portion], sub_zone: str = "tier-1"
+    fleet: Fleet, endpoint_weights: dict[str, EndpointWeight], sub_zone: str = "tier-1"
 ) -> dict[str, endpoint_v3.LbEndpoint]:
     """The endpoints of one tier by replica id."""
     return {
         endpoint.endpoint.hostname: endpoint
-        for locality in decoded_assignment(fleet.pool("p"), portions).endpoints
+        for locality in decoded_assignment(fleet.pool("p"), endpoint_weights).endpoints
         if locality.locality and locality.locality.sub_zone == sub_zone
         for endpoint in locality.lb_endpoints
         if endpoint.endpoint
@@ -84,12 +84,12 @@ def endpoints(
 
 
 def locality_weights(
-    fleet: Fleet, portions: dict[str, Portion]
+    fleet: Fleet, endpoint_weights: dict[str, EndpointWeight]
 ) -> dict[tuple[str, str, str], int | None]:
     """The weight of each locality by region, zone and sub-zone."""
     return {
         (it.locality.region, it.locality.zone, it.locality.sub_zone): it.load_balancing_weight
-        for it in decoded_assignment(fleet.pool("p"), portions).endpoints
+        for it in decoded_assignment(fleet.pool("p"), endpoint_weights).endpoints
         if it.locality
     }
 
@@ -119,7 +119,11 @@ def decoded_route(pool: Pool) -> route_v3.RouteConfiguration:
     return route_v3.RouteConfiguration.parse(route_configuration(pool))
 
 
-def catalog(fleet: Fleet, portion: Portion = TIER, previous: Catalog | None = None) -> Catalog:
+def catalog(
+    fleet: Fleet, endpoint_weight: EndpointWeight = TIER, previous: Catalog | None = None
+) -> Catalog:
     """The catalog in which every replica has the same portion."""
-    portions = {name: dict.fromkeys(pool.replicas, portion) for name, pool in fleet.pools.items()}
-    return build(fleet, portions, Catalog() if previous is None else previous)
+    endpoint_weights = {
+        name: dict.fromkeys(pool.replicas, endpoint_weight) for name, pool in fleet.pools.items()
+    }
+    return build(fleet, endpoint_weights, Catalog() if previous is None else previous)

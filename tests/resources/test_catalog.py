@@ -12,14 +12,14 @@ from controlplane.fleet import DeletePool, Drain, Fleet, Heartbeat, Pool, PutPoo
 from controlplane.resources import pool_resources
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.clusters import cluster
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.policies import FULL_SCAN_HOSTS
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.resources.decoded import TIER, catalog
 
-HEAVIER = Portion(TIER.tier, TIER.weight + 1)
+HEAVIER = EndpointWeight(TIER.tier, TIER.weight + 1)
 
 NAMED = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """The types of which a pool has a resource of its own name."""
@@ -112,8 +112,8 @@ def test_only_pools_that_were_touched_are_looked_at() -> None:
 
 def test_a_touched_pool_that_is_gone_or_was_never_there_is_left_out() -> None:
     held = catalog(two_pools())
-    portions, gone = {"p": dict.fromkeys("ab", TIER)}, dict.fromkeys(("q", "nobody"))
-    built = build(a_pool(a=1, b=2), portions, held, gone)
+    endpoint_weights, gone = {"p": dict.fromkeys("ab", TIER)}, dict.fromkeys(("q", "nobody"))
+    built = build(a_pool(a=1, b=2), endpoint_weights, held, gone)
     assert built.pools.keys() == {"p"}
     assert build(a_pool(a=1, b=2), {}, built, gone) is built
 

@@ -18,13 +18,13 @@ from controlplane.resources.classes import (
     pool_of,
     retry_cluster_of,
 )
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.resources.classes import by_length, parted
 
-FAST, SLOW = Portion("tier-6", 3000), Portion("tier-8", 1000)
+FAST, SLOW = EndpointWeight("tier-6", 3000), EndpointWeight("tier-8", 1000)
 PORTIONS = {"p": {"a": FAST, "b": SLOW, "c": SLOW}, "q": {"x": SLOW}}
 OF_P = PORTIONS["p"]
 BULK = by_length(OF_P, "a")
@@ -127,7 +127,7 @@ def test_a_class_none_of_whose_replicas_envoy_may_know_is_served_by_all() -> Non
 
 
 def test_a_class_has_weights_of_its_own_and_tiers_that_are_the_pools() -> None:
-    of_bulk = {"a": Portion("other", 10), "b": Portion("other", 30)}
+    of_bulk = {"a": EndpointWeight("other", 10), "b": EndpointWeight("other", 30)}
     bulk = TrafficClass("bulk", ClassMatch(min_bytes=1), of_bulk, routed=True)
     held = built(parted(OF_P, bulk, others="c"))
     assert weights(held, "p:bulk") == {
@@ -149,18 +149,18 @@ def test_a_replica_that_moves_between_priorities_stays_in_its_locality() -> None
 
 def test_one_that_drains_sends_no_part_of_its_class_elsewhere() -> None:
     bulk = by_length(OF_P, "ab")
-    portions = {"p": OF_P | {"a": replace(FAST, draining=True)}, "q": PORTIONS["q"]}
-    held = build(fleet(), portions, Catalog(), None, {"p": bulk})
+    endpoint_weights = {"p": OF_P | {"a": replace(FAST, draining=True)}, "q": PORTIONS["q"]}
+    held = build(fleet(), endpoint_weights, Catalog(), None, {"p": bulk})
     assert ranks(held, "p:bulk") == {"a": 1, "b": 0, "c": 1}
     # Where all of them drain, the others serve it.
     drained = OF_P | {id_: replace(OF_P[id_], draining=True) for id_ in "ab"}
-    held = build(fleet(), {**portions, "p": drained}, held, None, {"p": bulk})
+    held = build(fleet(), {**endpoint_weights, "p": drained}, held, None, {"p": bulk})
     assert ranks(held, "p:bulk") == {"a": 0, "b": 0, "c": 1}
 
 
 def test_whom_a_drain_concerns_gets_nothing_of_any_class() -> None:
-    portions = {"p": OF_P | {"a": replace(FAST, draining=True)}, "q": PORTIONS["q"]}
-    held = build(fleet(), portions, Catalog(), None, {"p": BULK})
+    endpoint_weights = {"p": OF_P | {"a": replace(FAST, draining=True)}, "q": PORTIONS["q"]}
+    held = build(fleet(), endpoint_weights, Catalog(), None, {"p": BULK})
     for name in ("p", "p:bulk"):
         statuses = {
             endpoint.endpoint.hostname: endpoint.health_status.name
@@ -272,7 +272,7 @@ def test_another_match_changes_the_route_alone() -> None:
 
 def test_other_replicas_of_one_class_change_its_assignment_alone() -> None:
     held = built(BULK)
-    bulk = replace(BULK["bulk"], portions={"a": FAST, "b": SLOW})
+    bulk = replace(BULK["bulk"], endpoint_weights={"a": FAST, "b": SLOW})
     later = built(Parting((bulk, BULK[""])), held)
     assert later.changed_since(held.revision) == {ENDPOINT: frozenset({"p:bulk"})}
 

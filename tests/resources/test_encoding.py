@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from controlplane.config import Address, ReplicaSettings
 from controlplane.config.replica import Locality
 from controlplane.fleet import Draining, Pool, Replica, Replicas, Source
-from controlplane.resources.endpoints import Member, Portion, assignment, members
+from controlplane.resources.endpoints import EndpointWeight, Member, assignment, members
 from controlplane.resources.resource import TYPE_URLS, Resource
 from tests.fleet.fleets import pool_settings
 from tests.resources import decoded
@@ -25,7 +25,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 LABELS = st.sampled_from(["", "eu", "eu-1", "é" * 70])
 ADDRESSES = st.builds(Address, st.ip_addresses().map(str), st.integers(0, 65535))
 
-Placed = tuple[Pool, dict[str, Portion]]
+Placed = tuple[Pool, dict[str, EndpointWeight]]
 
 
 @st.composite
@@ -38,13 +38,13 @@ def replicas(draw: st.DrawFn, id_: str) -> Replica:
 
 
 @st.composite
-def portions_of(draw: st.DrawFn, ids: Collection[str]) -> dict[str, Portion]:
+def portions_of(draw: st.DrawFn, ids: Collection[str]) -> dict[str, EndpointWeight]:
     """Portions that fit into a locality, even if all are in one."""
     most = MAX // max(len(ids), 1)
     # Around where a number needs another byte, and in between.
     edges = [weight for weight in (0, 1, 127, 128, 16_383, 16_384, most) if weight <= most]
     weights = st.sampled_from(edges) | st.integers(0, most)
-    return {id_: Portion(draw(LABELS), draw(weights), draw(st.booleans())) for id_ in ids}
+    return {id_: EndpointWeight(draw(LABELS), draw(weights), draw(st.booleans())) for id_ in ids}
 
 
 @st.composite
@@ -55,13 +55,13 @@ def placed(draw: st.DrawFn) -> Placed:
     return Pool(draw(TEXT), pool_settings(), Source.FILE, Replicas(found)), draw(portions_of(ids))
 
 
-def by_betterproto2(pool: Pool, portions: dict[str, Portion]) -> bytes:
+def by_betterproto2(pool: Pool, endpoint_weights: dict[str, EndpointWeight]) -> bytes:
     """The same assignment, built as a message."""
 
     def place(member: Member) -> tuple[str, str, str]:
         return member.place.region, member.place.zone, member.tier
 
-    by_place = groupby(sorted(members(pool, portions), key=place), key=place)
+    by_place = groupby(sorted(members(pool, endpoint_weights), key=place), key=place)
     return bytes(
         endpoint_v3.ClusterLoadAssignment(
             cluster_name=pool.name,
@@ -108,10 +108,10 @@ def test_an_assignment_is_encoded_as_betterproto2_does(given_: Placed) -> None:
 def test_changed_portions_are_encoded_right_after_others(
     given_: Placed, data: st.DataObject
 ) -> None:
-    pool, portions = given_
-    before = members(pool, portions)
+    pool, endpoint_weights = given_
+    before = members(pool, endpoint_weights)
     changed = data.draw(portions_of(pool.replicas))
-    after = members(pool, changed, before, (pool, portions))
+    after = members(pool, changed, before, (pool, endpoint_weights))
     assert after == members(pool, changed)
     assert assignment(pool.name, after) == by_betterproto2(pool, changed)
 
@@ -121,22 +121,22 @@ def test_changed_portions_are_encoded_right_after_others(
 def test_replicas_that_moved_are_encoded_right_after_they_were_elsewhere(
     given_: Placed, data: st.DataObject
 ) -> None:
-    pool, portions = given_
-    before = members(pool, portions)
+    pool, endpoint_weights = given_
+    before = members(pool, endpoint_weights)
     ids = data.draw(st.sets(st.sampled_from(sorted(pool.replicas)))) if pool.replicas else set()
     gone = data.draw(st.sets(st.sampled_from(sorted(pool.replicas)))) if pool.replicas else set()
     put = {id_: data.draw(replicas(id_)) for id_ in ids}
     moved = replace(pool, replicas=pool.replicas.updated(put, gone))
-    after = members(moved, portions, before, (pool, portions), ids | gone)
-    assert after == members(moved, portions, before, (pool, portions))
-    assert after == members(moved, portions)
-    assert assignment(moved.name, after) == by_betterproto2(moved, portions)
+    after = members(moved, endpoint_weights, before, (pool, endpoint_weights), ids | gone)
+    assert after == members(moved, endpoint_weights, before, (pool, endpoint_weights))
+    assert after == members(moved, endpoint_weights)
+    assert assignment(moved.name, after) == by_betterproto2(moved, endpoint_weights)
 
 
 def test_weights_that_are_too_much_for_their_locality_are_an_error() -> None:
-    fleet, portions = decoded.placed(a=Portion("x", MAX), b=Portion("x", 1))
+    fleet, endpoint_weights = decoded.placed(a=EndpointWeight("x", MAX), b=EndpointWeight("x", 1))
     with pytest.raises(ValueError, match=f"{MAX + 1} does not fit"):
-        decoded.encoded(fleet.pool("p"), portions)
+        decoded.encoded(fleet.pool("p"), endpoint_weights)
 
 
 @given(
@@ -154,6 +154,6 @@ def test_a_resource_is_packed_as_betterproto2_does(url: str, name: str, message:
 
 @pytest.mark.parametrize("weight", [-1, MAX + 1])
 def test_a_weight_that_does_not_fit_is_an_error(weight: int) -> None:
-    fleet, portions = decoded.placed(a=Portion("x", weight))
+    fleet, endpoint_weights = decoded.placed(a=EndpointWeight("x", weight))
     with pytest.raises(ValueError, match=f"{weight} does not fit into 32 bits"):
-        decoded.encoded(fleet.pool("p"), portions)
+        decoded.encoded(fleet.pool("p"), endpoint_weights)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import Draft, Drain, Fleet, Pool, Replicas
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from tests.fleet.fleets import a_pool, after
 from tests.resources.decoded import (
     TIER,
@@ -24,29 +24,36 @@ from tests.resources.decoded import (
 
 
 def test_a_tier_is_a_locality_of_its_own() -> None:
-    fleet, portions = placed(a=Portion("tier-1", 10), b=Portion("tier-2", 20))
-    assert set(locality_weights(fleet, portions)) == {("", "", "tier-1"), ("", "", "tier-2")}
+    fleet, endpoint_weights = placed(a=EndpointWeight("tier-1", 10), b=EndpointWeight("tier-2", 20))
+    assert set(locality_weights(fleet, endpoint_weights)) == {
+        ("", "", "tier-1"),
+        ("", "", "tier-2"),
+    }
 
 
 def test_a_tier_in_two_zones_is_two_localities() -> None:
     fleet = in_zone("eu", "b", "c", fleet=in_zone("eu", "a", "a"))
-    portions = {"a": Portion("t", 10), "c": Portion("t", 10)}
-    assert set(locality_weights(fleet, portions)) == {("eu", "a", "t"), ("eu", "b", "t")}
+    endpoint_weights = {"a": EndpointWeight("t", 10), "c": EndpointWeight("t", 10)}
+    assert set(locality_weights(fleet, endpoint_weights)) == {("eu", "a", "t"), ("eu", "b", "t")}
 
 
 def test_a_locality_weighs_what_its_members_weigh_together() -> None:
-    fleet, portions = placed(a=Portion("x", 10), b=Portion("x", 11), c=Portion("y", 7))
-    assert locality_weights(fleet, portions) == {("", "", "x"): 21, ("", "", "y"): 7}
+    fleet, endpoint_weights = placed(
+        a=EndpointWeight("x", 10), b=EndpointWeight("x", 11), c=EndpointWeight("y", 7)
+    )
+    assert locality_weights(fleet, endpoint_weights) == {("", "", "x"): 21, ("", "", "y"): 7}
 
 
 def test_drained_members_count_in_their_localitys_weight() -> None:
-    fleet, portions = placed(a=Portion("x", 10), b=Portion("x", 10, draining=True))
-    assert locality_weights(fleet, portions) == {("", "", "x"): 20}
+    fleet, endpoint_weights = placed(
+        a=EndpointWeight("x", 10), b=EndpointWeight("x", 10, draining=True)
+    )
+    assert locality_weights(fleet, endpoint_weights) == {("", "", "x"): 20}
 
 
 def test_members_of_a_tier_whose_portions_agree_have_equal_weights() -> None:
-    fleet, portions = placed(a=TIER, b=TIER, c=TIER)
-    weights = {it.load_balancing_weight for it in endpoints(fleet, portions).values()}
+    fleet, endpoint_weights = placed(a=TIER, b=TIER, c=TIER)
+    weights = {it.load_balancing_weight for it in endpoints(fleet, endpoint_weights).values()}
     assert weights == {TIER.weight}
 
 
@@ -78,7 +85,7 @@ def test_a_replica_that_may_have_requests_leaves_its_health_to_checks() -> None:
 
 
 def test_a_replica_that_the_weighing_cut_is_draining() -> None:
-    found = endpoints(a_pool(a=1), {"a": Portion("tier-1", 1, draining=True)})["a"]
+    found = endpoints(a_pool(a=1), {"a": EndpointWeight("tier-1", 1, draining=True)})["a"]
     assert found.health_status == core_v3.HealthStatus.DRAINING
 
 
@@ -103,50 +110,59 @@ def test_an_endpoint_is_at_its_replicas_address(host: str) -> None:
 
 
 def test_a_weight_above_what_envoy_can_hold_is_an_error_and_not_a_wrong_weight() -> None:
-    fleet, portions = placed(a=Portion("x", 1 << 32))
+    fleet, endpoint_weights = placed(a=EndpointWeight("x", 1 << 32))
     with pytest.raises(ValueError, match=r"\w"):
-        encoded(fleet.pool("p"), portions)
+        encoded(fleet.pool("p"), endpoint_weights)
 
 
 PORTIONS = st.builds(
-    Portion, st.sampled_from(["tier-0", "tier-1"]), st.integers(1, 1 << 20), st.booleans()
+    EndpointWeight, st.sampled_from(["tier-0", "tier-1"]), st.integers(1, 1 << 20), st.booleans()
 )
 
 
 @st.composite
-def shuffled(draw: st.DrawFn) -> tuple[Pool, dict[str, Portion], Pool, dict[str, Portion]]:
+def shuffled(
+    draw: st.DrawFn,
+) -> tuple[Pool, dict[str, EndpointWeight], Pool, dict[str, EndpointWeight]]:
     """A pool with portions, and the same again in another order."""
-    portions = draw(st.dictionaries(st.sampled_from("abcdef"), PORTIONS, max_size=6))
-    fleet: Fleet = in_zone("eu", "a", *[id_ for id_ in portions if id_ < "d"])
-    pool = in_zone("eu", "b", *[id_ for id_ in portions if id_ >= "d"], fleet=fleet).pool("p")
+    endpoint_weights = draw(st.dictionaries(st.sampled_from("abcdef"), PORTIONS, max_size=6))
+    fleet: Fleet = in_zone("eu", "a", *[id_ for id_ in endpoint_weights if id_ < "d"])
+    pool = in_zone("eu", "b", *[id_ for id_ in endpoint_weights if id_ >= "d"], fleet=fleet).pool(
+        "p"
+    )
     other = Pool(
         pool.name,
         pool.settings,
         pool.source,
         Replicas(dict(draw(st.permutations(list(pool.replicas.items()))))),
     )
-    return pool, portions, other, dict(draw(st.permutations(list(portions.items()))))
+    return (
+        pool,
+        endpoint_weights,
+        other,
+        dict(draw(st.permutations(list(endpoint_weights.items())))),
+    )
 
 
 @settings(deadline=None)
 @given(shuffled())
 def test_the_order_of_what_is_given_does_not_matter(
-    both: tuple[Pool, dict[str, Portion], Pool, dict[str, Portion]],
+    both: tuple[Pool, dict[str, EndpointWeight], Pool, dict[str, EndpointWeight]],
 ) -> None:
-    pool, portions, other, reordered = both
-    assert encoded(pool, portions) == encoded(other, reordered)
+    pool, endpoint_weights, other, reordered = both
+    assert encoded(pool, endpoint_weights) == encoded(other, reordered)
 
 
 @settings(deadline=None)
 @given(shuffled())
 def test_every_replica_with_a_portion_is_in_exactly_one_locality(
-    both: tuple[Pool, dict[str, Portion], Pool, dict[str, Portion]],
+    both: tuple[Pool, dict[str, EndpointWeight], Pool, dict[str, EndpointWeight]],
 ) -> None:
-    pool, portions, _, _ = both
+    pool, endpoint_weights, _, _ = both
     ids = [
         endpoint.endpoint.hostname
-        for locality in decoded_assignment(pool, portions).endpoints
+        for locality in decoded_assignment(pool, endpoint_weights).endpoints
         for endpoint in locality.lb_endpoints
         if endpoint.endpoint
     ]
-    assert sorted(ids) == sorted(portions)
+    assert sorted(ids) == sorted(endpoint_weights)

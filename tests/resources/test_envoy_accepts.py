@@ -14,7 +14,7 @@ import yaml
 from controlplane.config import Address, Locality, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.listeners import LogFormat
 from controlplane.resources.policies import FULL_SCAN_HOSTS
 from tests.fleet.fleets import a_pool, after, put
@@ -66,7 +66,7 @@ def test_a_name_for_the_control_plane_is_tried_over_ipv4_and_ipv6() -> None:
 
 
 def static(
-    fleet: Fleet, portions: dict[str, Portion], log: LogFormat | None = None
+    fleet: Fleet, endpoint_weights: dict[str, EndpointWeight], log: LogFormat | None = None
 ) -> bootstrap_v3.Bootstrap:
     """A pool's four resources in a bootstrap that asks nobody for them.
 
@@ -79,7 +79,7 @@ def static(
     cluster = decoded_cluster(pool)
     cluster.type = cluster_v3.ClusterDiscoveryType.STATIC
     cluster.eds_cluster_config = None
-    cluster.load_assignment = decoded_assignment(pool, portions)
+    cluster.load_assignment = decoded_assignment(pool, endpoint_weights)
     manager = connection_manager("p", log=log, is_gateway=log is not None)
     manager.rds, manager.route_config = None, decoded_route(pool)
     listener = decoded_listener("p", pool.settings.listener.address)
@@ -94,11 +94,11 @@ def static(
 @pytest.mark.parametrize("count", [0, 3, FULL_SCAN_HOSTS + 1])
 def test_envoy_accepts_a_pools_four_resources(tmp_path: Path, count: int) -> None:
     fleet = a_pool(**{f"r{i}": 9000 + i for i in range(count)})
-    portions = {
-        id_: Portion(f"tier-{i % 2}", 100 + i % 2, draining=i == 0)
+    endpoint_weights = {
+        id_: EndpointWeight(f"tier-{i % 2}", 100 + i % 2, draining=i == 0)
         for i, id_ in enumerate(fleet.pool("p").replicas)
     }
-    (tmp_path / "envoy.pb").write_bytes(bytes(static(fleet, portions)))
+    (tmp_path / "envoy.pb").write_bytes(bytes(static(fleet, endpoint_weights)))
     validates(tmp_path / "envoy.pb")
 
 
@@ -128,8 +128,8 @@ def test_envoy_accepts_every_policy(
         "balancing": {"policy": policy, "hash": hashed},
     }
     fleet = after(PutPool("p", validated(PoolSettings, body)), put("a", 9000), put("b", 9001))
-    portions = {"a": Portion("", 100), "b": Portion("", 200)}
-    (tmp_path / "envoy.pb").write_bytes(bytes(static(fleet, portions)))
+    endpoint_weights = {"a": EndpointWeight("", 100), "b": EndpointWeight("", 200)}
+    (tmp_path / "envoy.pb").write_bytes(bytes(static(fleet, endpoint_weights)))
     validates(tmp_path / "envoy.pb")
 
 

@@ -17,7 +17,7 @@ from controlplane.config.classes import HeaderMatch
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.places import Place, Spread
 from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
@@ -26,8 +26,8 @@ from tests.fleet.fleets import a_pool, after, put
 from tests.resources.decoded import TIER, in_zone, placed
 
 GRPC = View(is_grpc=True)
-ILL = Portion("tier-1", 100, healthy=False)
-DRAINING = Portion("tier-1", 100, draining=True)
+ILL = EndpointWeight("tier-1", 100, healthy=False)
+DRAINING = EndpointWeight("tier-1", 100, draining=True)
 
 
 def message(held: Catalog, type_url: str, name: str = "p", view: View = GRPC) -> bytes:
@@ -48,8 +48,8 @@ def assignment(held: Catalog, name: str = "p", view: View = GRPC) -> list[tuple[
     ]
 
 
-def of(**portions: Portion) -> Catalog:
-    fleet, shares = placed(**portions)
+def of(**endpoint_weights: EndpointWeight) -> Catalog:
+    fleet, shares = placed(**endpoint_weights)
     return build(fleet, {"p": shares}, Catalog())
 
 
@@ -235,11 +235,13 @@ def test_zones_get_the_parts_that_are_told_and_those_of_no_use_none() -> None:
 
 
 def test_a_pool_that_takes_certificates_alone_has_no_replica_for_a_client() -> None:
-    portions = {"a": TIER, "b": TIER}
-    before = build(after(put("a", 1), put("b", 2), fleet=pool_with()), {"p": portions}, Catalog())
+    endpoint_weights = {"a": TIER, "b": TIER}
+    before = build(
+        after(put("a", 1), put("b", 2), fleet=pool_with()), {"p": endpoint_weights}, Catalog()
+    )
     assert [name for name, *_ in assignment(before)] == ["a", "b"]
     fleet = after(put("a", 1), put("b", 2), fleet=pool_with(mesh={"mode": "strict"}))
-    held = build(fleet, {"p": portions}, before)
+    held = build(fleet, {"p": endpoint_weights}, before)
     assert assignment(held) == []
     assert "p" in (held.view(GRPC).changed_since(before.revision) or {})[ENDPOINT]
 
@@ -247,7 +249,7 @@ def test_a_pool_that_takes_certificates_alone_has_no_replica_for_a_client() -> N
 def test_where_the_policy_weighs_replicas_each_has_a_locality() -> None:
     fleet = pool_with(balancing={"policy": "weighted-least-request"})
     fleet = in_zone("eu", "a", "a", "b", fleet=fleet)
-    shares = {"a": Portion("", 300), "b": Portion("", 100)}
+    shares = {"a": EndpointWeight("", 300), "b": EndpointWeight("", 100)}
     held = build(fleet, {"p": shares}, Catalog())
     assert assignment(held) == [("a", 0, 300), ("b", 0, 100)]
     there = held.pools["p"].in_locality("p", Place("eu", "a"), "b")

@@ -16,7 +16,7 @@ import pytest
 from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.mesh import RBAC_FILTER
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
@@ -39,8 +39,8 @@ def fleet(mode: str, **mesh: Any) -> Fleet:
 
 
 def catalog(mode: str, previous: Catalog | None = None, **mesh: Any) -> Catalog:
-    portions = {"p": {"a": TIER, "b": TIER}}
-    return build(fleet(mode, **mesh), portions, previous or Catalog(trust_domain="td"))
+    endpoint_weights = {"p": {"a": TIER, "b": TIER}}
+    return build(fleet(mode, **mesh), endpoint_weights, previous or Catalog(trust_domain="td"))
 
 
 def content(resource: Resource | None) -> bytes:
@@ -185,8 +185,8 @@ def test_a_change_of_the_mesh_names_every_resource_that_differs(
 def test_clusters_stay_the_same_objects_while_only_weights_change() -> None:
     old = catalog("strict")
     before = old.view(SECURED).get(CLUSTER, "p")
-    portions = {"p": {"a": TIER, "b": Portion("tier-1", 50)}}
-    new = build(fleet("strict"), portions, old)
+    endpoint_weights = {"p": {"a": TIER, "b": EndpointWeight("tier-1", 50)}}
+    new = build(fleet("strict"), endpoint_weights, old)
     assert new is not old
     assert new.view(SECURED).get(CLUSTER, "p") is before
 

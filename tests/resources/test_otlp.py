@@ -28,8 +28,8 @@ def otlp(**more: Any) -> OtlpSettings:
 
 
 def catalog(settings: OtlpSettings | None) -> Catalog:
-    fleet, portions = placed(a=TIER)
-    return build(fleet, {"p": portions}, Catalog(otlp=settings))
+    fleet, endpoint_weights = placed(a=TIER)
+    return build(fleet, {"p": endpoint_weights}, Catalog(otlp=settings))
 
 
 @pytest.mark.parametrize("kind", VIEWS)

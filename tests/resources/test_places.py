@@ -12,7 +12,7 @@ from controlplane.config import Locality, PoolSettings, ReplicaSettings, validat
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import Parting, TrafficClass
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.places import NOWHERE, Place, Spread, order, place_of
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
@@ -100,22 +100,24 @@ def zoned() -> Fleet:
 
 
 PORTIONS = {
-    "a": Portion("fast", 3000),
-    "b": Portion("slow", 1000),
-    "c": Portion("fast", 3000),
-    "d": Portion("slow", 1000),
-    "e": Portion("slow", 1000),
+    "a": EndpointWeight("fast", 3000),
+    "b": EndpointWeight("slow", 1000),
+    "c": EndpointWeight("fast", 3000),
+    "d": EndpointWeight("slow", 1000),
+    "e": EndpointWeight("slow", 1000),
 }
 
 
 def made(
     spread: Spread,
-    portions: Mapping[str, Portion] = PORTIONS,
+    endpoint_weights: Mapping[str, EndpointWeight] = PORTIONS,
     parting: Parting | None = None,
     previous: Catalog | None = None,
 ) -> Catalog:
     parted = {} if parting is None else {"p": parting}
-    return build(zoned(), {"p": portions}, previous or Catalog(), None, parted, {"p": spread})
+    return build(
+        zoned(), {"p": endpoint_weights}, previous or Catalog(), None, parted, {"p": spread}
+    )
 
 
 def told(
@@ -157,7 +159,7 @@ def test_drained_and_gone_replicas_take_no_part_of_those_that_serve() -> None:
     """Envoy would take them for ill ones, and send their part to the next priority."""
     held = made(
         Spread(SPILLS.by_class, frozenset("a")),
-        {**PORTIONS, "d": Portion("slow", 1000, draining=True)},
+        {**PORTIONS, "d": EndpointWeight("slow", 1000, draining=True)},
     )
     found = told(held, EU_A)
     assert found[0] == {("eu/a", "slow"): (3000, "b"), ("eu/b", "fast"): (1000, "c")}
@@ -205,8 +207,8 @@ def test_each_class_goes_its_own_way_and_falls_back_to_its_own_replicas_first() 
 def test_zones_get_their_parts_whatever_their_replicas_weigh(
     weights: dict[str, int], parts: dict[Place, float]
 ) -> None:
-    portions = {id_: Portion("t", weight) for id_, weight in weights.items()}
-    found = told(made(Spread({"": {EU_A: parts}}), portions), EU_A)[0]
+    endpoint_weights = {id_: EndpointWeight("t", weight) for id_, weight in weights.items()}
+    found = told(made(Spread({"": {EU_A: parts}}), endpoint_weights), EU_A)[0]
     there = {zone: weight for (zone, _), (weight, _) in found.items()}
     shares = {f"{it.region}/{it.zone}": part for it, part in parts.items()}
     if there.keys() & shares.keys() and len(there) > 1:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from controlplane.config import Address, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, Pool, PutPool
 from controlplane.resources.clusters import cluster
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.policies import CHOICES, FULL_SCAN_HOSTS
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
@@ -140,8 +140,8 @@ def test_no_two_policies_are_the_same_cluster() -> None:
 
 
 def test_without_tiers_the_replicas_of_a_zone_are_one_locality_with_their_own_weights() -> None:
-    portions = {f"r{i}": Portion("", 10 + i) for i in range(3)}
-    (only,) = decoded_assignment(pool_with("weighted-least-request", 3), portions).endpoints
+    endpoint_weights = {f"r{i}": EndpointWeight("", 10 + i) for i in range(3)}
+    (only,) = decoded_assignment(pool_with("weighted-least-request", 3), endpoint_weights).endpoints
     assert only.locality is not None
     assert only.locality.sub_zone == ""
     assert [it.load_balancing_weight for it in only.lb_endpoints] == [10, 11, 12]

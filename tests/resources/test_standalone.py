@@ -6,7 +6,7 @@ import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager
 from controlplane.config import PoolSettings, validated
 from controlplane.fleet import PutPool
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.standalone import gateway_parts, sidecar_parts, standalone
 from tests.fleet.fleets import a_pool, after
 from tests.resources.classes import by_length
@@ -19,14 +19,14 @@ from tests.resources.decoded import (
     in_zone,
 )
 
-TIER = Portion("tier-1", 100)
+TIER = EndpointWeight("tier-1", 100)
 
 
 def parted() -> Catalog:
     """A pool of two replicas whose requests are parted by length."""
-    portions = {"a": TIER, "b": TIER}
-    parting = {"p": by_length(portions, "a")}
-    return build(a_pool(a=1, b=2), {"p": portions}, Catalog(), parting=parting)
+    endpoint_weights = {"a": TIER, "b": TIER}
+    parting = {"p": by_length(endpoint_weights, "a")}
+    return build(a_pool(a=1, b=2), {"p": endpoint_weights}, Catalog(), parting=parting)
 
 
 def static(made: bytes) -> bootstrap_v3.BootstrapStaticResources:
@@ -91,10 +91,10 @@ def test_a_cluster_says_what_is_sent_but_has_no_endpoints_to_ask_for() -> None:
 
 def test_endpoints_stand_in_a_cluster_like_theirs_in_which_nobody_checks_their_health() -> None:
     fleet = a_pool(a=1, b=2)
-    portions = {"a": TIER, "b": TIER}
+    endpoint_weights = {"a": TIER, "b": TIER}
     held = static(standalone(sidecar_parts(catalog(fleet, TIER)))).clusters[2]
     sent = decoded_cluster(fleet.pool("p"))
-    assert held.load_assignment == decoded_assignment(fleet.pool("p"), portions)
+    assert held.load_assignment == decoded_assignment(fleet.pool("p"), endpoint_weights)
     assert held.health_checks == []
     assert held.load_balancing_policy == sent.load_balancing_policy
 

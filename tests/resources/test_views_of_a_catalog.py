@@ -12,7 +12,7 @@ import pytest
 from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import REMEMBERED, Catalog, build, guarded
-from controlplane.resources.endpoints import Portion
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.places import Place
 from controlplane.resources.resource import (
     CLUSTER,
@@ -118,7 +118,7 @@ def test_a_gateway_and_a_sidecar_share_clusters_and_endpoints() -> None:
 
 def test_a_gateways_routes_are_not_encoded_again_when_weights_change() -> None:
     held = catalog(two_pools())
-    heavier = catalog(two_pools(), Portion(TIER.tier, TIER.weight + 1), held)
+    heavier = catalog(two_pools(), EndpointWeight(TIER.tier, TIER.weight + 1), held)
     assert heavier is not held
     assert heavier.view(GATEWAY).get(ROUTE, "gateway") is held.view(GATEWAY).get(ROUTE, "gateway")
 
@@ -223,7 +223,7 @@ def test_what_changed_since_another_line_or_long_ago_is_not_known() -> None:
     held = catalog(two_pools())
     newest = held
     for step in range(REMEMBERED + 1):
-        newest = catalog(two_pools(), Portion(TIER.tier, TIER.weight + 1 + step), newest)
+        newest = catalog(two_pools(), EndpointWeight(TIER.tier, TIER.weight + 1 + step), newest)
     assert newest.changed_since(held.revision) is None
     assert newest.changed_since(catalog(two_pools()).revision) is None
     assert newest.changed_since(None) is None
