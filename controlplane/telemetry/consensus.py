@@ -6,7 +6,7 @@ Of three and more, the one in the middle says what is usual there, and the other
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median, median_low
+from statistics import fmean, median, median_low
 from typing import Final, NamedTuple
 
 FEW: Final = 3
@@ -52,12 +52,12 @@ class Reporter:
     ended: float = 0.0
     failed: float = 0.0
 
-    def part(self, usual_rate: float) -> float:
-        """What counts of its requests where shares are worked out."""
-        if self.rate <= 0:
-            return 1.0
+    def is_believed(self, usual_rate: float) -> bool:
+        """Whether it counts no more requests than one may that sends more than is usual."""
+        if math.isinf(usual_rate):
+            return True
         by_chance = usual_rate + BY_CHANCE * math.sqrt(usual_rate / MEMORY)
-        return min(1.0, max(HELD * usual_rate, by_chance) / self.rate)
+        return self.rate <= max(HELD * usual_rate, by_chance)
 
     @property
     def seconds(self) -> float:
@@ -87,15 +87,22 @@ def _usual(recent: Sequence[Reporter]) -> _Usual:
     used = [it for it in recent if it.in_progress or it.rate >= A_USER]
     if len(used) < FEW:
         return _Usual(math.inf, math.inf, math.inf)
-    on_average = [it.busy / it.rate if it.rate > 0 else math.inf for it in used]
-    return _Usual(
-        median(it.rate for it in used), median(it.seconds for it in used), median(on_average)
-    )
+    rate = median(it.rate for it in used)
+    # How long requests take is asked of those whose count of them can be true.
+    believed = [it for it in used if it.is_believed(rate)]
+    on_average = [it.busy / it.rate if it.rate > 0 else math.inf for it in believed]
+    return _Usual(rate, median(it.seconds for it in believed), median(on_average))
 
 
 def part_held(reporter: Reporter, recent: Sequence[Reporter]) -> float:
-    """What counts of an Envoy's requests where shares are worked out, 0 to 1."""
-    return reporter.part(_usual(recent).rate)
+    """What counts of an Envoy's requests where shares are worked out, 0 to 1.
+
+    One that counts more than can be believed is taken for the average of those that do not.
+    """
+    usual = _usual(recent).rate
+    if reporter.is_believed(usual):
+        return 1.0
+    return fmean(it.rate for it in recent if it.is_believed(usual)) / reporter.rate
 
 
 def part_failed(recent: Sequence[Reporter]) -> float | None:
@@ -111,9 +118,9 @@ def held_in_flight(recent: Sequence[Reporter]) -> float:
     usual = _usual(recent)
     if math.isinf(usual.on_average):
         return in_flight(recent)
+    believed = [it for it in recent if it.is_believed(usual.rate)]
     held = 0.0
-    for reporter in recent:
-        part = reporter.part(usual.rate)
+    for reporter in believed:
         expected = reporter.rate * usual.on_average
         # Held is the average: what is in flight at one moment varies.
         least, most = expected / HELD, expected * HELD
@@ -122,8 +129,8 @@ def held_in_flight(recent: Sequence[Reporter]) -> float:
             count *= most / reporter.busy
         elif reporter.busy < least:
             count = max(count, least)
-        held += part * count
-    return held
+        held += count
+    return held * len(recent) / len(believed)
 
 
 def counted(recent: Sequence[Reporter]) -> Iterator[tuple[Reporter, float]]:

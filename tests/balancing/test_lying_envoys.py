@@ -124,7 +124,6 @@ def test_a_victim_of_a_lying_envoy_keeps_half_of_its_fair_share(lie: Lie) -> Non
     assert share_of_the_victim(SLOTS, 1, lie) >= 0.5
 
 
-# Left out are the lies that eight of twenty still get through: much ends at all others.
-@pytest.mark.parametrize("name", [it for it in LIES if not it.startswith("the others end much")])
-def test_so_does_a_victim_of_eight_among_twenty(name: str) -> None:
-    assert share_of_the_victim(BATCHING, 8, LIES[name]) >= 0.5
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_so_does_a_victim_of_eight_among_twenty(lie: Lie) -> None:
+    assert share_of_the_victim(BATCHING, 8, lie) >= 0.5
