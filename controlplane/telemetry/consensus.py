@@ -14,8 +14,8 @@ FEW: Final = 3
 TIMES: Final = 4.0
 """How many times as long as in the median its requests may take by one reporter's count."""
 HELD: Final = 1.5
-"""How many times as much as the one in the middle, or as little, a reporter counts where shares are
-worked out: of ended requests, and of the seconds that they took."""
+"""How many times as many requests as the one in the middle a reporter may count to be believed
+where shares are worked out; and within how many times the usual seconds these took."""
 BY_CHANCE: Final = 3.0
 """Standard errors of its rate over `MEMORY` seconds by which one may count more than the one in the
 middle: Envoys with few requests each differ by chance (Poisson)."""

@@ -323,8 +323,8 @@ class LoadReports:
         """What a replica did in the last seconds, as far as Envoys can tell.
 
         Mean latency is what was in flight over what ended per second (Little's law), so it has the
-        time on the way in it; percentiles cannot be known. Of three Envoys and more each is held to
-        `HELD` times what is usual among them: what it counts beyond that does not move shares.
+        time on the way in it; percentiles cannot be known. Of three Envoys and more one that
+        counts far more than is usual among them counts as the average of the others.
         """
         total = self._totals.get(endpoint)
         if total is None or not total.points:
