@@ -40,6 +40,7 @@ NOT_HERE: Final = {
     "plimsoll_certificate_start_timestamp_seconds": "likewise",
     "envoy_cluster_ssl_certificate_expiration_unix_time_seconds": "nor have Envoys",
     "envoy_listener_ssl_certificate_expiration_unix_time_seconds": "likewise",
+    "envoy_tls_certificate": "the label of these",
     "plimsoll_discovery_problem": "no replica is discovered",
 }
 """Metrics that alerts ask for and that have no series in this world, and why."""
