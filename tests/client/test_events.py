@@ -216,4 +216,4 @@ async def test_that_a_pools_requests_are_parted_is_told_with_why() -> None:
                 pass
     assert (event.pool, event.change) == ("m", "begun")
     assert event.classes == {"bulk": 2, "search": 1}
-    assert event.reasons[0].startswith("Requests below ")
+    assert event.reasons[0].startswith("Class search (requests below ")
