@@ -16,7 +16,7 @@ from controlplane.balancing import evidence
 from controlplane.balancing.capacity import TRUSTED, sharing_of
 from controlplane.balancing.evidence import BUDGET, OVERHEAD, Counted
 from controlplane.balancing.frame import Frame
-from controlplane.balancing.table import Floats
+from controlplane.balancing.table import Bools, Floats
 
 MEMORY: Final = 10.0
 """Seconds over which the counts of Envoys fade."""
@@ -28,6 +28,8 @@ JUST_CHANGED: Final = 1.0
 """Seconds after a change in which their counts begin anew."""
 FEWEST: Final = 3
 """Replicas of one class that tell how far the counts of Envoys are off."""
+LONGER: Final = 4.0
+"""Times as long as in the middle of the pool that requests take where a replica has too many."""
 ALONE: Final = 0.5
 """Part of the truth that their counts are taken to show where a class has fewer replicas."""
 
@@ -78,7 +80,21 @@ def _backed(frame: Frame, sums: Floats, median: float) -> Floats:
     is_backed = known & ~np.isnan(usual)
     kept = np.nan_to_num(frame.state.relative) * median
     backed = np.where(is_backed, MOST * capacity / usual, kept)
-    return np.where(few, np.fmax(backed, kept), backed).clip(min=MOST * median)
+    backed = np.where(few, np.fmax(backed, kept), backed).clip(min=MOST * median)
+    # A full server computes the largest batches, and so looks the fastest by what ends there. One
+    # whose requests wait far longer than elsewhere is given no more on its own word.
+    return np.where(_is_waited_for(known, sums), np.minimum(backed, median), backed)
+
+
+def _is_waited_for(known: Bools, sums: Floats) -> Bools:
+    """Where requests take far longer by the counts of Envoys than in the middle of the pool."""
+    requests, seconds, _, tokens = np.maximum(sums, 1e-9).T
+    if known.sum() < FEWEST:
+        return np.zeros(len(known), np.bool_)
+    length = tokens / requests
+    longer = np.maximum(length / np.median(length[known]), 1.0)
+    took = seconds / requests / longer
+    return np.asarray(known & (took > LONGER * np.median(took[known])))
 
 
 def _capacity(frame: Frame, sums: Floats) -> Floats:
