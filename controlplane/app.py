@@ -13,7 +13,6 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
-    Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
@@ -24,13 +23,13 @@ from typing import Final
 
 from controlplane.api.auth import server_context
 from controlplane.api.server import RestServer
-from controlplane.balancing import Place
 from controlplane.ca.certificates import CaError
 from controlplane.ca.folder import CaFolder, Content
 from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, Config, SettingsError
 from controlplane.config_file import Source, tls_source, token_source, watch, watch_source
 from controlplane.discovery import Discovery, open_source
+from controlplane.envoy_reports import Health, Loads, Samples, Scaling
 from controlplane.fleet import AuditLog, Change, registered, restored, whole
 from controlplane.identity import Admission
 from controlplane.istio import IstioServer
@@ -38,15 +37,11 @@ from controlplane.latest import Latest, Notice
 from controlplane.metrics import OwnMetrics
 from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.health_checks import Checked
-from controlplane.resources.views import View
 from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.scraper import Scraper
 from controlplane.store import Registry, Store, WeightKeeper, remembered
-from controlplane.telemetry.load import Endpoint
-from controlplane.telemetry.sizes import Sample
-from controlplane.turns import Turns, in_turns
-from controlplane.xds import LoadStats, Offer, XdsServer, XdsTls, events
+from controlplane.turns import in_turns
+from controlplane.xds import Offer, XdsServer, XdsTls, events
 
 _log = logging.getLogger(__name__)
 
@@ -146,10 +141,10 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         config.xds.address,
         slot,
         observe,
-        loads=_Loads(plane, woken),
-        samples=_Samples(plane),
-        health=_Health(plane),
-        scaling=_Scaling(plane),
+        loads=Loads(plane, woken),
+        samples=Samples(plane),
+        health=Health(plane),
+        scaling=Scaling(plane),
         pushes=metrics.pushes,
         guests=plane,
         tls=xds_tls,
@@ -380,75 +375,6 @@ async def _renew(issuer: Issuer, xds: XdsServer) -> None:
     while True:
         await asyncio.sleep(RENEWAL_INTERVAL)
         issuer.keep(await xds.renew_secrets())
-
-
-class _Loads:
-    """Hands load reports to the plane."""
-
-    def __init__(self, plane: Plane, woken: Notice) -> None:
-        self._plane = plane
-        self._woken = woken
-
-    def came(self, reporter: object, node: str, place: Place) -> None:
-        self._plane.reporter_came(reporter, place)
-        self._plane.senders.came(reporter, node, time.monotonic())
-
-    async def reported(self, reporter: object, stats: LoadStats) -> None:
-        turns, now = Turns(), time.monotonic()
-        loads = self._plane.by_replica(stats.localities) | stats.loads
-        for _ in self._plane.reporting(reporter, loads, stats.seconds, now):
-            await turns.give_way()
-        self._plane.unserved(stats.unserved, now)
-        self._plane.senders.reported(reporter, loads, now)
-        if loads:
-            self._woken.set()
-
-    def left(self, reporter: object) -> None:
-        self._plane.reporter_left(reporter, time.monotonic())
-        self._plane.senders.left(reporter)
-
-
-class _Health:
-    """Hands what Envoys see of the health of replicas to the plane."""
-
-    def __init__(self, plane: Plane) -> None:
-        self._plane = plane
-
-    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
-        return self._plane.to_check(node, view, known)
-
-    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
-        self._plane.envoy_health.seen(reporter, node, healthy, time.monotonic())
-
-    def health_left(self, reporter: object) -> None:
-        self._plane.envoy_health.left(reporter)
-
-
-class _Samples:
-    """Hands what Envoys tell of some requests to the plane, which looks when it decides."""
-
-    def __init__(self, plane: Plane) -> None:
-        self._plane = plane
-
-    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
-        self._plane.sampled(samples, time.monotonic(), place)
-
-
-class _Scaling:
-    """Answers KEDA from the plane."""
-
-    def __init__(self, plane: Plane) -> None:
-        self._plane = plane
-
-    def wanted(self, pool: str) -> int | None:
-        if pool not in self._plane.fleet.pools:
-            return None
-        return self._plane.recommendation(pool, time.monotonic()).replicas
-
-    def is_active(self, pool: str) -> bool | None:
-        if pool not in self._plane.fleet.pools:
-            return None
-        return self._plane.is_active(pool, time.monotonic())
 
 
 def _folder(path: Path | None) -> Path:

@@ -245,12 +245,16 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     best = prediction.best(fleet, goals, _in_order(found, fleet)) if may_change else None
     # Whoever names classes wants them apart, as long as that costs next to nothing.
     most = usual[1] + (COSTS if demand.threshold is None else -GAIN)
-    if best is not None and (best.score[0] > usual[0] or best.score[1] > most):
+    # Where a class has more work than its replicas can do, any division that carries all is better.
+    is_urgent = present == HOPELESS
+    if best is not None and not is_urgent and (best.score[0] > usual[0] or best.score[1] > most):
         best = None
     waits = given.waits.get(found.rest or "", math.nan)
-    suffers = is_divided and waits > SUFFERS * together[found.rest or ""]
-    is_fit = best is not None and present == HOPELESS
-    if suffers and not is_fit and demand.all.tokens < float(fleet.capacity.sum()):
+    # Named classes would be divided again at once: only classes by size are put together.
+    is_fit = is_urgent and best is not None
+    may_join = is_divided and demand.threshold is not None and not is_fit
+    suffers = may_join and waits > SUFFERS * together[found.rest or ""]
+    if suffers and demand.all.tokens < float(fleet.capacity.sum()):
         since = now if math.isnan(found.crowded) else found.crowded
         return _undivided(found) if now - since >= TOO_MUCH else replace(found, crowded=since)
     found = replace(found, crowded=math.nan)
@@ -260,7 +264,7 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     if is_divided and not (over < present[0] - COSTS or mean < present[1] - BETTER):
         return replace(found, since=math.nan)
     since = now if math.isnan(found.since) else found.since
-    is_urgent = present == HOPELESS or (demand.threshold is None and not is_divided)
+    is_urgent |= demand.threshold is None and not is_divided
     if not is_urgent and now - since < (LASTING if is_divided else PART_AFTER):
         return replace(found, since=since)
     if not found.is_planned or (not is_divided and found.threshold is not None):
@@ -278,7 +282,7 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
 
 
 def _in_order(division: Division, fleet: Fleet) -> list[str]:
-    """Ids of the slowest replicas first; of about equal ones those that have a class first."""
+    """Return ids, slowest first; of about equally fast replicas, those in a set come first."""
     found = list[str]()
     for some in fleet.likes():
         ids = fleet.ids[some]
@@ -288,7 +292,7 @@ def _in_order(division: Division, fleet: Fleet) -> list[str]:
 
 
 def _with_sets(division: Division, sets: Mapping[str, frozenset[str]], now: float) -> Division:
-    """Give classes other replicas; those that are new there first finish what they have."""
+    """Give classes other replicas; a replica that joins a set finishes its own work first."""
     before = division.sets
     new = {id_ for name, own in sets.items() for id_ in own - before.get(name, frozenset())}
     everybody = frozenset[str]().union(*sets.values())

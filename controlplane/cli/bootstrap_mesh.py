@@ -130,7 +130,7 @@ def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSou
 
 
 def write_secrets(options: Mapping[str, str | None], tls: NodeTls | None) -> None:
-    """Write the files that Envoy reads: for `tls`, and those that `secrets_of` names."""
+    """Write the files with certificates that Envoy reads, for `tls` and for `secrets_of`."""
     if tls is not None:
         _write("--tls-secrets", tls, may_replace=True)
     files = _files(options, "identity")

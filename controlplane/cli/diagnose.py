@@ -131,7 +131,7 @@ def _write(path: Path, folder: str, files: dict[str, bytes]) -> int:
 
 
 class _Report:
-    """The parts by file name, and the reasons of those that could not be had."""
+    """The parts of a report by file name, and why the others are missing."""
 
     def __init__(self) -> None:
         self.parts: dict[str, Any] = {}

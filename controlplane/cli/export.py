@@ -75,7 +75,7 @@ def command(folder: str, node: str, config: str | None, api: Api, **options: Any
 def _declared(
     file: str, metadata: Mapping[str, Any], locality: Mapping[str, str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """What an Envoy is told at first, as a config file says."""
+    """Build the resources that an Envoy gets first from a config file."""
     try:
         config, fleet = loaded(file)
     except ValueError as error:

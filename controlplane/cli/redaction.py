@@ -41,7 +41,7 @@ _LEAST: Final = 4
 """Characters of a secret that is searched elsewhere; a shorter one would be found in any word."""
 
 _RANDOM: Final = re.compile(r"(?=.*[0-9]).{8,}|.{16,}", re.DOTALL)
-"""Of values that may be secret, those that are hardly a word."""
+"""A value that is hardly a word; it is secret where values may be."""
 
 _NAMED: Final = r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[-_]?key|access[-_]?key|credential)"
 

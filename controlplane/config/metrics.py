@@ -50,8 +50,8 @@ class LatencyFamily(Settings):
 
     Attributes:
         family: As exposed, without ``_bucket``, ``_sum`` or ``_count``.
-        kind: A histogram; a summary, of which only sum and count are read, because quantiles cannot
-            be combined; or two counters: the total duration, and `count`.
+        kind: A histogram, a summary, or two counters: the total duration, and `count`. Only the sum
+            and the count of a summary are read, because quantiles cannot be combined.
         count: The counter of requests (``counters`` only).
         unit: Of the durations.
         labels: Which samples are summed.

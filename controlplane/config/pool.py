@@ -259,7 +259,7 @@ def given_data(settings: PoolSettings | ReplicaSettings) -> dict[str, Any]:
 
 
 def overridden(below: SettingsT, above: SettingsT, keys: frozenset[str]) -> SettingsT:
-    """Replace the values of some keys in `below` by those that the user gave in `above`.
+    """Return `below` with the values of some keys that the user gave in `above`.
 
     Raises:
         SettingsError: The two do not fit together.

@@ -140,7 +140,7 @@ def pool_in_mesh(held: PoolResources, settings: IstioSettings) -> PoolInMesh:
     """Build the resources of a pool."""
     name, pool = held.pool.name, held.pool.settings
     host = host_of(name, settings.domain)
-    listed = [_endpoint(it) for it in available(held.members)]
+    listed = [_endpoint(member) for member in available(held.members)]
     port = pb.ServicePort(number=settings.port, protocol=_protocol(pool), name=_PORT)
     entry = pb.ServiceEntry(
         hosts=[host],

@@ -90,14 +90,14 @@ class Stream:
             if held.nonce is not None or (configuration is None and kind in _KINDS):
                 continue
             resources = configuration.of(kind) if configuration is not None else []
-            version = _version([it.version for it in resources])
+            version = _version([each.version for each in resources])
             if version == held.version:
                 continue
             self._count += 1
             held.version, held.nonce = version, str(self._count)
             yield pb.DiscoveryResponse(
                 version_info=version,
-                resources=[it.packed for it in resources],
+                resources=[each.packed for each in resources],
                 type_url=url,
                 nonce=held.nonce,
             ).SerializeToString()

@@ -55,7 +55,7 @@ def files(resources: Resources, folder: PurePath) -> Files:
     """
     found = {
         path: _response(
-            type_url, [_in_files(it, name, folder) for name, it in resources[type_url].items()]
+            type_url, [_in_files(each, name, folder) for name, each in resources[type_url].items()]
         )
         for path, type_url in ((CLUSTERS, CLUSTER), (LISTENERS, LISTENER))
     }
@@ -71,16 +71,16 @@ def steps(before: Files, after: Files) -> Iterator[Files]:
     It needs a moment between two: routes follow the clusters that they lead to, and clusters go
     when no route leads to them.
     """
-    old, new = (_clusters(it) for it in (before, after))
+    old, new = _clusters(before), _clusters(after)
     came, went = new.keys() - old.keys(), old.keys() - new.keys()
     if not before or not (came or went):
         yield after
         return
-    kept = {path: it for path, it in before.items() if path not in after}
+    kept = {path: each for path, each in before.items() if path not in after}
     both = {**kept, **after, CLUSTERS: _response(CLUSTER, [*({**old, **new}).values()])}
     if came:
-        routes = {path: it for path, it in before.items() if _is_route(path)}
-        others = {path: it for path, it in both.items() if not _is_route(path)}
+        routes = {path: each for path, each in before.items() if _is_route(path)}
+        others = {path: each for path, each in both.items() if not _is_route(path)}
         yield {**others, **routes}
     if went:
         yield both
@@ -98,7 +98,7 @@ def longest_check(found: Files) -> float:
 
 
 def _clusters(found: Files) -> dict[str, dict[str, Any]]:
-    return {it["name"]: it for it in found.get(CLUSTERS, {}).get("resources", ())}
+    return {each["name"]: each for each in found.get(CLUSTERS, {}).get("resources", ())}
 
 
 def _is_route(path: str) -> bool:
@@ -110,7 +110,7 @@ def _file(type_url: str, name: str) -> str:
 
 
 def _response(type_url: str, resources: list[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"resources": [{"@type": type_url, **it} for it in resources]}
+    return {"resources": [{"@type": type_url, **each} for each in resources]}
 
 
 def _in_files(part: Any, owner: str, folder: PurePath) -> Any:
@@ -122,7 +122,7 @@ def _in_files(part: Any, owner: str, folder: PurePath) -> Any:
         folder: See `source`.
     """
     if isinstance(part, list):
-        return [_in_files(it, owner, folder) for it in part]
+        return [_in_files(each, owner, folder) for each in part]
     if not isinstance(part, dict):
         return part
     changed = {key: _in_files(value, owner, folder) for key, value in part.items()}

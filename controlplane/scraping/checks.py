@@ -33,17 +33,17 @@ half a millisecond of CPU. Where nobody answers at all, so many are asked in the
 PROBES_A_SECOND: Final = 300.0
 """Of replicas that are not ready or whose last check failed, all together: a fifth of a core. Up to
 150 that are not ready are each asked twice a second; of 10,000 each one every half a minute.
-Likewise of those that gRPC clients use, which check none themselves."""
+Likewise of those whose clients check none themselves: gRPC's, and Istio's sidecars."""
 
 CHECKS_A_SECOND: Final = 100.0
 """Of ready replicas that Envoys check, too. Of a thousand each one is asked every ten seconds."""
 
 LOOK: Final = 0.5
-"""Seconds between two looks at which replicas may have failed, and which pools gRPC clients use."""
+"""Seconds between two looks at which replicas may have failed, and whose clients check nothing."""
 AT_A_LOOK: Final = 50
 """Replicas that are asked at once because they may have failed."""
 FOR_CLIENTS: Final = 2.0
-"""Checks in the interval of the pool's health check where gRPC clients use a replica: one that
+"""Checks in the interval of the pool's health check where clients check nothing: a replica that
 hangs is found within an interval and a half and two timeouts."""
 
 
@@ -72,7 +72,7 @@ class HealthChecks:
 
         Args:
             plane: Has the replicas.
-            pools: The names of the pools that gRPC clients use.
+            pools: The names of the pools whose clients check no replica themselves.
             noticed: Called after every check; must not block.
             access: Finds what reads the certificates that are trusted.
             clock: Seconds that never go back.

@@ -54,7 +54,7 @@ class ReplicaTasks:
 
     def reconcile(self, changes: Iterable[Change]) -> None:
         """Have tasks begin for new replicas and end for those that are gone."""
-        self._dirty.update((it.pool, it.replica) for it in changes)
+        self._dirty.update((change.pool, change.replica) for change in changes)
         self._changed.set()
 
     async def run(

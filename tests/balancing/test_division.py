@@ -194,6 +194,15 @@ def test_a_set_grows_at_once_when_it_is_full() -> None:
     assert looking.division.joined[new] == pytest.approx(looking.now, abs=3)
 
 
+def test_a_set_that_is_full_grows_also_where_classes_hardly_gain_any_more() -> None:
+    looking = parted(what=demand(0.3))
+    set_of(1, looking)
+    looking.comes(BULK, 0.1)
+    looking.comes(DEFAULT, 1.2 * TOKENS / searches(looking))
+    assert 0 < looking.until() <= 3
+    assert looking.division.forecasts
+
+
 def searches(looking: Looking) -> float:
     """Tokens per second of searches."""
     return looking.demand.flows[DEFAULT].tokens
@@ -296,6 +305,39 @@ def test_searches_never_get_the_last_replica_also_while_there_is_no_bulk() -> No
     looking.comes(BULK, 0.0)
     assert looking.go_on(60) is not None
     assert 0 < len(looking.own) < len(looking.fleet.ids)
+
+
+def test_bulk_that_no_division_can_carry_is_together_with_searches_again() -> None:
+    looking = parted()
+    looking.demand = demand(0.97)
+    assert looking.go_on(10) is not None
+    assert looking.division.forecasts == {}
+    looking.waits[BULK] = 1e9
+    assert looking.go_on(TOO_MUCH + 1) is None
+
+
+def test_bulk_is_hardly_slower_than_without_classes_where_searches_can_spare_a_replica() -> None:
+    looking = parted(what=demand(0.75, bulk=0.02))
+    known = looking.division
+    assert known.forecasts[BULK] < 1.1 * known.together[BULK]
+    assert known.forecasts[DEFAULT] < 0.2 * known.together[DEFAULT]
+    # Of more replicas searches would gain some more, and bulk would lose.
+    set_of(len(looking.own) + 2, looking)
+    more = looking.go_on(1)
+    assert more is not None
+    assert more.forecasts[DEFAULT] < known.forecasts[DEFAULT]
+    assert more.forecasts[BULK] > 1.1 * more.together[BULK]
+
+
+def test_about_equal_replicas_do_not_change_sides_when_a_set_grows() -> None:
+    looking = parted()
+    own = looking.own
+    # By a little the replicas of the set are now the fastest of the slow ones.
+    looking.fleet = fleet({**SPEEDS, **dict.fromkeys(own, 1.1)})
+    own_tokens = sum(TOKENS * SPEEDS[id_] for id_ in own)
+    looking.comes(DEFAULT, 1.2 * own_tokens / searches(looking))
+    assert looking.until() > 0
+    assert looking.own > own
 
 
 def test_a_moment_in_which_bulk_waits_is_no_reason() -> None:

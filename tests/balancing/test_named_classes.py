@@ -121,6 +121,24 @@ def test_a_better_division_waits_until_it_has_lasted() -> None:
     assert 20 <= changed_at < math.inf
 
 
+def test_replicas_that_change_their_class_first_finish_what_they_have() -> None:
+    first = after({"": SEARCH, "nightly": NIGHTLY})
+    busy = {"": replace(SEARCH, rate=300.0), "nightly": replace(NIGHTLY, rate=1.0)}
+    found = after(busy, first, 30.0)
+    new = found.sets[""] - first.sets[""]
+    assert new
+    assert {id_ for id_, at in found.joined.items() if at == 30.0} == new
+
+
+def test_named_classes_stay_apart_however_much_waits() -> None:
+    flows = {"": SEARCH, "nightly": NIGHTLY}
+    found = after(flows)
+    for second in range(1, 30):
+        given = Given(fleet(), Demand(flows), None, {"nightly": 1e9}, 4, NOTICE, float(second))
+        found = divided(found, given)
+        assert found.sets
+
+
 def _decided(seconds: int) -> tuple[Decision, list[str]]:
     """A pool with a class by header, and requests of both classes."""
     settings = PoolSettings.model_validate(

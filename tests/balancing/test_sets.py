@@ -235,6 +235,18 @@ def test_overload_in_one_class_does_not_move_the_other() -> None:
         assert tiers(after)[id_] == tiers(before)[id_]
 
 
+def test_a_replica_that_is_overloaded_is_replaced_in_its_class() -> None:
+    waits = batching(queue=0.0, are_texts=True)
+    play = parted(waits)
+    assert play.decision is not None
+    searches = play.decision.division.sets[SEARCH]
+    worst = sorted(searches)[0]
+    after = play.run({**waits, worst: replace(waits[worst], queue=5_000.0)}, 3)
+    assert tiers(after)[worst].startswith("overloaded")
+    assert worst not in after.division.sets[SEARCH]
+    assert len(after.division.sets[SEARCH]) >= len(searches)
+
+
 def test_a_frozen_pool_stays_parted_as_it_was() -> None:
     play = parted()
     before = play.decision

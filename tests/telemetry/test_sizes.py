@@ -219,3 +219,20 @@ def test_chance_and_a_few_requests_do_not_make_the_newest_another_size() -> None
     few = searches_and_bulk(300, 0)
     few.add([8_000] * 10, 100.0)
     assert few.newest_mean == few.mean
+
+
+def test_bulk_that_has_just_begun_is_seen_as_it_is() -> None:
+    sizes = Sizes()
+    for now in range(24):
+        bulk = 2 * (now >= 20)
+        sizes.add([100] * (20 - bulk) + [8_000] * bulk, float(now))
+    split = sizes.split(1_000)
+    assert split.requests_above < 0.03
+    assert 0.04 < split.above_lately < 0.15
+
+
+def test_a_few_large_requests_are_chance() -> None:
+    sizes = searches_and_bulk(290, 10)
+    sizes.add([100] * 19 + [8_000], 1.0)
+    split = sizes.split(1_000)
+    assert split.above_lately == split.requests_above
