@@ -11,7 +11,7 @@ from itertools import count, cycle
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.record import Answer
 from controlplane.tools.load.schedule import Departure, Step
-from tests.processes import DEADLINE, Envoy
+from tests.processes import DEADLINE, Envoy, until
 
 
 @asynccontextmanager
@@ -24,6 +24,8 @@ async def load(
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Counter[int]]:
     """Send requests until the context closes; counts the statuses, 0 for no answer at all.
+
+    The first request waits for the listener, which Envoy opens after it has the clusters.
 
     Args:
         envoy: Takes them.
@@ -55,6 +57,16 @@ async def load(
         headers=headers,
         answered=answered,
     )
+
+    async def listens() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", envoy.listeners[pool])
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        return True
+
+    await until("Envoy's listener takes connections", listens)
     async with asyncio.TaskGroup() as group:
         group.create_task(generator.run(schedule(), asyncio.get_running_loop().time()))
         try:
