@@ -25,7 +25,8 @@ async def load(
 ) -> AsyncIterator[Counter[int]]:
     """Send requests until the context closes; counts the statuses, 0 for no answer at all.
 
-    The first request waits for the listener, which Envoy opens after it has the clusters.
+    The first request waits for the listener, which Envoy opens after it has the clusters. Why there
+    was no answer is printed, which pytest shows of a test that fails.
 
     Args:
         envoy: Takes them.
@@ -48,12 +49,16 @@ async def load(
 
     def answered(answer: Answer) -> None:
         statuses[answer.status or 0] += 1
+        if answer.status is None:
+            print(f"{pool}: {answer.fault} after {answer.service:.1f} s")  # noqa: T201
 
     generator = Generator(
         [f"http://127.0.0.1:{envoy.listeners[pool]}/v1/embeddings"],
         [step],
         most=workers,
         timeout=DEADLINE,
+        # The test's own work may hold this process up for longer than a connection takes.
+        connect=DEADLINE,
         headers=headers,
         answered=answered,
     )
