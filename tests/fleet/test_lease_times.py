@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.fleet import (
@@ -53,7 +53,6 @@ def looks(until: float, now: float) -> Iterator[float]:
         yield now
 
 
-@settings(deadline=None)
 @given(lives())
 def test_whoever_looks_only_where_something_is_due_sees_what_all_looking_sees(
     life: list[Command | float],
