@@ -302,7 +302,7 @@ async def test_many_envoys_that_reconnect_at_once_all_get_what_is_new(tmp_path: 
                         sidecar(tmp_path, plane.xds, ["p"], f"{protocol}-{i}", protocol=protocol)
                     )
                     for protocol in PROTOCOLS
-                    for i in range(6)
+                    for i in range(3)
                 )
             )
 
