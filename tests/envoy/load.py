@@ -11,7 +11,7 @@ from itertools import count, cycle
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.record import Answer
 from controlplane.tools.load.schedule import Departure, Step
-from tests.processes import DEADLINE, Envoy, until
+from tests.processes import DEADLINE, Envoy
 
 
 @asynccontextmanager
@@ -63,15 +63,7 @@ async def load(
         answered=answered,
     )
 
-    async def listens() -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", envoy.listeners[pool])
-        except ConnectionRefusedError:
-            return False
-        writer.close()
-        return True
-
-    await until("Envoy's listener takes connections", listens)
+    await envoy.listens(pool)
     async with asyncio.TaskGroup() as group:
         group.create_task(generator.run(schedule(), asyncio.get_running_loop().time()))
         try:
