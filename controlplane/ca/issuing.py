@@ -31,13 +31,7 @@ SOON: Final = 90 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What a node that joins gets.
-
-    Attributes:
-        certificate: Its certificate, and the one that signed it, in PEM.
-        roots: The certificates to trust, in PEM.
-        expires: When its certificate ends, in seconds since 1970.
-    """
+    """What a node that joins gets: its chain and the roots to trust, in PEM, and when it ends."""
 
     certificate: str
     roots: str
@@ -60,13 +54,11 @@ class Issuer:
         """Read the folder.
 
         Args:
-            folder: Of the certificate authority.
-            trust_domain: Of all ids.
             seconds: How long leaves are valid.
             ingresses: The pools whose replicas a node stands beside, by its id or by how it begins,
                 with a ``*`` at the end.
             clock: Seconds since 1970.
-            random: A number from 0 to 1.
+            random: A number from 0 to 1, so that not all leaves are replaced at the same time.
 
         Raises:
             CaError: The folder cannot be used, or is of another trust domain.
@@ -90,11 +82,7 @@ class Issuer:
         return self._folder.files
 
     def read(self) -> Content:
-        """Read what is in the folder now.
-
-        Raises:
-            CaError: It cannot be used, or is of another trust domain.
-        """
+        """Read what is in the folder now; raises as when it was read first."""
         content = self._folder.load(self._clock())
         if content.authority.trust_domain != self._trust_domain:
             raise CaError(
@@ -134,11 +122,8 @@ class Issuer:
     def join(self, node: str, request: str, token: str | None, certificate: str | None) -> Joined:
         """Issue the certificate by which a node connects.
 
-        Args:
-            node: Its id.
-            request: Its certificate request.
-            token: A join token, which is used up.
-            certificate: In place of a token: its certificate until now, of the key of the request.
+        It shows a join token, which is used up, or its certificate until now, of the key of the
+        request.
 
         Raises:
             CaError: It is refused; the text says why, and so does the log.

@@ -23,13 +23,7 @@ class Leaves:
     """Issues leaves and keeps them until half of their time is over."""
 
     def __init__(self, content: Content, seconds: float, random: Callable[[], float]) -> None:
-        """Begin without any leaf.
-
-        Args:
-            content: What to issue with.
-            seconds: How long a leaf is valid.
-            random: A number from 0 to 1, so that not all leaves are replaced at the same time.
-        """
+        """Begin without any leaf; `random` spreads when leaves are replaced."""
         self._content = content
         self._roots = roots_secret(content.roots)
         self._seconds = seconds
@@ -50,11 +44,9 @@ class Leaves:
         self._content = content
 
     def secrets_of(self, uris: tuple[str, ...], now: float) -> Secrets:
-        """What a client holds: equal until there is something new for it.
+        """Return what a client holds: equal until there is something new for it.
 
-        Args:
-            uris: That its leaf names; it has proven that they are its own.
-            now: Seconds since 1970.
+        The client has proven that the URIs of its leaf are its own.
         """
         leaf = self._leaves.get(uris)
         # Otherwise what would be issued had ended before it began.

@@ -1,6 +1,7 @@
 """Who exists: pools and replicas, the commands that change them, leases and generations.
 
 In come commands and the time; out comes a new `Fleet`, or a `Refused` that leaves the old one.
+`now` counts seconds of a monotonic clock, here and in all packages that build on this one.
 """
 
 from controlplane.fleet.apply import apply

@@ -29,14 +29,9 @@ from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, is
 def apply(fleet: Fleet, command: Command, now: float) -> Applied:
     """Carry out one command.
 
-    Args:
-        fleet: As it is.
-        command: What is asked.
-        now: Seconds of a monotonic clock.
-
     Raises:
         Refused: With the reason; the fleet stays as it is.
-        SettingsError: When what the file and the API say of something does not go together.
+        SettingsError: The settings of the file and of the API do not go together.
     """
     draft = Draft(fleet)
     match command:
@@ -75,12 +70,7 @@ def put_pool(draft: Draft, command: PutPool) -> None:
 
 
 def set_layers(draft: Draft, name: str, layers: Layers[PoolSettings]) -> None:
-    """Give a pool these settings; add it if there is none of this name.
-
-    Raises:
-        Refused: When its listener is another pool's.
-        SettingsError: When what the file and the API say does not go together.
-    """
+    """Add a pool, or give it these settings; refuses the listener of another pool."""
     settings = layers.merged()
     listener = settings.listener.address
     for other in draft.fleet.pools.values():
@@ -151,19 +141,9 @@ def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSetti
 def set_replica_layers(
     draft: Draft, pool: Pool, layers: Mapping[str, Layers[ReplicaSettings]], now: float
 ) -> None:
-    """Give replicas of a pool these settings; add those that it does not have.
+    """Add replicas, or give them these settings, all at once: two may swap their addresses.
 
-    All come at once, so that two may also swap their addresses.
-
-    Args:
-        draft: Is changed.
-        pool: As it is in the draft.
-        layers: By replica id; no two with the same address.
-        now: The time.
-
-    Raises:
-        Refused: When an address is another replica's.
-        SettingsError: When what the file and the API say does not go together.
+    `layers` are by replica id. Refuses an address that another declared replica has.
     """
     wanted = {id_: layer.merged() for id_, layer in layers.items()}
     replicas: dict[str, Replica] = {}

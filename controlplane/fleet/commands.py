@@ -27,8 +27,7 @@ class DeletePool:
 class PutReplica:
     """Add a replica, or change it; at another address it is another process.
 
-    Attributes:
-        owner: The name of the token that asks; None where it is not known.
+    `owner` is the name of the token that asks, if it is known.
     """
 
     pool: str
@@ -42,10 +41,8 @@ class PutReplica:
 class PutReplicas:
     """Add or change many replicas of a pool, all of them or none; the others stay.
 
-    Attributes:
-        replicas: By id; no two with the same address.
-        force: Even if most of the pool moves to other addresses in this one step.
-        owner: The name of the token that asks; None where it is not known.
+    No two have the same address. `force`: even if most of the pool moves to other addresses at
+    once.
     """
 
     pool: str
@@ -59,10 +56,8 @@ class PutReplicas:
 class DeleteReplica:
     """Remove a replica: no new requests, those in flight finish.
 
-    Of one that the file declares, only what the API overrides is removed.
-
-    Attributes:
-        force: Even if it is one of too many in a short time.
+    Of one that the file declares, only what the API overrides is removed. `force`: even if it is
+    one of too many in a short time.
     """
 
     pool: str

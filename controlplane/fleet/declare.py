@@ -19,16 +19,11 @@ def declare(fleet: Fleet, config: Config, now: float) -> Applied:
     What the file declared before and no longer does is removed; what the API added or overrode
     stays.
 
-    Args:
-        fleet: As it is.
-        config: The file's content.
-        now: Seconds of a monotonic clock.
-
     Raises:
-        Refused: When it contradicts what the API said, or takes more than half of the replicas
-            that serve a pool, be it with the pool, or moves them: an emptied pool is an outage, and
-            most often a slip or a file that is written just then.
-        SettingsError: When what the file and the API say of something does not go together.
+        Refused: The file contradicts the API, or takes or moves more than half of the replicas that
+            serve a pool: an emptied pool is an outage, and most often a slip or a half-written
+            file.
+        SettingsError: The settings of the file and of the API do not go together.
     """
     draft = Draft(fleet)
     declared = {entry.name for entry in config.pools}
@@ -119,12 +114,8 @@ def _remove_moved(draft: Draft, pool: Pool, entry: PoolEntry) -> None:
 def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[str]:
     """Find the serving replicas whose addresses no replica of the pool has any more.
 
-    Who is drained gets no requests, and is not counted.
-
-    Args:
-        pool: As it was before.
-        entry: The same in the file; None where it is no longer there.
-        gone: Ids of removed replicas.
+    A drained replica gets no requests, and does not count. `entry` is the pool in the file, if it
+    is still there, and `gone` has the ids of removed replicas.
     """
     after = {
         replica.id: replica.address for replica in pool.replicas.values() if replica.id not in gone
@@ -143,14 +134,7 @@ def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[st
 
 
 def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: float) -> None:
-    """Remove the replicas of a pool that only the file declared, and no longer does.
-
-    Args:
-        draft: Is changed.
-        pool: As it was before.
-        entry: The pool in the file; None where it is no longer there.
-        now: The time.
-    """
+    """Remove the replicas of a pool that only the file declared, and no longer does."""
     kept = {replica.id for replica in entry.replicas} if entry else set()
     undeclared = [
         replica

@@ -25,12 +25,10 @@ HANDED_OVER: Final = "the config file"
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What of a pool's sources is not in the fleet, though they have found it, or lost it.
+    """What sources have found or lost that the fleet does not follow.
 
-    Attributes:
-        withheld: Ids of replicas that no source has any more and that stay nevertheless, because
-            too few would be left.
-        clashes: Sentences about replicas of a source that are not used, as another has their id.
+    `withheld` has the ids of replicas that no source has any more and that stay, because too few
+    would be left; `clashes` has sentences about found replicas that are not used.
     """
 
     withheld: tuple[str, ...] = ()
@@ -47,15 +45,10 @@ def discover(
     is_told: Callable[[Replica], bool] = lambda _: True,
     listeners: Sequence[Listeners] | None = None,
 ) -> Merged:
-    """Bring a pool in line with what its sources have found.
+    """Bring a pool in line with what its sources have found; an unknown pool is left alone.
 
     Args:
-        draft: Is changed.
-        name: Of the pool; one that is not there is left alone.
-        sets: What each source found.
-        serves: Whether a replica answers at present.
-        now: Seconds of a monotonic clock.
-        parts: Sources whose set is only a part of what they have: nothing goes for being missing.
+        parts: Sources whose sets are incomplete: what they lack does not go.
         is_told: Whether Envoys know of a replica: only then does it serve in another's place.
         listeners: Where Envoys listen; None: where the pools of the fleet say.
     """

@@ -46,11 +46,9 @@ def expire(
     """Drain the replicas whose lease has run out, remove those drained for long enough.
 
     Args:
-        fleet: As it is.
-        now: Seconds of a monotonic clock.
         pools: Names of those in which a lease may have run out, by `LeaseTimes`; None: any of them.
-        looked: When leases were looked at last, seconds of the same clock. If that was long ago,
-            heartbeats could not be read, and every lease gets that time back. None: just now.
+        looked: When leases were looked at last. If that was long ago, heartbeats could not be read,
+            and every lease gets that time back. None: just now.
     """
     draft = Draft(fleet)
     if looked is not None and now - looked > PAUSE:
@@ -130,12 +128,7 @@ class LeaseTimes:
         self._note(pool, replica.id, ends_at(replica))
 
     def due(self, fleet: Fleet, now: float) -> frozenset[str]:
-        """The pools in which something may have to be drained or removed.
-
-        Args:
-            fleet: As it is; of each replica in it that is not as it came, `note` was told.
-            now: Seconds of a monotonic clock.
-        """
+        """List the pools in which something may have to be drained or removed."""
         found, later = set(), []
         while self._times and self._times[0][0] <= now:
             at, name, id_ = heappop(self._times)

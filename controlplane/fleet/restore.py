@@ -21,20 +21,15 @@ from controlplane.fleet.state import (
 
 
 def restored(known: Registered, config: Config, now: float) -> Fleet:
-    """The fleet after a restart: the config file, above it what the API said, and what was found.
+    """Make the fleet after a restart: the file, above it the API, and what was found.
 
     Every lease begins anew: heartbeats could not be heard during the restart. What the file
     declared before and no longer does is gone, however much it is, and so is what a source found
     that is no longer in it: a restart is how that is forced.
 
-    Args:
-        known: What was kept.
-        config: The file's content.
-        now: Seconds of a monotonic clock.
-
     Raises:
-        Refused: When the file contradicts what the API said.
-        SettingsError: When what the two say of something does not go together.
+        Refused: The file contradicts what the API declared.
+        SettingsError: The settings of the two do not go together.
     """
     entries = {entry.name: entry for entry in config.pools}
     pools = dict[str, Pool]()

@@ -38,12 +38,10 @@ only then can requests go there."""
 
 @dataclass(frozen=True, slots=True)
 class ClassStep:
-    """What Envoys are told of a pool's classes.
+    """What Envoys are sent of a pool's classes; None where requests are not parted.
 
-    Attributes:
-        parting: None where requests are not parted.
-        since: When Envoys were first told of each class that is wanted, by name.
-        is_moving: Whether a further step is due, though nothing else may change.
+    `since`: when Envoys first got each class that is wanted, by name. `is_moving`: a further step
+    is due, even if nothing else changes.
     """
 
     parting: Parting | None = None
@@ -59,15 +57,14 @@ def notice(settings: PoolSettings) -> float:
 def next_step(
     before: ClassStep | None, wanted: Parting | None, needed: float, now: float
 ) -> ClassStep:
-    """Work out what Envoys are to be told next.
+    """Work out what Envoys are to be sent next.
 
     Args:
         before: The last step; None where Envoys may hold what is wanted already, as after a
-            restart: whoever has not, is new, and has no request that could be lost.
-        wanted: How requests are to be parted in the end; where a class in it is not `routed`, no
-            route leads to it yet in any case.
-        needed: Seconds of notice.
-        now: Seconds of a monotonic clock.
+            restart: an Envoy that does not is new, and has no request that could be lost.
+        wanted: How requests are to be parted in the end; to a class that is not `routed` no route
+            leads.
+        needed: Seconds from a new cluster to the first request.
     """
     named = wanted.named if wanted is not None else ()
     if before is None:
@@ -94,15 +91,14 @@ def next_step(
 
 @dataclass(slots=True)
 class Decisions:
-    """By pool.
+    """What was decided, by pool.
 
     Attributes:
-        decisions: The last of each.
-        endpoint_weights: What Envoys are to be told of each replica that they may know, by its id.
-        parting: How requests are parted into classes; a pool whose requests are not is not in it.
+        endpoint_weights: For each replica that Envoys may know, by its id.
+        parting: How requests are parted into classes, where they are.
         holds: Of pools in which nothing is to change for a while.
         spreads: Where Envoys send the requests of pools whose zones matter.
-        failures: Why no decision could be made about a pool, until that is told.
+        failures: Why no decision could be made about a pool, until that is logged.
     """
 
     decisions: dict[str, Decision] = field(default_factory=dict)
@@ -141,15 +137,12 @@ class Decisions:
         now: float,
         ill: Container[str] = (),
     ) -> None:
-        """Take in a decision.
+        """Take in the newest decision about a pool.
 
         Args:
-            pool: That it is about.
-            decision: The newest.
-            shown: Whether Envoys may know of a replica, by id; of those that something is new of,
-                or was decided otherwise than before. One that has gone they may not know.
-            now: Seconds of a monotonic clock.
-            ill: Ids of those that do not serve.
+            shown: Whether Envoys may know of a replica, by id; of the replicas that changed. A
+                replica that has gone they may not know.
+            ill: Ids of replicas that do not serve.
         """
         name, settings = pool.name, pool.settings
         self.decisions[name] = decision
@@ -179,13 +172,8 @@ class Decisions:
     def tried(self, pool: Pool, work: Callable[..., Decision], now: float) -> Decision | None:
         """Decide about a pool; a failure freezes its weights, and leaves other pools alone.
 
-        Args:
-            pool: That it is about.
-            work: Decides, and takes `hold` as `balancing.decide` does.
-            now: Seconds of a monotonic clock.
-
-        Returns:
-            None where not even frozen weights could be decided: then all stays as it was.
+        `work` decides, and takes `hold` as `balancing.decide` does. None: not even frozen weights
+        could be decided, and all stays as it was.
         """
         holds = [self.held(pool.name, now), FAILED]
         for hold in holds if pool.name in self.decisions else holds[:1]:
@@ -306,20 +294,15 @@ def decide(
     """Decide what replicas get.
 
     Args:
-        fleet: All pools.
-        due: Ids of the replicas of which something is new, by pool; None: it may be anything.
-        seen: Until now.
-        tables: What is known of all replicas; brought up to date first.
-        sizes: Of the requests of pools, as far as Envoys tell.
+        due: Ids of the replicas that changed, by pool; None: it may be any.
+        tables: Are brought up to date first.
         decided: Takes what each replica is to get.
         histories: Take why.
-        envoys: How many are connected; None where that is not known.
-        nodes: Says how many run in each zone that use a pool.
-        now: Seconds of a monotonic clock.
+        envoys: How many are connected, if that is known.
+        nodes: Counts the Envoys that use a pool, by zone.
 
     Returns:
-        By pool the ids of the replicas that something was new of, or was decided otherwise of than
-        before; some may have gone.
+        By pool the ids of the replicas that changed, or whose decision did; some may have gone.
     """
     about = dict[str, Collection[str]]()
     pools, gone = fleet.pools, dict[str, list[str]]()

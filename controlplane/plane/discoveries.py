@@ -21,7 +21,6 @@ class SourceReport:
 
     Attributes:
         found: Its last complete set; None before the first one.
-        answered_at: When that was, in seconds of a monotonic clock.
         problem: Why there is no newer one, or what of it could not be used; None if all is well.
         failing: Whether the last attempt yielded no set.
         is_whole: Whether its last set can be relied on to have everything.
@@ -37,14 +36,7 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True)
 class PoolReport:
-    """How the sources of one pool do.
-
-    Attributes:
-        sources: In order of precedence.
-        withheld: Ids of replicas that no source has any more, and that stay because too few would
-            be left without them.
-        clashes: Sentences about what was found and is not used.
-    """
+    """How the sources of one pool do, in order of precedence; see `fleet.Merged`."""
 
     sources: tuple[SourceReport, ...] = ()
     withheld: tuple[str, ...] = ()
@@ -89,15 +81,9 @@ class Discoveries:
         *,
         is_whole: bool = True,
     ) -> None:
-        """Take in a complete set; one of a source that is no longer followed is dropped.
+        """Take in a set; a source that is no longer followed is ignored.
 
-        Args:
-            pool: Its name.
-            source: As the pool's settings print it.
-            replicas: By id.
-            problem: What of the answer could not be used; None if all could.
-            now: Seconds.
-            is_whole: Whether it has everything; if not, what is missing from it stays.
+        `problem`: what of the answer could not be used. What an incomplete set lacks stays.
         """
         if sources := self._following(pool, source):
             sources.known[source] = SourceReport(source, replicas, now, problem, is_whole=is_whole)
@@ -121,12 +107,7 @@ class Discoveries:
         return any(sources.withheld for sources in self._pools.values())
 
     def have_started(self, fleet: Fleet, waited: float) -> bool:
-        """Whether enough has come of the sources since the start.
-
-        Args:
-            fleet: As it is now.
-            waited: Seconds since the start.
-        """
+        """Tell whether the sources have found enough, so many seconds after the start."""
         if waited >= EMPTY_SECONDS:
             return True
         return not any(
@@ -152,17 +133,12 @@ class Discoveries:
         moved: Listeners,
         now: float,
     ) -> Applied:
-        """The fleet with what the sources have found since it was last `taken_in`.
+        """Return the fleet with what the sources have found since it was last `taken_in`.
 
         Args:
-            fleet: As it is, or as it will be.
             serves: Whether a replica of a pool answers at present.
             is_told: Whether Envoys know of it.
             moved: Where Envoys listen that have moved listeners.
-            now: Seconds.
-
-        Returns:
-            The same object where nothing changes.
         """
         draft = Draft(fleet)
         due = [item for item in self._pools.items() if item[1].is_due or item[1].withheld]

@@ -14,13 +14,7 @@ from controlplane.telemetry import Window, profile_of
 
 
 class Seen(NamedTuple):
-    """Everything that was seen.
-
-    Attributes:
-        observed: Of each replica by itself.
-        traffic: What Envoys report.
-        devices: What exporters report.
-    """
+    """What was seen of each replica, what Envoys report, and what exporters report."""
 
     observed: Observations
     traffic: Traffic
@@ -30,15 +24,7 @@ class Seen(NamedTuple):
 def input_of(
     pool: Pool, replica: Replica, seen: Seen, now: float, *, is_parted: bool
 ) -> ReplicaInput:
-    """Put together what goes into a decision about one replica.
-
-    Args:
-        pool: That it is in.
-        replica: As it is declared.
-        seen: Until now.
-        now: Seconds of a monotonic clock.
-        is_parted: Whether Envoys part the pool's requests into classes.
-    """
+    """Put together what goes into a decision about one replica."""
     observed, traffic = seen.observed[pool.name, replica.id], seen.traffic
     window, scraped_at = observed.window, observed.renewed_at
     metrics = pool.settings.metrics
@@ -131,17 +117,10 @@ class Tables(dict[str, Table]):
         *,
         is_parted: bool,
     ) -> list[str]:
-        """Write what is known of some replicas of a pool.
-
-        Args:
-            pool: As it is.
-            some: Ids of those of which something may be new; one may have gone. None: all.
-            seen: Until now.
-            now: Seconds of a monotonic clock.
-            is_parted: Whether Envoys part its requests into classes.
+        """Write what is known of some replicas of a pool; None: of all.
 
         Returns:
-            The ids of those that have gone.
+            The ids of the replicas that have gone.
         """
         table = self.setdefault(pool.name, Table())
         if some is None:
@@ -169,18 +148,11 @@ class Tables(dict[str, Table]):
 def memory_in_use(
     pools: Mapping[str, Pool], tables: Mapping[str, Table], devices: Devices, now: float
 ) -> dict[str, float]:
-    """The part of its memory that is in use on each GPU, by its uuid and who says so.
+    """Work out the part of its memory that is in use on each GPU, 0 to 1, by its uuid and reporter.
 
-    Args:
-        pools: All of them, by name.
-        tables: What is known of their replicas; those on no GPU cost nothing.
-        devices: What exporters say.
-        now: Seconds of a monotonic clock.
-
-    Returns:
-        As the fullest says that any replica or exporter reports, 0 to 1; a GPU of which nobody
-        spoke lately is not in it. What replicas of one registrar say stands apart from what all
-        others say, see `ReplicaInput.gpu_key`; exporters are the operator's choice.
+    The fullest reading of any replica or exporter counts; a GPU without a recent one is left out.
+    What replicas of one registrar report stands apart from all others, see `ReplicaInput.gpu_key`;
+    exporters are the operator's choice.
     """
     found: dict[str, float] = {}
 

@@ -73,16 +73,7 @@ class Plane(PlaneState):
         self.discoveries.taken_in()
 
     def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
-        """Take note of an Envoy that has connected.
-
-        Args:
-            stream: Tells it from others.
-            node: Its id.
-            view: What it is to be shown.
-
-        Returns:
-            Why it cannot be served, as one sentence; None where it can.
-        """
+        """Take note of an Envoy that has connected; returns why it cannot be served, if so."""
         if moved := listeners_of_node(node, view):
             try:
                 fleets.refuse_loops(self.fleet, Listeners(moved.items()))
@@ -96,11 +87,7 @@ class Plane(PlaneState):
         return None
 
     def refuse_at_listeners(self, config: Config) -> None:
-        """Refuse a config file with a replica where a connected Envoy listens.
-
-        Raises:
-            Refused: It has one.
-        """
+        """Refuse a config file with a replica where a connected Envoy listens."""
         for pool in config.pools:
             for replica in pool.replicas:
                 for at in replica.places:
@@ -209,13 +196,7 @@ class Plane(PlaneState):
         self._dirty.add_replicas(self._traffic.left(self.fleet, reporter, now))
 
     def sampled(self, samples: Sequence[Sample], now: float, place: Place | None = None) -> None:
-        """Take in what an Envoy tells of some requests; those to unknown pools are dropped.
-
-        Args:
-            samples: Of its requests.
-            now: Seconds.
-            place: Where it runs.
-        """
+        """Take in what an Envoy reports of some requests; those to unknown pools are dropped."""
         found: dict[str, dict[str, list[Sample]]] = {}
         for sample in samples:
             if (pool := self.fleet.pools.get(sample.pool)) is not None:
@@ -254,29 +235,20 @@ class Plane(PlaneState):
                 yield
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
-        """Decide about the dirty pools; build what Envoys should hold.
+        """Decide about the dirty pools, and build what Envoys should hold.
 
-        Args:
-            now: Seconds.
-            envoys: How many are connected; None where that is not known.
-
-        Returns:
-            The catalog, the same object as before when nothing has changed for Envoy.
+        The catalog is the same object as before when nothing has changed for Envoy.
         """
         catalog = self.built(self.deciding(now, envoys)())
         drained(self.histories.writing())
         return catalog
 
     def deciding(self, now: float, envoys: int | None = None) -> Callable[[], Catalog]:
-        """Decide about the dirty pools.
-
-        Args:
-            now: Seconds.
-            envoys: How many are connected; None where that is not known.
+        """Decide about the dirty pools; `envoys`: how many are connected, if that is known.
 
         Returns:
             What builds the catalog, for `built`. It may run in another thread: that of a large pool
-            takes long, and depends on nothing that changes meanwhile.
+                takes long, and depends on nothing that changes meanwhile.
         """
         self._has_decided, self._envoys = True, envoys
         for name in self._decisions.due(now):
@@ -299,14 +271,11 @@ class Plane(PlaneState):
         return self._building(self._unbuilt.taken())
 
     def refreshing(self) -> Callable[[], Catalog]:
-        """Follow the fleet as far as that takes no decision; the next one does the rest.
+        """Follow the fleet as far as that takes no decision; returns what builds the catalog.
 
         Shares are of a whole pool, and to work them out for thousands of replicas takes a while. A
         replica that drains, serves again or has gone need not wait for it: it keeps the share that
         it had, or none. Other settings of a pool may make other shares, and wait.
-
-        Returns:
-            What builds the catalog, see `deciding`.
         """
         endpoint_weights, changed = (
             self._decisions.endpoint_weights,

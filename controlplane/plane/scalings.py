@@ -26,14 +26,7 @@ class Scalings:
         decision: Callable[[str], Decision | None],
         now: float,
     ) -> Generator[None, None, None]:
-        """Take in what is new of the pools of which it is time, and yield after each replica.
-
-        Args:
-            fleet: As it is.
-            observed: What was seen of its replicas.
-            decision: Gives the last one about a pool.
-            now: Seconds of a monotonic clock.
-        """
+        """Take in what is new of the pools that are due, and yield after each replica."""
         for name, pool in fleet.pools.items():
             scaling = self._of(name, now)
             if scaling.is_due(now):
@@ -62,13 +55,8 @@ class Scalings:
     ) -> Recommendation:
         """Work out how many replicas a pool should have.
 
-        Args:
-            pool: As it is.
-            observed: What was seen of its replicas.
-            decision: The last one about it.
-            held: Why nothing is to change in it; None: it may.
-            dispatchers: Envoys that share out its requests.
-            now: Seconds of a monotonic clock.
+        `held`: why nothing is to change in it; None: it may. `dispatchers`: Envoys that share out
+        its requests.
         """
         if held is None and decision is not None and decision.suspect:
             held = "most replicas cannot be scraped; the control plane may be at fault"

@@ -25,23 +25,11 @@ class Senders:
         self._senders: dict[Hashable, _Sender] = {}
 
     def came(self, reporter: Hashable, node: str, now: float) -> None:
-        """Take note of an Envoy that is about to report.
-
-        Args:
-            reporter: One object for all reports of one stream.
-            node: Its id.
-            now: Seconds of a monotonic clock.
-        """
+        """Take note of an Envoy that is about to report; one `reporter` for each stream."""
         self._senders[reporter] = _Sender(node, now)
 
     def reported(self, reporter: Hashable, loads: Mapping[Endpoint, Load], now: float) -> None:
-        """Take in a report; one without any requests may cover no time by its own account.
-
-        Args:
-            reporter: One that came.
-            loads: By endpoint.
-            now: Seconds of a monotonic clock.
-        """
+        """Take in a report; one without any requests may cover no time by its own account."""
         sender = self._senders.get(reporter)
         if sender is None or (seconds := now - sender.at) < SHORTEST:
             return

@@ -47,15 +47,9 @@ class PlaneState:
     """Holds the state; every method takes the time in seconds of a monotonic clock.
 
     Attributes:
-        discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
-        recovery: What Envoys may be told of after a registry was lost.
         listeners: Where connected Envoys listen, other than the pools say.
-        envoy_health: What Envoys see of the health of replicas.
-        sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
-        scalings: How many replicas pools should have.
-        answers: To the requests of each pool, by name and class; only what any Envoy reported.
-        senders: What each Envoy sends.
-        trends: What each pool as a whole did in the last hour.
+        sizes: Of the requests of each pool that any Envoy reported, by name.
+        answers: To the requests of each pool that any Envoy reported, by name and class.
     """
 
     def __init__(
@@ -161,22 +155,14 @@ class PlaneState:
         return self._decisions.decisions.get(pool)
 
     def recommendation(self, pool: str, now: float) -> Recommendation:
-        """How many replicas a pool should have, and why.
-
-        Raises:
-            Refused: There is no such pool.
-        """
+        """Work out how many replicas a pool should have, and why; `Refused`: there is no pool."""
         known, decision = self.fleet.pool(pool), self.decision(pool)
         held = self._decisions.held(pool, now)
         envoys = self._envoys or 1
         return self.scalings.recommend(known, self._observed, decision, held, envoys, now)
 
     def is_active(self, pool: str, now: float) -> bool:
-        """Whether a pool is to have replicas: requests come, or it may never be empty.
-
-        Raises:
-            Refused: There is no such pool.
-        """
+        """Tell whether a pool is to have replicas: requests come, or it may never be empty."""
         return self.scalings.is_active(self.fleet.pool(pool), now)
 
     def parting(self, pool: str) -> Parting | None:
@@ -184,11 +170,7 @@ class PlaneState:
         return self._decisions.parting.get(pool)
 
     def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
-        """Everything known of a replica.
-
-        Raises:
-            Refused: There is no such pool or replica.
-        """
+        """Return everything known of a replica; `Refused`: there is no such pool or replica."""
         known = self.fleet.pool(pool)
         replica = known.replica(replica_id)
         observed = self._observed[pool, replica_id]
@@ -222,12 +204,7 @@ class PlaneState:
     def outlines(
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, Outline]]:
-        """Replicas of a pool by their ids, as far as they are to be seen from afar.
-
-        Args:
-            pool: Its name.
-            of: Ids; unknown ones are left out. None: all replicas of the pool.
-        """
+        """Yield replicas of a pool by their ids, as seen from afar; None: all of them."""
         decision = self._decisions.decisions.get(pool)
         endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
         for id_, replica in self.fleet.pools[pool].replicas.some(of):
@@ -238,12 +215,7 @@ class PlaneState:
     def restart_state(
         self, pool: str, of: Collection[str] | None = None
     ) -> Mapping[str, tuple[int, bool]]:
-        """The generation of replicas of a pool, and whether Envoys know of each.
-
-        Args:
-            pool: Its name.
-            of: See `outlines`.
-        """
+        """Return the generation of replicas, and whether Envoys know of each; None: of all."""
         return {
             id_: (replica.generation, self._observed[pool, id_].readiness.is_shown)
             for id_, replica in self.fleet.pools[pool].replicas.some(of)

@@ -51,17 +51,10 @@ class Traffic:
         seconds: float,
         now: float,
     ) -> Generator[None, None, Mapping[str, set[str]]]:
-        """Take in a report, and yield after each endpoint.
-
-        Args:
-            fleet: Who exists.
-            reporter: One object for all reports of one Envoy.
-            loads: By endpoint.
-            seconds: That the report covers.
-            now: The time.
+        """Take in a report of so many seconds, and yield after each endpoint.
 
         Returns:
-            Ids of the replicas of which something new is known, by pool.
+            Ids of the replicas that the report is about, by pool.
         """
         known = dict[Endpoint, Load]()
         for endpoint, load in loads.items():
@@ -94,11 +87,7 @@ class Traffic:
             self._pools.discard(before.name)
 
     def left(self, fleet: Fleet, reporter: object, now: float) -> Mapping[str, set[str]]:
-        """An Envoy that reported has gone, and what it had in flight with it.
-
-        Returns:
-            Ids of the replicas that it reported of, by pool.
-        """
+        """Forget an Envoy, and what it had in flight; returns by pool the ids it reported."""
         return _ids(fleet, self._reports.gone(reporter, now))
 
     def in_flight(self, pool: Pool, replica: Replica, now: float) -> float | None:
@@ -120,11 +109,10 @@ class Traffic:
         return self._reports.failing(_endpoint(pool.name, replica), now)
 
     def by_class(self, pool: Pool, replica: Replica, now: float) -> Mapping[str, ClassLoad]:
-        """What all Envoys together count of each class of requests at a replica.
+        """Return what all Envoys together count of each class of requests at a replica, by name.
 
-        Returns:
-            By the class's name, that of all requests in no other under `OTHERS`; what has ended is
-            counted since the replica is known. Empty where no Envoy reports.
+        Requests in no class are under `OTHERS`; what has ended is counted since the replica is
+        known.
         """
         if pool.name not in self._pools:
             return {}
@@ -148,12 +136,7 @@ class Traffic:
 
 
 def by_replica(catalog: Catalog, localities: Mapping[InLocality, Load]) -> dict[Endpoint, Load]:
-    """Share out what was counted for localities, evenly among the replicas that are used there.
-
-    Args:
-        catalog: What clients hold.
-        localities: The loads of one client; those of localities that are no more are left out.
-    """
+    """Share out what a client counted for localities, evenly among the replicas used there."""
     found: dict[Endpoint, Load] = {}
     for where, load in localities.items():
         pool = catalog.pools.get(pool_of(where.cluster))

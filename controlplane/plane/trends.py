@@ -25,17 +25,16 @@ _A_REQUEST: Final = 100.0
 
 @dataclass(frozen=True, slots=True)
 class PoolTraffic:
-    """What the replicas of a pool do together.
+    """What the replicas of a pool do together; None: nobody measures it.
 
     Attributes:
-        at: When, seconds of a monotonic clock.
-        rate: Requests per second; None where nothing was measured.
-        p50: Of the durations of all requests, in seconds; None where no replica has a distribution.
+        rate: Requests per second.
+        p50: Of the durations of all requests, in seconds.
         p99: The same.
-        error_fraction: Failed of all requests, 0 to 1; None as `rate`.
-        in_flight: Requests at all replicas; None where nobody counts them.
-        queue: Requests or texts that wait inside the replicas; None where none says.
-        capacity: Requests per second that the replicas that serve carry; None: not measured.
+        error_fraction: Failed of all requests, 0 to 1.
+        in_flight: Requests at all replicas.
+        queue: Requests or texts that wait inside the replicas.
+        capacity: Requests per second that the replicas that serve carry.
     """
 
     at: float
@@ -130,16 +129,9 @@ def tallying(
 
 
 def quantiles(windows: Iterable[Window], *parts: float) -> tuple[float | None, ...]:
-    """Quantiles of the durations of all requests, in seconds.
+    """Return quantiles of the durations of all requests, in seconds; None without a distribution.
 
     Replicas may have other buckets than others; requests lie evenly in a bucket.
-
-    Args:
-        windows: Of replicas.
-        parts: Each between 0 and 1.
-
-    Returns:
-        One for each part; None where no window has a distribution.
     """
     groups: dict[tuple[float, ...], np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
     for window in windows:
@@ -177,13 +169,7 @@ class Trends:
             points.popleft()
 
     def of(self, pool: str, now: float, since: float = KEPT) -> tuple[PoolTraffic, ...]:
-        """What is kept of a pool, the oldest first.
-
-        Args:
-            pool: Its name; of one that is not known there is nothing.
-            now: Seconds of a monotonic clock.
-            since: Seconds that it goes back; nothing is older than `KEPT`.
-        """
+        """List what is kept of a pool, the oldest first, of the last `since` seconds."""
         earliest = now - min(since, KEPT)
         return tuple(point for point in self._points.get(pool, ()) if point.at >= earliest)
 

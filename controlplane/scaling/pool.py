@@ -39,17 +39,14 @@ class Recommendation:
     """How many replicas a pool should have.
 
     Attributes:
-        pool: Its name.
         replicas: So many, within the bounds of its settings.
         current: That count now: they serve, are about to, or are drained or cut.
         present: That the present load needs.
-        needs: By class.
         removable: Ids of replicas that may go, the first to go first. The others carry the load.
         typical: Tokens per second of the median replica; None: nothing is measured.
         horizon: Seconds that a replica takes from being wanted to serving.
         starts: How many starts that was learned from; 0: it is an assumption.
         active: Whether requests come.
-        reasons: In sentences.
     """
 
     pool: str
@@ -66,11 +63,7 @@ class Recommendation:
 
 
 class PoolScaling:
-    """Follows one pool.
-
-    Attributes:
-        cold_starts: What starts of its replicas took.
-    """
+    """Follows one pool."""
 
     def __init__(self, now: float) -> None:
         """Begin at a time in seconds of a monotonic clock."""
@@ -89,12 +82,7 @@ class PoolScaling:
         return not self._has_looked or now - self._looked_at >= EVERY
 
     def requested(self, now: float, unserved: int = 0) -> None:
-        """An Envoy has told of requests.
-
-        Args:
-            now: Seconds of a monotonic clock.
-            unserved: How many of them found no replica in the pool.
-        """
+        """Take note of requests, of which some may have found no replica in the pool."""
         self._request_at = now
         self._unserved += unserved
 
@@ -120,15 +108,7 @@ class PoolScaling:
         *,
         is_measured: bool,
     ) -> None:
-        """Take in what comes, what carries it, and how ready replicas are.
-
-        Args:
-            settings: Of the pool.
-            demands: Its classes.
-            replicas: All that are known, by id.
-            now: Seconds of a monotonic clock.
-            is_measured: Whether anything is known of what replicas carry.
-        """
+        """Take in what comes, what carries it, and how ready replicas are."""
         self._has_looked, self._looked_at = True, now
         self._demands = demands = self._with_unserved(demands, now)
         self.cold_starts.look({id_: replica.coming for id_, replica in replicas.items()}, now)
@@ -192,13 +172,8 @@ class PoolScaling:
     ) -> Recommendation:
         """Work out how many replicas the pool should have.
 
-        Args:
-            name: Of the pool.
-            settings: Of the pool.
-            replicas: All that are known, by id.
-            dispatchers: Envoys that share out its requests.
-            now: Seconds of a monotonic clock.
-            held: Why the pool is to have no fewer than now; None: it may.
+        `dispatchers`: Envoys that share out its requests. `held`: why it is to have no fewer than
+        now; None: it may.
         """
         scaling, typical = settings.scaling, self._typical
         starting = self._starting(replicas, now)

@@ -36,12 +36,7 @@ class Http2Error(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """A whole one.
-
-    Attributes:
-        headers: Trailers among them, names in small letters; ``:status`` is the first.
-        body: As it came.
-    """
+    """A whole answer; trailers are among the headers, names in small letters."""
 
     headers: dict[str, str]
     body: bytes = b""
@@ -55,12 +50,10 @@ async def ask(
     context: ssl.SSLContext | None = None,
     server_name: str | None = None,
 ) -> Answer:
-    """Send a request and wait for the whole answer; whoever is cancelled has it closed.
+    """Send a request and wait for the whole answer; a cancelled one closes the connection.
 
     Args:
-        address: Whom.
         headers: Of the request, pseudo-headers first.
-        body: Of the request; empty: none.
         context: Of TLS; None: in plain text.
         server_name: That the certificate must be of.
 

@@ -46,14 +46,13 @@ class TooLongError(AnswerError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole one.
+    """A whole answer.
 
     Attributes:
-        status: Of its first line.
         encoding: Of its body; "identity" is none.
         body: As it came; empty where the status is above 200.
         began_at: When its first byte came, seconds of the clock.
-        location: Where it leads; empty where it does not say.
+        location: Where it leads, if it says so.
     """
 
     status: int
@@ -67,12 +66,7 @@ class Receiver:
     """What connections of one event loop share: room for what comes, and whose time is up."""
 
     def __init__(self, clock: Callable[[], float], most: int) -> None:
-        """Prepare.
-
-        Args:
-            clock: Seconds that never go back.
-            most: Bytes that a body may have, of whoever does not say.
-        """
+        """Prepare; the clock counts seconds that never go back."""
         self.clock = clock
         self.most = most
         # Whatever comes is taken out of it at once.
@@ -107,10 +101,9 @@ class Receiver:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection; one request at a time. It is also what the parser tells of what it finds.
+    """One connection; one request at a time. The parser calls its `on_` methods.
 
-    Attributes:
-        used_at: When the last answer was there, or it was opened; seconds of the clock.
+    `used_at`: when the last answer was there, or it was opened; seconds of the clock.
     """
 
     def __init__(self, receiver: Receiver) -> None:
@@ -144,15 +137,10 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     async def ask(self, request: bytes, due: float, most: int) -> Answer:
-        """Send a request and wait for the whole answer.
-
-        Args:
-            request: All of it.
-            due: When it must be there, seconds of the clock.
-            most: Bytes that its body may have.
+        """Send a whole request and wait for the answer, until `due` on the clock.
 
         Raises:
-            AnswerError: What came is none, or nothing came.
+            AnswerError: What came is none, is longer than `most` bytes, or nothing came.
             TimeoutError: It was not there by then.
         """
         if self._transport is None or self._transport.is_closing():

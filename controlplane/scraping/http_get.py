@@ -45,11 +45,7 @@ class Getter:
     """Asks one address at a time, and keeps the connection for the next time; `close` it."""
 
     def __init__(self, receiver: Receiver) -> None:
-        """Prepare; nothing is opened yet.
-
-        Args:
-            receiver: Of this event loop.
-        """
+        """Prepare; nothing is opened yet."""
         self._receiver = receiver
         self._whom: tuple[Address, Access | None, str | None] | None = None
         self._connection: Connection | None = None
@@ -65,13 +61,12 @@ class Getter:
         access: Access | None = None,
         server_name: str | None = None,
     ) -> Answer:
-        """Ask once; whoever is cancelled meanwhile has the connection closed.
+        """Ask once; a cancelled request closes the connection.
 
         Args:
-            address: Whom.
             path: For what, with a query if there is one.
             deadline: Seconds for all of it.
-            most: Bytes that the answer's body may have; None: as of the receiver.
+            most: Bytes that the answer's body may have.
             access: With which credentials, and over https; None: without.
             server_name: Whose certificate is expected, where `access` does not say; None: that of
                 the address.

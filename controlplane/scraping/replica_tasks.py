@@ -34,11 +34,9 @@ class ReplicaTasks:
         """Prepare.
 
         Args:
-            plane: Has the replicas.
             follow: What the task of a replica does; it ends by itself where `is_followed` no longer
                 holds, and is cancelled when there is another process in the replica's place.
             name: Of the tasks.
-            is_followed: Whether a replica has a task.
         """
         self._plane, self._follow, self._name = plane, follow, name
         self._is_followed = is_followed
@@ -60,12 +58,7 @@ class ReplicaTasks:
     async def run(
         self, group: asyncio.TaskGroup, changed: Callable[[], None] = lambda: None
     ) -> None:
-        """Follow the fleet until cancelled.
-
-        Args:
-            group: Has the tasks.
-            changed: Called after every look at what has changed.
-        """
+        """Follow the fleet until cancelled; `changed` is called after every look at changes."""
         while await self._changed.wait():
             self._changed.clear()
             dirty, self._dirty = self._dirty, set()

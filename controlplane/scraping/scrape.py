@@ -28,8 +28,7 @@ _REDIRECTS: Final = range(300, 400)
 class ScrapeError(Exception):
     """A scrape that yielded no text; the message is one sentence that says why.
 
-    Attributes:
-        refused: Whether nobody listened at the address.
+    `refused`: nobody listened at the address.
     """
 
     def __init__(self, sentence: str, *, refused: bool = False) -> None:
@@ -56,22 +55,10 @@ async def scrape(
     access: Access | None = None,
     server_name: str | None = None,
 ) -> tuple[str, float]:
-    """Ask for an exposition.
+    """Ask for an exposition, see `Getter.get`; returns the text, and when its first byte came.
 
     An address is a host and a port that somebody registered, not a place to be sent on from: an
     answer that leads elsewhere is none.
-
-    Args:
-        getter: Keeps the connection.
-        address: Where it is served.
-        path: Of the request.
-        deadline: Seconds for all of it.
-        most: Bytes that it may have.
-        access: With which credentials, and over https; None: without.
-        server_name: Whose certificate is expected, where `access` does not say.
-
-    Returns:
-        The text, and when its first byte came.
 
     Raises:
         ScrapeError: Whatever went wrong.

@@ -45,10 +45,8 @@ class Loaded:
     """What was in the file.
 
     Attributes:
-        complaint: Why nothing can be written for now, or what has become of the file before; None
-            where all is well.
-        lost: Why there may have been more than is in it, be it before an earlier start; None where
-            it has all.
+        complaint: Why nothing can be written for now, or what has become of the file before.
+        lost: Why there may have been more than is in it, be it before an earlier start.
         is_missing: Whether Envoys were seen to hold it.
     """
 
@@ -82,11 +80,10 @@ class Database:
         return self._connection is not None
 
     def look(self) -> None:
-        """See that the file is the one that was written last, and begin another one if it is not.
+        """See that the file is the one that was written last; if it is not, begin another one.
 
         Raises:
-            WriteError: It is not; nothing has been written to the other one yet, or none could be
-                begun.
+            WriteError: It is not, and nothing of what is known is in the other one yet.
         """
         if self._files.are_known:
             with self._failing():
@@ -174,11 +171,7 @@ class Database:
             )
 
     def note_loss(self, *, is_lost: bool) -> None:
-        """Note whether Envoys hold what is missing here, for the next start.
-
-        Raises:
-            WriteError: It cannot be written.
-        """
+        """Note for the next start whether Envoys hold what is missing here."""
         with self._writing("FULL") as connection:
             put(connection, "counters", [(_LOST, int(is_lost))])
 
@@ -317,11 +310,7 @@ class Database:
         raise WriteError(f"{complaint}; all that is known is written to a new file", Cause.LOST)
 
     def _refuse_unread(self, connection: sqlite3.Connection) -> None:
-        """Leave a file alone that came after the start, say with its volume, and was not read.
-
-        Raises:
-            StoreError: There is something in it, and what we have would take its place.
-        """
+        """Leave a file with content alone that came after the start, say with its volume."""
         (count,) = connection.execute(
             "SELECT (SELECT count(*) FROM pools) + (SELECT count(*) FROM replicas)"
         ).fetchone()

@@ -78,10 +78,10 @@ class Registry:
 
         Args:
             plane: Holds the fleet that everybody sees.
-            store: Where the fleet is written to; loaded.
+            store: Loaded.
             changed: Called with every change, but not for a renewed lease; must neither block nor
                 raise.
-            clock: Seconds that never go back; of the plane.
+            clock: The plane's.
             is_stored: Whether all that has to be in the store is there.
             audit: Takes who has changed what; all of it is in the store.
             wall_clock: Seconds since 1970, for the audit log.
@@ -118,12 +118,12 @@ class Registry:
     ) -> None:
         """Carry out a command at a time; when this returns, it outlives us.
 
-        `check` refuses the fleet that the command is about to be applied to: what was asked for
-        before is in it, although it is not shown yet.
+        `check` refuses the fleet that the command is about to be applied to: earlier commands are
+        in it, even if it is not shown yet.
 
         Raises:
             Refused: With the reason; nothing has changed. Also when it cannot be written.
-            SettingsError: When what the file and the API say does not go together.
+            SettingsError: The settings of the file and of the API do not go together.
         """
 
         def work(fleet: Fleet) -> Applied:
@@ -153,12 +153,7 @@ class Registry:
             self._plane.recovery.release(command.pool)
 
     async def declare(self, config: Config) -> None:
-        """Bring the fleet in line with a config file.
-
-        Raises:
-            Refused: With the reason; nothing has changed.
-            SettingsError: When what the file and the API say does not go together.
-        """
+        """Bring the fleet in line with a config file; raises as `fleet.declare` does."""
         work = partial(fleets.declare, config=config, now=self._clock())
         async with self._changing:
             # A file of ten thousand replicas takes half a second, and nobody else changes these.

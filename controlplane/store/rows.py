@@ -36,11 +36,7 @@ def checksum(*values: object) -> int:
 
 
 def intact(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A row without its checksum, which is the last column.
-
-    Raises:
-        DamagedError: It is not the one of the row.
-    """
+    """Return a row without its checksum, the last column; `DamagedError`: it is not the row's."""
     *values, found = row
     if checksum(table, *values) != found:
         raise DamagedError(f"a row of its table {table} is not as it was written")
@@ -76,11 +72,7 @@ def weighing_row(data: Mapping[str, Any]) -> str:
 def registered(
     generations: int, pools: Iterable[tuple[str, str]], replicas: Iterable[tuple[str, str, str]]
 ) -> Registered:
-    """What the rows were made of.
-
-    Raises:
-        StoreError: A row is whole, but says what is not allowed (any more).
-    """
+    """Read pools and replicas; `StoreError`: a row is whole, but not allowed (any more)."""
     return Registered(
         generations,
         {name: _pool(name, json.loads(data)) for name, data in pools},

@@ -54,7 +54,6 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         StoreError: The file is of a newer version, or of another program.
         DamagedError: Its header cannot be right.
-        sqlite3.Error: It cannot be read or written.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
@@ -107,10 +106,6 @@ def log_on(connection: sqlite3.Connection, audit: UnwrittenEntries) -> None:
 
 
 def read(connection: sqlite3.Connection, table: str, columns: str) -> list[tuple[Any, ...]]:
-    """All rows of a table, in the order of the first column.
-
-    Raises:
-        DamagedError: One is not as it was written.
-    """
+    """Read all rows of a table, ordered by the first column; `DamagedError`: one has changed."""
     found = connection.execute(f"SELECT {columns}, checksum FROM {table} ORDER BY 1")  # noqa: S608 - names of ours
     return [rows.intact(table, row) for row in found]

@@ -17,8 +17,6 @@ class Waiting:
     """A change that a request waits for.
 
     Attributes:
-        work: What is to be done to the fleet.
-        who: Waits.
         is_kept: Something of it has to be written, after all that was asked for before.
         is_sign: It is a sign of life, which counts whether it is written or not.
     """
@@ -34,12 +32,7 @@ class Waiting:
     _applied: Applied | None = None
 
     def on(self, fleet: Fleet) -> Applied:
-        """What it comes to on a fleet; worked out again only on another one.
-
-        Raises:
-            Refused: The fleet refuses it.
-            SettingsError: What the file and the API say does not go together.
-        """
+        """Work out what it comes to on a fleet, or raise its refusal, once for each fleet."""
         if self._applied is None or self._fleet is not fleet:
             self._applied = self.work(fleet)
             self._fleet = fleet

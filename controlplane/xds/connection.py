@@ -28,11 +28,7 @@ class StartupThrottle:
         self._seconds = seconds
 
     async def enter(self) -> Callable[[], None]:
-        """Wait for a place.
-
-        Returns:
-            What gives it up; it may be called more than once.
-        """
+        """Wait for a place; returns what gives it up, which may be called more than once."""
         await self._places.acquire()
         held = [self._places]
 
@@ -86,11 +82,7 @@ class Silent:
 
 
 async def soon(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the requests of a stream; the first must come soon.
-
-    Raises:
-        ProtocolError: It does not.
-    """
+    """Yield the requests of a stream; `ProtocolError`: the first does not come soon."""
     try:
         async with asyncio.timeout(FIRST_REQUEST):
             first = await anext(requests)
@@ -117,9 +109,7 @@ Methods: TypeAlias = "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
 class Connection:
     """One open stream, shared by the task that reads it and the one that writes it.
 
-    Attributes:
-        stream: What decides.
-        ending: Status and message to end it with, once that is decided.
+    `ending` is the status and message to end it with, once that is decided.
     """
 
     def __init__(
@@ -131,10 +121,9 @@ class Connection:
         first_request_came: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        """Prepare to serve.
+        """Prepare to serve a stream before its first request.
 
         Args:
-            stream: Before its first request.
             report: Called with everything that happens on it.
             settled: Called whenever all that could be sent is answered, up to the newest catalog.
             first_request_came: Called for every request.

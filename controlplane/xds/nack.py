@@ -14,9 +14,8 @@ class ResponseRules:
     Attributes:
         repeats: Whether a response has all that the client is to hold, and not only news.
         tells_removals: Whether a response can say that a resource is gone.
-        names_bad_resources: Whether the client names the bad resources of every response of
-            which it took the others; of one without names it then took nothing. It matters where
-            responses repeat.
+        names_bad_resources: Whether the client names the bad resources of every response of which
+            it took the others; without names it took nothing. It matters where responses repeat.
     """
 
     repeats: bool = False
@@ -119,7 +118,7 @@ class AddressConflicts:
 
         Returns:
             The names to compare again: their listeners were removed, or wait for an address that
-            may be free now.
+                may be free now.
         """
         left = names & self.leaving
         self.leaving -= left
@@ -224,11 +223,7 @@ class Nacks:
         return Verdict(names, doubted, suspected, taken)
 
     def accept(self) -> Mapping[str, Resource]:
-        """Take note of an ACK.
-
-        Returns:
-            What the client had rejected before and was in this response too.
-        """
+        """Take note of an ACK; returns what was rejected before and is in this response too."""
         accepted = self.repeated
         if self.may_hold_unknown:
             self.resources, self.may_hold_unknown = {}, False

@@ -24,25 +24,13 @@ class TransportProtocol(Protocol[R]):
     """One of the two protocols; `R` is what its requests say."""
 
     def decode(self, data: bytes) -> R:
-        """Decode a request.
-
-        Raises:
-            MalformedRequestError: When the bytes are none.
-        """
+        """Decode a request, or raise `MalformedRequestError`."""
 
     def open(self, type_url: str, request: R, node: Node) -> Subscription:
-        """Begin a subscription with the first request for its type, which need not name it.
-
-        Raises:
-            ProtocolError: When the client wants too much.
-        """
+        """Begin a subscription with the first request for its type, which need not name it."""
 
     def change(self, subscription: Subscription, request: R) -> None:
-        """Apply what a later request wants.
-
-        Raises:
-            ProtocolError: When the client wants too much.
-        """
+        """Apply what a later request wants; `ProtocolError`: it wants too much."""
 
     def changes(self, subscription: Subscription, request: R) -> bool:
         """Whether a later request wants anything else than the subscription has."""

@@ -28,10 +28,8 @@ class PushLatency(Generic[StreamT]):
     """The changes that some stream has not answered for yet.
 
     Each change costs a constant for each stream that it concerns, in time over its whole life; a
-    stream keeps at most `MAX_OPEN` numbers.
-
-    Attributes:
-        given_up: How many changes were given up for want of an answer.
+    stream keeps at most `MAX_OPEN` numbers. `given_up` counts changes given up for want of an
+    answer.
     """
 
     def __init__(self) -> None:
@@ -54,13 +52,10 @@ class PushLatency(Generic[StreamT]):
         """Note a change that is about to be sent.
 
         Args:
-            revision: Greater than that of every change before.
-            streams: Those that must be sent something for it; one that connects later gets the
+            revision: Greater than that of every change before, or a `ValueError` is raised.
+            streams: That must be sent something for it; a stream that connects later gets the
                 newest at once and does not count. Without any there is nothing to measure.
             noticed_at: When what led to the change was noticed, in monotonic seconds.
-
-        Raises:
-            ValueError: When the revision is not greater than the last.
         """
         if revision <= self._newest:
             raise ValueError(f"revision {revision} does not follow {self._newest}")
@@ -101,7 +96,7 @@ class PushLatency(Generic[StreamT]):
         return tuple(done)
 
     def gone(self, stream: StreamT, now: float) -> tuple[float, ...]:
-        """A stream has ended; it is no longer waited for.
+        """Wait no longer for a stream that has ended.
 
         Returns:
             As `settled`. Of a change that nobody answered for before leaving there is no duration.

@@ -149,16 +149,12 @@ class XdsServer:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare a server.
+        """Prepare a server. Without one of the sinks, its service does not exist.
 
         Args:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
             observe: Takes everything that happens.
-            loads: Takes load reports; None: Envoys are not asked for any.
-            samples: Takes samples of requests; None: the service does not exist.
-            health: Takes what Envoys see of replicas; None: they are not asked for any.
-            scaling: Answers KEDA; None: the service does not exist.
             pushes: Follows how far each catalog got.
             guests: Follows who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
@@ -202,14 +198,7 @@ class XdsServer:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> Address:
-        """Begin to serve.
-
-        Returns:
-            The address served on, with the real port.
-
-        Raises:
-            BindError: When the address is in use or cannot be bound.
-        """
+        """Begin to serve; returns the address with the real port, or raises `BindError`."""
         await check_bindable("xDS", self._address)
         server = grpc.aio.server(
             options=(*_OPTIONS, *_ages(self._tls)), maximum_concurrent_rpcs=self._max_streams

@@ -21,7 +21,6 @@ class SharedAnswer(NamedTuple, Generic[R]):
     """What follows from a change for every stream in a shared state.
 
     Attributes:
-        answer: The one response to send.
         sent: The state while it is not answered, under no nonce; not to be changed.
         after: The shared state of a stream whose client has acknowledged it.
     """
@@ -32,11 +31,7 @@ class SharedAnswer(NamedTuple, Generic[R]):
 
 
 class SharedState(Generic[R]):
-    """A settled state that any number of streams may be in.
-
-    Attributes:
-        state: The state; not to be changed.
-    """
+    """A settled state that any number of streams may be in; not to be changed."""
 
     __slots__ = ("__weakref__", "_next", "_revision", "_shared_states", "_view", "state")
 

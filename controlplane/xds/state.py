@@ -83,11 +83,7 @@ class StreamState(Generic[R]):
         )
 
     def request(self, type_url: str, request: R, node: Node) -> None:
-        """Apply what a request wants; what it answers was applied before.
-
-        Raises:
-            ProtocolError: When it wants too much.
-        """
+        """Apply what a request wants; what it answers was applied before."""
         if type_url in self.subscriptions:
             self.protocol.change(self._mine(type_url), request)
         else:
