@@ -35,15 +35,14 @@ def apply(fleet: Fleet, command: Command, now: float) -> Applied:
     """
     draft = Draft(fleet)
     match command:
-        case PutPool():
-            put_pool(draft, command)
+        case PutPool(name, pool_settings):
+            _put_pool(draft, name, pool_settings)
         case DeletePool(name):
             _delete_pool(draft, name)
-        case PutReplica(name, replica_id, settings, source, owner):
-            put = PutReplicas(name, {replica_id: settings}, source, owner=owner)
-            put_replicas(draft, put, now)
+        case PutReplica(name, replica_id, settings, owner):
+            _put_replicas(draft, PutReplicas(name, {replica_id: settings}, owner=owner), now)
         case PutReplicas():
-            put_replicas(draft, command, now)
+            _put_replicas(draft, command, now)
         case DeleteReplica():
             _delete_replica(draft, command, now)
         case Drain(name, replica_id):
@@ -55,18 +54,16 @@ def apply(fleet: Fleet, command: Command, now: float) -> Applied:
     return draft.applied()
 
 
-def put_pool(draft: Draft, command: PutPool) -> None:
-    """Add a pool, or change its settings; see `apply`."""
-    known = draft.fleet.pools.get(command.pool)
+def _put_pool(draft: Draft, name: str, settings: PoolSettings) -> None:
+    known = draft.fleet.pools.get(name)
     layers = known.layers if known else Layers[PoolSettings]()
-    if command.source is Source.FILE:
-        # Who declares a whole file looks for loops in the end.
-        set_layers(draft, command.pool, layers.with_file(command.settings))
-        return
-    set_layers(draft, command.pool, layers.with_api(command.settings))
-    changed = draft.fleet.pools[command.pool].settings
+    set_layers(draft, name, layers.with_api(settings))
+    changed = draft.fleet.pools[name].settings
     if known is None or known.settings.listener != changed.listener:
-        _refuse_loops(draft.fleet, ("listener", "address"))
+        try:
+            refuse_loops(draft.fleet)
+        except Refused as refused:
+            raise Refused(refused.kind, str(refused), ("listener", "address")) from None
 
 
 def set_layers(draft: Draft, name: str, layers: Layers[PoolSettings]) -> None:
@@ -87,13 +84,6 @@ def set_layers(draft: Draft, name: str, layers: Layers[PoolSettings]) -> None:
         draft.put_pool(replace(known, settings=settings, source=layers.source, layers=layers))
 
 
-def _refuse_loops(fleet: Fleet, path: tuple[str | int, ...]) -> None:
-    try:
-        refuse_loops(fleet)
-    except Refused as refused:
-        raise Refused(refused.kind, str(refused), path) from None
-
-
 def _delete_pool(draft: Draft, name: str) -> None:
     pool = draft.fleet.pool(name)
     if pool.source is Source.API:
@@ -109,20 +99,14 @@ def _delete_pool(draft: Draft, name: str) -> None:
     refuse_loops(draft.fleet)
 
 
-def put_replicas(draft: Draft, command: PutReplicas, now: float) -> None:
-    """Add or change replicas of a pool; see `apply`."""
+def _put_replicas(draft: Draft, command: PutReplicas, now: float) -> None:
     pool = draft.fleet.pool(command.pool)
     layers = {}
     for id_, settings in command.replicas.items():
         known = pool.replicas.get(id_)
         before = known.layers if known else Layers[ReplicaSettings]()
-        is_file = command.source is Source.FILE
-        layers[id_] = (
-            before.with_file(settings) if is_file else before.with_api(settings, command.owner)
-        )
-    if command.source is Source.API:
-        # As for pools: a whole file is looked at once, in the end.
-        _refuse_own_listeners(draft.fleet, layers)
+        layers[id_] = before.with_api(settings, command.owner)
+    _refuse_own_listeners(draft.fleet, layers)
     if not command.force:
         unless_most_move(pool, {id_: layer.merged() for id_, layer in layers.items()})
     set_replica_layers(draft, pool, layers, now)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controlplane.config import PoolSettings, ReplicaSettings
-from controlplane.fleet.layers import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +12,6 @@ class PutPool:
 
     pool: str
     settings: PoolSettings
-    source: Source = Source.API
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,6 @@ class PutReplica:
     pool: str
     replica: str
     settings: ReplicaSettings
-    source: Source = Source.API
     owner: str | None = None
 
 
@@ -47,7 +44,6 @@ class PutReplicas:
 
     pool: str
     replicas: Mapping[str, ReplicaSettings]
-    source: Source = Source.API
     force: bool = False
     owner: str | None = None
 

@@ -3,10 +3,9 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from controlplane.config import Config, PoolEntry, ReplicaSettings
-from controlplane.fleet.apply import put_pool, put_replicas, set_layers, set_replica_layers
+from controlplane.config import Config, PoolEntry, PoolSettings, ReplicaSettings
+from controlplane.fleet.apply import set_layers, set_replica_layers
 from controlplane.fleet.change import Applied, Draft
-from controlplane.fleet.commands import PutPool, PutReplicas
 from controlplane.fleet.discover import HANDED_OVER
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.rules import refuse_loops
@@ -49,18 +48,18 @@ def declare(fleet: Fleet, config: Config, now: float) -> Applied:
             _remove_undeclared(draft, known, entry, now)
             _remove_moved(draft, known, entry)
     for entry in config.pools:
-        put_pool(draft, PutPool(entry.name, entry.settings(), Source.FILE))
-        there = draft.fleet.pool(entry.name).replicas
-        declares = {replica.id: replica.settings() for replica in entry.replicas}
+        known = draft.fleet.pools.get(entry.name)
+        pool_layers = known.layers if known else Layers[PoolSettings]()
+        set_layers(draft, entry.name, pool_layers.with_file(entry.settings()))
+        pool = draft.fleet.pool(entry.name)
         # A file that says the same again is no sign of life: it renews no lease.
-        other = {
-            id_: settings
-            for id_, settings in declares.items()
-            if (before := there.get(id_)) is None or before.layers.file != settings
-        }
-        if other:
-            put = PutReplicas(entry.name, other, Source.FILE, force=True)
-            put_replicas(draft, put, now)
+        other = {}
+        for replica in entry.replicas:
+            there, settings = pool.replicas.get(replica.id), replica.settings()
+            layers = there.layers if there else Layers[ReplicaSettings]()
+            if layers.file != settings:
+                other[replica.id] = layers.with_file(settings)
+        set_replica_layers(draft, pool, other, now)
     refuse_loops(draft.fleet)
     return draft.applied()
 
