@@ -21,7 +21,7 @@ from controlplane.fleet.commands import (
 from controlplane.fleet.declare import declare
 from controlplane.fleet.discover import Merged, Sets, discover
 from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.leases import DRAIN_SECONDS, LeaseTimes, expire
+from controlplane.fleet.leases import DRAIN_SECONDS, expire
 from controlplane.fleet.registered import (
     Registered,
     RegisteredPool,
@@ -53,7 +53,6 @@ __all__ = [
     "Heartbeat",
     "Key",
     "Layers",
-    "LeaseTimes",
     "Merged",
     "Noted",
     "Pool",

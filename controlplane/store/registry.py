@@ -27,10 +27,8 @@ from controlplane.fleet import (
     Fleet,
     Heartbeat,
     Key,
-    LeaseTimes,
     PutReplicas,
     Refused,
-    Replica,
     keys_of_rows,
     rows,
     unlike,
@@ -98,11 +96,7 @@ class Registry:
         self._changing = asyncio.Lock()
         self._looked = clock()
         self._retry_at = self._look_at = self._looked
-        self._leases = LeaseTimes()
         self._is_missing = plane.recovery.is_missing
-        for pool in plane.fleet.pools.values():
-            for replica in pool.replicas.values():
-                self._leases.note(pool.name, replica)
 
     @property
     def waiting(self) -> int:
@@ -179,8 +173,7 @@ class Registry:
             return
         now, looked = self._clock(), self._looked
         self._looked = now
-        due = self._leases.due(self._plane.fleet, now)
-        self._at_once(lambda fleet: fleets.expire(fleet, now, due, looked), CONTROL_PLANE)
+        self._at_once(lambda fleet: fleets.expire(fleet, now, looked), CONTROL_PLANE)
         is_behind = self._unwritten is None or self._unwritten or not self._audit.is_written
         if is_behind and now >= self._retry_at:
             self._write_soon()
@@ -261,7 +254,7 @@ class Registry:
         turns, left = Turns(), iter(applied.changes)
         while some := tuple(islice(left, _TOLD_AT_ONCE)):
             self._note(self._audit.drafted([(who, each) for each in some], self._wall_clock()))
-            self._tell(some)
+            self._changed(some)
             await turns.give_way()
 
     def _note(self, entries: Sequence[AuditEntry]) -> None:
@@ -273,16 +266,9 @@ class Registry:
         if applied.fleet is self._plane.fleet:
             return
         self._plane.adopt(applied, self._clock())
-        self._tell(applied.changes)
-
-    def _tell(self, changes: Sequence[Change]) -> None:
-        """Tell all other parts of what is seen now."""
-        for change in changes:
-            if isinstance(change.after, Replica):
-                self._leases.note(change.pool, change.after)
         # A heartbeat concerns no other part.
-        if changes:
-            self._changed(changes)
+        if applied.changes:
+            self._changed(applied.changes)
 
     def _write_soon(self) -> None:
         if self._writing is None:
