@@ -7,6 +7,7 @@ either all of it or nothing. ``locking_mode=EXCLUSIVE``: nobody else writes what
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.fleet import AuditEntry, Registered, Rows, UnwrittenEntries
+from controlplane.plane import RestartPool
 from controlplane.store import rows
 from controlplane.store.errors import (
     Cause,
@@ -21,8 +23,6 @@ from controlplane.store.errors import (
     StoreError,
     WriteError,
     cause_of,
-    is_busy,
-    is_damage,
 )
 from controlplane.store.files import Files, beside
 from controlplane.store.tables import log_on, migrate, put, read
@@ -51,7 +51,7 @@ class Loaded:
     """
 
     registered: Registered = field(default_factory=Registered)
-    weighings: dict[str, rows.StoredPool] = field(default_factory=dict)
+    weighings: Mapping[str, RestartPool] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
     complaint: str | None = None
     lost: str | None = None
@@ -112,9 +112,9 @@ class Database:
             return self._of_damaged(str(damage))
         except sqlite3.Error as error:
             self.close()
-            if is_damage(error):
+            if cause_of(error) is Cause.DAMAGED:
                 return self._of_damaged(str(error))
-            if is_busy(error):
+            if cause_of(error) is Cause.BUSY:
                 raise StoreError(
                     f"{self._path} is in use by another process: is a second plimsoll running? Each"
                     " needs a store.path of its own"
@@ -210,7 +210,9 @@ class Database:
                 read(connection, "pools", "pool, data"),
                 read(connection, "replicas", "pool, replica, data"),
             ),
-            rows.weighings(read(connection, "weighings", "pool, replica, kept_at, data")),
+            rows.weighings(
+                read(connection, "weighings", "pool, replica, kept_at, data"), time.time()
+            ),
             [AuditEntry(*each) for each in read(connection, "audit", "number, at, data")],
             lost=self._lost_by(counters, _is_filled(connection)),
             is_missing=bool(counters.get(_LOST)),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -15,19 +14,10 @@ from controlplane.config import (
 )
 from controlplane.config.pool import given_data
 from controlplane.fleet import Draining, Registered, RegisteredPool, RegisteredReplica
-from controlplane.plane import RestartReplica
+from controlplane.plane import RestartPool, RestartReplica
 from controlplane.store.errors import DamagedError, StoreError
 
 SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPool:
-    """A pool's weighing, and those of its replicas, as written so many seconds after 1970."""
-
-    kept_at: float
-    weighing: Mapping[str, Any]
-    replicas: dict[str, RestartReplica] = field(default_factory=dict)
 
 
 def checksum(*values: object) -> int:
@@ -45,12 +35,12 @@ def intact(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def pool_row(pool: RegisteredPool) -> str:
     """The row of a pool."""
-    return _text({"settings": given_data(pool.settings), "overrides": sorted(pool.overrides)})
+    return as_text({"settings": given_data(pool.settings), "overrides": sorted(pool.overrides)})
 
 
 def replica_row(replica: RegisteredReplica) -> str:
     """The row of a replica."""
-    return _text(
+    return as_text(
         {
             "address": str(replica.address),
             "instance": replica.instance,
@@ -64,11 +54,6 @@ def replica_row(replica: RegisteredReplica) -> str:
     )
 
 
-def weighing_row(data: Mapping[str, Any]) -> str:
-    """The row of a weighing."""
-    return _text(data)
-
-
 def registered(
     generations: int, pools: Iterable[tuple[str, str]], replicas: Iterable[tuple[str, str, str]]
 ) -> Registered:
@@ -80,17 +65,25 @@ def registered(
     )
 
 
-def weighings(rows: Iterable[tuple[str, str, float, str]]) -> dict[str, StoredPool]:
-    """The weighings that rows were made of; the row of a pool itself has no replica's id."""
-    pools: dict[str, StoredPool] = {}
+def weighings(
+    rows: Iterable[tuple[str, str, float, str]], wall_now: float
+) -> dict[str, RestartPool]:
+    """Read weighings; the row of a pool itself has no replica's id.
+
+    The wall clock tells how old they are; where it was set back, none has an age.
+    """
+    pools: dict[str, RestartPool] = {}
+    replicas: dict[str, dict[str, RestartReplica]] = {}
     # The empty id sorts first.
     for pool, id_, at, text in sorted(rows, key=lambda row: row[:2]):
         data = json.loads(text)
         if not id_:
-            pools[pool] = StoredPool(at, data)
+            replicas[pool] = {}
+            pools[pool] = RestartPool(max(wall_now - at, 0.0), data, replicas[pool])
         elif pool in pools:
-            remembered = RestartReplica(data["generation"], data["shown"], data["weighing"])
-            pools[pool].replicas[id_] = remembered
+            replicas[pool][id_] = RestartReplica(
+                data["generation"], data["shown"], data["weighing"]
+            )
     return pools
 
 
@@ -124,5 +117,6 @@ def _settings(model: type[SettingsT], data: dict[str, Any], owner: str) -> Setti
         ) from None
 
 
-def _text(data: Mapping[str, Any]) -> str:
+def as_text(data: Mapping[str, Any]) -> str:
+    """Write the data of a row."""
     return json.dumps(data, separators=(",", ":"))

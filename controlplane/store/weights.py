@@ -11,11 +11,11 @@ from typing import Any, Final, TypeAlias
 
 from controlplane.balancing import Decision
 from controlplane.balancing.restart import differing, pool_data, replica_data
-from controlplane.plane import Plane, RestartPool
+from controlplane.plane import Plane
 from controlplane.resources.classes import Parting
 from controlplane.store.database import Weighing as Row
 from controlplane.store.errors import WriteError
-from controlplane.store.rows import StoredPool, weighing_row
+from controlplane.store.rows import as_text
 from controlplane.store.store import Store
 
 SOON: Final = 1.0
@@ -134,14 +134,14 @@ class _Job:
     scaling: Mapping[str, Any]
 
     def rows(self, now: float) -> Sequence[Row]:
-        found = [(self.pool, "", now, weighing_row({**pool_data(self.decision), **self.scaling}))]
+        found = [(self.pool, "", now, as_text({**pool_data(self.decision), **self.scaling}))]
         for id_, (_, _, _, generation, shown) in self.shown.items():
             data = {
                 "generation": generation,
                 "shown": shown,
                 "weighing": replica_data(self.decision, id_),
             }
-            found.append((self.pool, id_, now, weighing_row(data)))
+            found.append((self.pool, id_, now, as_text(data)))
         return found
 
 
@@ -151,12 +151,4 @@ def _shown_of(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict
         id_: (decision.tier_of(row), weights[row], drained[row], *of)
         for id_, of in known.items()
         if (row := decision.rows.get(id_)) is not None
-    }
-
-
-def remembered(written: Mapping[str, StoredPool], wall_now: float) -> dict[str, RestartPool]:
-    """Stored weighings as a plane takes them up; where the clock was set back, none has an age."""
-    return {
-        name: RestartPool(max(wall_now - pool.kept_at, 0.0), pool.weighing, pool.replicas)
-        for name, pool in written.items()
     }
