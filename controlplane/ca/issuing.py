@@ -1,4 +1,7 @@
-"""Issue while the control plane runs: sign for nodes, refuse the revoked."""
+"""Issue while the control plane runs: sign for nodes, refuse the revoked.
+
+Leaves and their keys are kept in memory only. A node that connects again gets the one it had.
+"""
 
 import logging
 import random
@@ -11,22 +14,92 @@ from typing import Final
 from cryptography import x509
 
 from controlplane.ca.certificates import (
+    Authority,
     CaError,
     Issued,
+    key_pem,
+    new_key,
     node_uri,
     pool_uri,
     public_key_of,
     shown_leaf,
 )
 from controlplane.ca.folder import CaFolder, Content
-from controlplane.ca.leaves import Leaves
 from controlplane.identity import Identity, longest_match
-from controlplane.resources.resource import Snapshot
+from controlplane.resources.resource import Resource, Snapshot
+from controlplane.resources.secrets import NO_SECRETS, Secrets, identity_secret, roots_secret
 
 _log = logging.getLogger(__name__)
 
 SOON: Final = 90 * 86_400.0
 """Seconds before the end of the intermediate from which the log says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    secret: Resource
+    authority: Authority
+    renewed_at: float
+
+
+class Leaves:
+    """Issues leaves and keeps them until half of their time is over."""
+
+    def __init__(self, content: Content, seconds: float, random: Callable[[], float]) -> None:
+        """Begin without any leaf; `random` spreads when leaves are replaced."""
+        self.content = content
+        self._roots = roots_secret(content.roots)
+        self._seconds = seconds
+        self._random = random
+        self._leaves: dict[tuple[str, ...], _Leaf] = {}
+        self._secrets: dict[tuple[str, ...], Secrets] = {}
+
+    def adopt(self, content: Content) -> None:
+        """Issue with something else from now on; what is not signed by it is replaced."""
+        if content.roots != self.content.roots:
+            self._roots = roots_secret(content.roots)
+            self._secrets.clear()
+        self.content = content
+
+    def secrets_of(self, uris: tuple[str, ...], now: float) -> Secrets:
+        """Return what a client holds: equal until there is something new for it.
+
+        The client has proven that the URIs of its leaf are its own.
+        """
+        leaf = self._leaves.get(uris)
+        # Otherwise what would be issued had ended before it began.
+        can_issue = now < self.content.authority.expires
+        if leaf is None and not can_issue:
+            return NO_SECRETS
+        if leaf is None or (can_issue and not self._is_good(leaf, now)):
+            self._leaves[uris] = leaf = self._issue(uris, now)
+            self._secrets.pop(uris, None)
+        if uris not in self._secrets:
+            # Both in one object, so in one response: a leaf whose root comes later is refused.
+            self._secrets[uris] = Secrets(leaf.secret, self._roots)
+        return self._secrets[uris]
+
+    def keep(self, connected: Iterable[tuple[str, ...]], now: float) -> None:
+        """Forget the leaves of clients that are not connected, once they would be replaced."""
+        kept = {*connected}
+        for uris in [known for known, leaf in self._leaves.items() if known not in kept]:
+            if not self._is_good(self._leaves[uris], now):
+                del self._leaves[uris]
+                self._secrets.pop(uris, None)
+
+    def _is_good(self, leaf: _Leaf, now: float) -> bool:
+        return now < leaf.renewed_at and leaf.authority == self.content.authority
+
+    def _issue(self, uris: tuple[str, ...], now: float) -> _Leaf:
+        key = new_key()
+        issued = self.content.authority.issue(
+            key.public_key(), uris, now=now, seconds=self._seconds
+        )
+        # Half of its time or a little before: there is as much again to find what hinders it.
+        share = 0.5 - 0.1 * self._random()
+        renewed_at = now + share * (issued.expires - now)
+        secret = identity_secret(issued.chain, key_pem(key))
+        return _Leaf(secret, self.content.authority, renewed_at)
 
 
 @dataclass(frozen=True, slots=True)

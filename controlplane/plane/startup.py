@@ -4,45 +4,20 @@ In comes what was kept of decisions; out come the same decisions for the replica
 the same processes. They hold until there are readings again, and then are where estimates start.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from controlplane.balancing import Decision
 from controlplane.balancing.restart import restored
 from controlplane.balancing.sentences import duration
-from controlplane.fleet import Fleet, Pool
-from controlplane.plane.discoveries import Discoveries
+from controlplane.fleet import Pool
 from controlplane.plane.observed import lifetime_of
 from controlplane.telemetry import WINDOW
 
 STARTUP_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
 that hold a configuration must not lose it to a control plane that has not looked yet."""
-
-
-def has_started(
-    fleet: Fleet,
-    discoveries: Discoveries,
-    are_probed: Callable[[], bool],
-    waited: float,
-    *,
-    has_decided: bool,
-) -> bool:
-    """Whether Envoys can be told what is known.
-
-    Args:
-        fleet: As it is.
-        discoveries: What fills its pools.
-        are_probed: Whether every replica was asked for its health.
-        waited: Seconds since the start.
-        has_decided: Whether they were told anything since.
-    """
-    if not fleet.pools and not has_decided:
-        return False
-    if not discoveries.have_started(fleet, waited):
-        return False
-    return waited >= STARTUP_SECONDS or (discoveries.are_asked() and are_probed())
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from controlplane.plane.recovery import Recovery
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.scalings import Scalings
 from controlplane.plane.senders import Senders
-from controlplane.plane.startup import has_started
+from controlplane.plane.startup import STARTUP_SECONDS
 from controlplane.plane.traffic import Traffic, by_replica
 from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog
@@ -124,13 +124,13 @@ class PlaneState:
         Of no pool at all nothing is told, unless the last one was removed while we were there: a
         registry that was lost must not take away what Envoys have.
         """
-        return has_started(
-            self.fleet,
-            self.discoveries,
-            self._observed.are_probed,
-            now - self._started,
-            has_decided=self._has_decided,
-        )
+        waited = now - self._started
+        if not self.fleet.pools and not self._has_decided:
+            return False
+        if not self.discoveries.have_started(self.fleet, waited):
+            return False
+        are_asked = self.discoveries.are_asked() and self._observed.are_probed()
+        return waited >= STARTUP_SECONDS or are_asked
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
         """Which replicas a node is to check that has checked what is known so far."""

@@ -4,8 +4,8 @@ A point every `EVERY` seconds is kept of each pool; an hour of a pool takes some
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -47,85 +47,63 @@ class PoolTraffic:
     capacity: float | None = None
 
 
-@dataclass(slots=True)
-class Tally:
-    """Adds up replicas, one at a time."""
-
-    _windows: list[Window] = field(default_factory=list)
-    _in_flight: float | None = None
-    _serving: list[str] = field(default_factory=list)
-
-    def add(
-        self, id_: str, window: Window | None, in_flight: float | None, *, serves: bool
-    ) -> None:
-        """Add a replica.
-
-        Args:
-            id_: Its id.
-            window: Its own readings or, where it has none, those of Envoys.
-            in_flight: Requests at it by the count of Envoys; None where none reports.
-            serves: It may get requests.
-        """
-        if window is not None:
-            self._windows.append(window)
-        counted = in_flight if in_flight is not None else window.in_flight if window else None
-        if counted is not None:
-            self._in_flight = (self._in_flight or 0.0) + counted
-        if serves:
-            self._serving.append(id_)
-
-    def total(self, decision: Decision | None, now: float) -> PoolTraffic:
-        """All of them together.
-
-        Args:
-            decision: The last one about the pool; None before the first.
-            now: Seconds of a monotonic clock.
-        """
-        windows = [window for window in self._windows if window.seconds > 0]
-        failed = sum(window.errors / window.seconds for window in windows)
-        rate = sum(window.rate for window in windows) if windows else None
-        queues = [window.queue for window in self._windows if window.queue is not None]
-        p50, p99 = quantiles(windows, 0.5, 0.99)
-        return PoolTraffic(
-            at=now,
-            rate=rate,
-            p50=p50,
-            p99=p99,
-            error_fraction=None if rate is None else failed / (rate + failed) if failed else 0.0,
-            in_flight=self._in_flight,
-            queue=sum(queues) if queues else None,
-            capacity=self._capacity(decision),
-        )
-
-    def _capacity(self, decision: Decision | None) -> float | None:
-        if decision is None or not decision.is_measured:
-            return None
-        rows = [decision.rows[id_] for id_ in self._serving if id_ in decision.rows]
-        serving = np.array([row for row in rows if not decision.drained[row]], dtype=int)
-        tokens = float(np.nansum(decision.capacity[serving]))
-        return tokens / (decision.pool.length or _A_REQUEST)
-
-
 def tallying(
     pool: Pool, seen: Seen, decision: Decision | None, now: float
 ) -> Generator[None, None, PoolTraffic]:
-    """Add up what the replicas of a pool do, and yield after each.
-
-    Args:
-        pool: The pool.
-        seen: Of its replicas.
-        decision: The last one about it; None before the first.
-        now: Seconds of a monotonic clock.
-    """
-    tally = Tally()
+    """Add up what the replicas of a pool do, and yield after each."""
+    windows, counts, serving = list[Window | None](), list[float | None](), list[str]()
     for replica in pool.replicas.values():
         if (observed := seen.observed.current(pool.name, replica)) is not None:
-            window = observed.window or seen.traffic.window(pool, replica)
-            counted = seen.traffic.in_flight(pool, replica, now)
-            serves = observed.readiness.may_serve and replica.draining is None
-            tally.add(replica.id, window, counted, serves=serves)
+            windows.append(observed.window or seen.traffic.window(pool, replica))
+            counts.append(seen.traffic.in_flight(pool, replica, now))
+            if observed.readiness.may_serve and replica.draining is None:
+                serving.append(replica.id)
         yield
-    return tally.total(decision, now)
+    return total(windows, counts, _capacity(serving, decision), now)
+
+
+def total(
+    windows: Sequence[Window | None],
+    counts: Sequence[float | None],
+    capacity: float | None,
+    now: float,
+) -> PoolTraffic:
+    """Add up windows of replicas: their own or, where they have none, those of Envoys.
+
+    `counts`: requests at each by the count of Envoys; None where none reports.
+    """
+    known = [window for window in windows if window is not None]
+    in_flight = [
+        window.in_flight if count is None and window is not None else count
+        for window, count in zip(windows, counts, strict=True)
+    ]
+    lasting = [window for window in known if window.seconds > 0]
+    failed = sum(window.errors / window.seconds for window in lasting)
+    rate = sum(window.rate for window in lasting) if lasting else None
+    p50, p99 = quantiles(lasting, 0.5, 0.99)
+    return PoolTraffic(
+        at=now,
+        rate=rate,
+        p50=p50,
+        p99=p99,
+        error_fraction=None if rate is None else failed / (rate + failed) if failed else 0.0,
+        in_flight=_sum(in_flight),
+        queue=_sum(window.queue for window in known),
+        capacity=capacity,
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _capacity(serving: Sequence[str], decision: Decision | None) -> float | None:
+    if decision is None or not decision.is_measured:
+        return None
+    rows = [decision.rows[id_] for id_ in serving if id_ in decision.rows]
+    working = np.array([row for row in rows if not decision.drained[row]], dtype=int)
+    return float(np.nansum(decision.capacity[working])) / (decision.pool.length or _A_REQUEST)
 
 
 def quantiles(windows: Iterable[Window], *parts: float) -> tuple[float | None, ...]:

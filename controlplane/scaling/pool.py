@@ -4,34 +4,20 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from controlplane.balancing import Decision
 from controlplane.balancing.frame import COUNTING, recent_rate
 from controlplane.balancing.sentences import counted, duration, number, percent
 from controlplane.config import PoolSettings
 from controlplane.config.pool import ScalingSettings
-from controlplane.scaling.cold_start import ColdStarts, Coming
+from controlplane.scaling.cold_start import ColdStarts, ReplicaState
 from controlplane.scaling.demand import ClassDemand, Typical, demands_of
 from controlplane.scaling.load import LoadHistory
 from controlplane.scaling.rule import Load, Need, floor_of, need_of
 
 EVERY: Final = 2.0
 """Seconds between two looks at a pool."""
-
-
-class Standing(NamedTuple):
-    """What a replica does, as far as its number goes.
-
-    Attributes:
-        coming: How ready it is.
-        is_out: It is there and gets no requests: drained by an operator, or cut.
-        is_leaving: It goes by itself: its lease is over, or no source has it any more.
-    """
-
-    coming: Coming
-    is_out: bool = False
-    is_leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +76,7 @@ class PoolScaling:
         self,
         settings: PoolSettings,
         decision: Decision | None,
-        replicas: Mapping[str, Standing],
+        replicas: Mapping[str, ReplicaState],
         now: float,
     ) -> None:
         """Take in the newest decision and how ready replicas are."""
@@ -103,7 +89,7 @@ class PoolScaling:
         self,
         settings: PoolSettings,
         demands: tuple[ClassDemand, ...],
-        replicas: Mapping[str, Standing],
+        replicas: Mapping[str, ReplicaState],
         now: float,
         *,
         is_measured: bool,
@@ -111,7 +97,7 @@ class PoolScaling:
         """Take in what comes, what carries it, and how ready replicas are."""
         self._has_looked, self._looked_at = True, now
         self._demands = demands = self._with_unserved(demands, now)
-        self.cold_starts.look({id_: replica.coming for id_, replica in replicas.items()}, now)
+        self.cold_starts.look(replicas, now)
         if is_measured:
             fleets = [Typical.of(demand.fleet) for demand in demands if demand.fleet.ids]
             if known := [fleet for fleet in fleets if fleet is not None]:
@@ -164,7 +150,7 @@ class PoolScaling:
         self,
         name: str,
         settings: PoolSettings,
-        replicas: Mapping[str, Standing],
+        replicas: Mapping[str, ReplicaState],
         dispatchers: int,
         now: float,
         *,
@@ -226,16 +212,14 @@ class PoolScaling:
             joining = coming if each is heaviest else ()
             yield need_of(each, load, joining, typical, dispatchers, max_utilization)
 
-    def _starting(self, replicas: Mapping[str, Standing], now: float) -> dict[str, float]:
+    def _starting(self, replicas: Mapping[str, ReplicaState], now: float) -> dict[str, float]:
         """Since when replicas have been about to serve; one that takes too long counts no more."""
         # What was there before us began before we know.
-        since = {
-            id_: max(replica.coming.since, self._watched_since) for id_, replica in replicas.items()
-        }
+        since = {id_: max(replica.since, self._watched_since) for id_, replica in replicas.items()}
         return {
             id_: since[id_]
             for id_, replica in replicas.items()
-            if not replica.coming.is_ready
+            if not replica.is_ready
             and not replica.is_out
             and not replica.is_leaving
             and now - since[id_] <= self.cold_starts.overdue
@@ -287,8 +271,8 @@ class PoolScaling:
             yield f"At most {scaling.max_replicas}, max_replicas: {wanted} are needed"
 
 
-def _serves(replica: Standing) -> bool:
-    return replica.coming.is_ready and not replica.is_out and not replica.is_leaving
+def _serves(replica: ReplicaState) -> bool:
+    return replica.is_ready and not replica.is_out and not replica.is_leaving
 
 
 def _of_class(need: Need, max_utilization: float) -> Iterator[str]:

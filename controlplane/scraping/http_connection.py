@@ -1,15 +1,18 @@
-"""One connection to a server of HTTP, and what has come over it; see `http_get`.
+"""One connection to a server of HTTP, and what has come over it; see `scrape`.
 
 The protocol itself is left to llhttp, the parser of Node.js.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from controlplane.config.metrics import DEFAULT_BYTES
 
 MAX_HEAD: Final = 32 << 10
 """Bytes of an answer's headers, and of what comes between or after the pieces of its body."""
@@ -65,7 +68,9 @@ class Answer:
 class Receiver:
     """What connections of one event loop share: room for what comes, and whose time is up."""
 
-    def __init__(self, clock: Callable[[], float], most: int) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, most: int = DEFAULT_BYTES
+    ) -> None:
         """Prepare; the clock counts seconds that never go back."""
         self.clock = clock
         self.most = most

@@ -2,23 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Iterable
-from typing import Any, Protocol
+from typing import Any
 from zlib import crc32
 
-from controlplane.fleet import Change, Fleet, Key
-from controlplane.plane import Target
+from controlplane.fleet import Change, Key
+from controlplane.plane import Plane, Target
 from controlplane.turns import Turns
-
-
-class Followed(Protocol):
-    """Has the replicas; `plane.Plane` is one."""
-
-    @property
-    def fleet(self) -> Fleet:
-        """Who there is."""
-
-    def target(self, pool: str, replica_id: str) -> Target | None:
-        """One replica as it is now; None when it is no longer there."""
 
 
 class ReplicaTasks:
@@ -26,7 +15,7 @@ class ReplicaTasks:
 
     def __init__(
         self,
-        plane: Followed,
+        plane: Plane,
         follow: Callable[[Target], Coroutine[Any, Any, None]],
         name: str,
         is_followed: Callable[[Target], bool] = lambda _: True,

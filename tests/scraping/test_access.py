@@ -18,8 +18,7 @@ from controlplane.scraping import access as accesses
 from controlplane.scraping import http_get
 from controlplane.scraping.access import Access, AccessError
 from controlplane.scraping.http_connection import Receiver
-from controlplane.scraping.http_get import Getter
-from controlplane.scraping.scrape import ScrapeError, receiver, scrape
+from controlplane.scraping.scrape import Getter, ScrapeError, scrape
 from controlplane.telemetry import Device, Reading
 from tests.processes import DEADLINE
 from tests.scraping.says import MOST, bodies, ok, saying
@@ -82,7 +81,7 @@ def guarded(wanted: str) -> Handler:
 async def asked(port: int, folder: Path, **said: str) -> str:
     """What a scrape yields: its text, or why there is none."""
     access = Access(AccessSettings.model_validate(said), folder)
-    with closing(Getter(receiver())) as getter:
+    with closing(Getter(Receiver())) as getter:
         try:
             text, _ = await scrape(
                 getter, Address("127.0.0.1", port), "/metrics", DEADLINE, access=access
