@@ -55,10 +55,10 @@ def declare(fleet: Fleet, config: Config, now: float) -> Applied:
         # A file that says the same again is no sign of life: it renews no lease.
         other = {}
         for replica in entry.replicas:
-            there, settings = pool.replicas.get(replica.id), replica.settings()
+            there, declared_now = pool.replicas.get(replica.id), replica.settings()
             layers = there.layers if there else Layers[ReplicaSettings]()
-            if layers.file != settings:
-                other[replica.id] = layers.with_file(settings)
+            if layers.file != declared_now:
+                other[replica.id] = layers.with_file(declared_now)
         set_replica_layers(draft, pool, other, now)
     refuse_loops(draft.fleet)
     return draft.applied()

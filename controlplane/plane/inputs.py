@@ -9,7 +9,7 @@ from controlplane.balancing.capacity import FORGOTTEN
 from controlplane.fleet import Pool, Replica
 from controlplane.plane.devices import Devices, Joined
 from controlplane.plane.observed import Observations
-from controlplane.plane.traffic import Traffic
+from controlplane.plane.traffic import Traffic, endpoint_of
 from controlplane.telemetry import Window, profile_of
 
 
@@ -25,18 +25,19 @@ def input_of(
     pool: Pool, replica: Replica, seen: Seen, now: float, *, is_parted: bool
 ) -> ReplicaInput:
     """Put together what goes into a decision about one replica."""
-    observed, traffic = seen.observed[pool.name, replica.id], seen.traffic
+    observed, reports = seen.observed[pool.name, replica.id], seen.traffic.reports
+    at = endpoint_of(pool.name, replica)
     window, scraped_at = observed.window, observed.renewed_at
     metrics = pool.settings.metrics
     if not metrics.is_scraped:
-        window = traffic.window(pool, replica)
+        window = reports.window(at)
         scraped_at = window.at if window else None
     elif window is not None and not profile_of(metrics).latency:
-        window = _with_durations(window, traffic.window(pool, replica))
+        window = _with_durations(window, reports.window(at))
     # By everyone who counts: its own metrics and Envoys.
     in_flight = observed.in_flight(replica.settings.slots)
-    if (reported := traffic.held_in_flight(pool, replica, now)) is not None:
-        by_class = traffic.by_class(pool, replica, now)
+    if (reported := reports.held_in_flight(at, now)) is not None:
+        by_class = reports.by_class(at, now)
         counts = {name: load.in_flight for name, load in by_class.items()} if is_parted else {}
         ended = {name: float(load.succeeded + load.failed) for name, load in by_class.items()}
         in_flight = (*in_flight, InFlight(ENVOYS, reported, now, by_class=counts, ended=ended))
@@ -49,7 +50,7 @@ def input_of(
         gpu_uuid=_gpu_uuid(pool, replica, seen.devices, now),
         memory=replica.settings.memory,
         in_flight=in_flight,
-        failing=traffic.failing(pool, replica, now),
+        failing=reports.failing(at, now),
         ready=observed.readiness.is_shown and replica.draining is None,
         ready_since=observed.readiness.ready_since,
         mark=hash(

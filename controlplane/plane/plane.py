@@ -29,6 +29,7 @@ from controlplane.plane.readiness import Probe
 from controlplane.plane.report import Target
 from controlplane.plane.startup import RestartPool, recalled
 from controlplane.plane.state import PlaneState
+from controlplane.plane.traffic import endpoint_of
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS
 from controlplane.resources.views import View
@@ -134,9 +135,8 @@ class Plane(PlaneState):
         """Take in the answer to a health probe."""
         observed = self._observed.current(target.pool, target.replica)
         settings = target.settings.health_check
-        if probe is Probe.UNREACHABLE and self._traffic.has_answered(
-            target.pool, target.replica, since=now - settings.timeout
-        ):
+        answered = self._traffic.reports.answered_at(endpoint_of(target.pool, target.replica))
+        if probe is Probe.UNREACHABLE and answered >= now - settings.timeout:
             # Envoys get answers: it is the way from here to there, or we are slow.
             return
         # Thousands may be asked in vain, and what is decided of them stays the same.
@@ -189,7 +189,7 @@ class Plane(PlaneState):
 
     def reporter_came(self, reporter: Hashable, place: Place) -> None:
         """Take note of where an Envoy runs that is about to report."""
-        self._traffic.came(reporter, place)
+        self._traffic.reports.arrivals.came(reporter, place)
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""

@@ -31,7 +31,7 @@ from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.scalings import Scalings
 from controlplane.plane.senders import Senders
 from controlplane.plane.startup import STARTUP_SECONDS
-from controlplane.plane.traffic import Traffic, by_replica
+from controlplane.plane.traffic import Traffic, by_replica, endpoint_of
 from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.classes import Parting
@@ -175,6 +175,7 @@ class PlaneState:
         replica = known.replica(replica_id)
         observed = self._observed[pool, replica_id]
         decision = self._decisions.decisions.get(pool)
+        reports, at = self._traffic.reports, endpoint_of(pool, replica)
         return ReplicaReport(
             pool=known,
             replica=replica,
@@ -184,9 +185,9 @@ class PlaneState:
             decision=decision.replicas.get(replica_id) if decision else None,
             endpoint_weight=self._decisions.endpoint_weights.get(pool, {}).get(replica_id),
             joined=joined(known, replica, self._devices, now),
-            in_flight=self._traffic.in_flight(known, replica, now),
-            by_envoys=self._traffic.window(known, replica),
-            ended=self._traffic.ended(known, replica),
+            in_flight=reports.in_flight(at, now),
+            by_envoys=reports.window(at),
+            ended=reports.ended(at),
             disputes=self._disputes(known, replica, now),
         )
 

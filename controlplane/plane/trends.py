@@ -14,6 +14,7 @@ from controlplane.balancing import Decision
 from controlplane.fleet import Pool
 from controlplane.plane.history import KEPT
 from controlplane.plane.inputs import Seen
+from controlplane.plane.traffic import endpoint_of
 from controlplane.telemetry import Window
 from controlplane.telemetry.histogram import quantile
 
@@ -52,10 +53,12 @@ def tallying(
 ) -> Generator[None, None, PoolTraffic]:
     """Add up what the replicas of a pool do, and yield after each."""
     windows, counts, serving = list[Window | None](), list[float | None](), list[str]()
+    reports = seen.traffic.reports
     for replica in pool.replicas.values():
         if (observed := seen.observed.current(pool.name, replica)) is not None:
-            windows.append(observed.window or seen.traffic.window(pool, replica))
-            counts.append(seen.traffic.in_flight(pool, replica, now))
+            at = endpoint_of(pool.name, replica)
+            windows.append(observed.window or reports.window(at))
+            counts.append(reports.in_flight(at, now))
             if observed.readiness.may_serve and replica.draining is None:
                 serving.append(replica.id)
         yield

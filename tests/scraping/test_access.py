@@ -15,10 +15,9 @@ from controlplane.config import Address
 from controlplane.config.metrics import AccessSettings
 from controlplane.plane import Failure
 from controlplane.scraping import access as accesses
-from controlplane.scraping import http_get
 from controlplane.scraping.access import Access, AccessError
 from controlplane.scraping.http_connection import Receiver
-from controlplane.scraping.scrape import Getter, ScrapeError, scrape
+from controlplane.scraping.scrape import RENEWED, Getter, ScrapeError, scrape
 from controlplane.telemetry import Device, Reading
 from tests.processes import DEADLINE
 from tests.scraping.says import MOST, bodies, ok, saying
@@ -187,7 +186,7 @@ async def test_a_connection_is_made_anew_after_a_minute_so_that_other_processes_
         async with saying(*[ok(b"a")] * 14) as server:
             for _ in range(14):
                 await bodies(getter, server, 1)
-                now += http_get.RENEWED / 6
+                now += RENEWED / 6
             assert server.connections == 2
 
 

@@ -159,7 +159,7 @@ async def test_what_was_kept_is_as_old_as_the_wall_clock_says_and_never_younger_
     replica = {"generation": 1, "shown": True, "weighing": {}}
     kept = [("m", "a", 100.0, json.dumps(replica)), ("m", "", 100.0, "{}")]
     assert weighings(kept, 160.0) == {
-        "m": RestartPool(60.0, {}, {"a": RestartReplica(**replica)}),
+        "m": RestartPool(60.0, {}, {"a": RestartReplica(1, shown=True, weighing={})}),
     }
     assert weighings(kept, 40.0)["m"].age == 0.0
 
