@@ -121,10 +121,7 @@ class Authority:
         now: float,
         seconds: float,
     ) -> Issued:
-        """Sign a leaf for clients and servers alike; it does not outlive this certificate.
-
-        The leaf names the URIs, and hosts by their names and IP addresses.
-        """
+        """Sign a leaf for clients and servers alike; it does not outlive this certificate."""
         expires = min(now + seconds, self.expires)
         names = [
             *(x509.UniformResourceIdentifier(uri) for uri in uris),

@@ -62,10 +62,7 @@ class Leaves:
         self.content = content
 
     def secrets_of(self, uris: tuple[str, ...], now: float) -> Secrets:
-        """Return what a client holds: equal until there is something new for it.
-
-        The client has proven that the URIs of its leaf are its own.
-        """
+        """Return what the owner of the URIs holds: equal until there is something new for it."""
         leaf = self._leaves.get(uris)
         # Otherwise what would be issued had ended before it began.
         can_issue = now < self.content.authority.expires

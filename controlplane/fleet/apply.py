@@ -125,10 +125,7 @@ def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSetti
 def set_replica_layers(
     draft: Draft, pool: Pool, layers: Mapping[str, Layers[ReplicaSettings]], now: float
 ) -> None:
-    """Add replicas, or give them these settings, all at once: two may swap their addresses.
-
-    `layers` are by replica id. Refuses an address that another declared replica has.
-    """
+    """Add replicas, or give them these settings, all at once: two may swap their addresses."""
     wanted = {id_: layer.merged() for id_, layer in layers.items()}
     replicas: dict[str, Replica] = {}
     gone = list[str]()

@@ -28,14 +28,7 @@ Noted: TypeAlias = tuple[str, Change]
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change.
-
-    Attributes:
-        number: From 1 on, without gaps.
-        at: Seconds since 1970.
-        text: Who, what, from what and to what, as a JSON object. As text it is small, and keeps no
-            old fleet alive.
-    """
+    """One change, numbered without gaps, at seconds since 1970; text keeps no fleet alive."""
 
     number: int
     at: float

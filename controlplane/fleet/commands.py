@@ -23,10 +23,7 @@ class DeletePool:
 
 @dataclass(frozen=True, slots=True)
 class PutReplica:
-    """Add a replica, or change it; at another address it is another process.
-
-    `owner` is the name of the token that asks, if it is known.
-    """
+    """Add a replica, or change it; at another address it is another process."""
 
     pool: str
     replica: str

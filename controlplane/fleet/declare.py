@@ -111,11 +111,7 @@ def _remove_moved(draft: Draft, pool: Pool, entry: PoolEntry) -> None:
 
 
 def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[str]:
-    """Find the serving replicas whose addresses no replica of the pool has any more.
-
-    A drained replica gets no requests, and does not count. `entry` is the pool in the file, if it
-    is still there, and `gone` has the ids of removed replicas.
-    """
+    """Find the serving replicas whose addresses no replica of the pool has any more."""
     after = {
         replica.id: replica.address for replica in pool.replicas.values() if replica.id not in gone
     }

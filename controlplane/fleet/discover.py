@@ -27,8 +27,7 @@ HANDED_OVER: Final = "the config file"
 class Merged:
     """What sources have found or lost that the fleet does not follow.
 
-    `withheld` has the ids of replicas that no source has any more and that stay, because too few
-    would be left; `clashes` has sentences about found replicas that are not used.
+    `withheld` are replicas that no source has any more and that stay: too few would be left.
     """
 
     withheld: tuple[str, ...] = ()

@@ -24,10 +24,7 @@ _BY_SILENCE: Final = (None, Draining.LEASE)
 
 
 def ends_at(replica: Replica) -> float:
-    """When a replica is to be drained or, drained already, to be removed; infinity for never.
-
-    One that the file declares is not removed while it is there: it waits, drained, to be heard of.
-    """
+    """Say when a replica is to be drained or, drained already, removed; infinity for never."""
     if replica.lease_until is None:
         return math.inf
     if replica.draining and replica.layers.file is not None:

@@ -26,10 +26,7 @@ class RegisteredPool:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredReplica:
-    """A replica: which process it is, what the API declares of it, or what was discovered.
-
-    `overrides` are the keys of `settings` that count where the file declares the replica too.
-    """
+    """A replica: which process it is, what the API declares of it, or what was discovered."""
 
     address: Address
     instance: str | None
@@ -89,10 +86,7 @@ def registered(fleet: Fleet) -> Registered:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What must be written of a fleet; None: nothing is kept of it any longer.
-
-    `everything`: whatever else is kept goes.
-    """
+    """What must be written of a fleet; None: the row goes, and with `everything` all other rows."""
 
     generations: int
     pools: Mapping[str, RegisteredPool | None]

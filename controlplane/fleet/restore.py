@@ -112,10 +112,7 @@ def _replicas_of(
 
 
 def _still(draining: Draining | None, settings: ReplicaSettings) -> Draining | None:
-    """What drains a declared replica after the restart; None: nothing does.
-
-    A declared replica has no source to lose it, and without a ttl no lease to run out.
-    """
+    """Say what drains a declared replica after the restart: it has no source to lose it."""
     is_over = draining is Draining.DISCOVERY or (
         draining is Draining.LEASE and settings.ttl is None
     )

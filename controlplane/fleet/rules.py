@@ -44,11 +44,7 @@ def departures_with(pool: Pool, now: float, *, force: bool) -> tuple[float, ...]
 
 
 def unless_most_move(pool: Pool, wanted: Mapping[str, ReplicaSettings]) -> None:
-    """Refuse to move more than one replica, and most of those that serve, in one step.
-
-    At the new address is another process, which Envoy does not know before its health check
-    answers.
-    """
+    """Refuse to move most of the serving replicas in one step, to where nobody is ready yet."""
     known = {id_: replica for id_ in wanted if (replica := pool.replicas.get(id_)) is not None}
     # Who was there before and takes the address of another is no stranger to it.
     kept = {(wanted[id_].address, wanted[id_].served_at) for id_ in known}

@@ -30,13 +30,7 @@ class NotAdmittedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a client has proven with its certificate.
-
-    Attributes:
-        node: The only node id that it may use.
-        expires: When the certificate ends, in seconds since 1970.
-        pools: The pools that the node may hold; None for all.
-    """
+    """What a client has proven, up to seconds since 1970; pools are None for all."""
 
     spiffe_id: str
     node: str
@@ -121,11 +115,7 @@ def longest_match(patterns: Iterable[str], text: str) -> str | None:
 
 
 def name_of(certificate: Certificate) -> str:
-    """Name a client of the REST API by its certificate: a SPIFFE id, or ``CN=NAME``.
-
-    Raises:
-        NotAdmittedError: The certificate has several URIs, or no name at all.
-    """
+    """Name a client of the REST API by its certificate: its only SPIFFE id, or ``CN=NAME``."""
     if len(certificate.uris) > 1:
         raise NotAdmittedError("the certificate names several URIs")
     if certificate.uris:

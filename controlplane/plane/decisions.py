@@ -112,10 +112,7 @@ class Decisions:
     _failed: dict[str, float] = field(default_factory=dict)
 
     def copy(self) -> "Decisions":
-        """The same, to be changed apart; what both refer to is never changed in place.
-
-        What is decided there comes in one step, and not in several on the way to it.
-        """
+        """The same, to be changed apart; what both refer to is never changed in place."""
         endpoint_weights, parting = dict(self.endpoint_weights), dict(self.parting)
         holds, spreads = dict(self.holds), dict(self.spreads)
         return Decisions(dict(self.decisions), endpoint_weights, parting, holds, spreads)
@@ -296,9 +293,6 @@ def decide(
     Args:
         due: Ids of the replicas that changed, by pool; None: it may be any.
         tables: Are brought up to date first.
-        decided: Takes what each replica is to get.
-        histories: Take why.
-        envoys: How many are connected, if that is known.
         nodes: Counts the Envoys that use a pool, by zone.
 
     Returns:

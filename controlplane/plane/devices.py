@@ -33,12 +33,9 @@ class Exporter:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What exporters report of the GPUs that one replica is on.
+    """What exporters report of the GPUs that one replica is on, the fullest last.
 
-    Attributes:
-        memory: Of each of them, the fullest last; empty where nothing is known.
-        age: Seconds since the oldest scrape it is from.
-        failure: Why the last scrape of an exporter of the pool failed; None when all were good.
+    `age`: seconds since the oldest scrape. `failure`: why the last scrape of an exporter failed.
     """
 
     memory: tuple[GpuMemory, ...] = ()

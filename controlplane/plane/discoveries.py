@@ -17,13 +17,9 @@ sources has not answered: an Envoy that holds a configuration would lose the poo
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """How one source does.
+    """How one source does: its last complete set, and why there is no newer or better one.
 
-    Attributes:
-        found: Its last complete set; None before the first one.
-        problem: Why there is no newer one, or what of it could not be used; None if all is well.
-        failing: Whether the last attempt yielded no set.
-        is_whole: Whether its last set can be relied on to have everything.
+    `failing`: the last attempt yielded no set. `is_whole`: its last set has everything.
     """
 
     source: str
@@ -81,10 +77,7 @@ class Discoveries:
         *,
         is_whole: bool = True,
     ) -> None:
-        """Take in a set; a source that is no longer followed is ignored.
-
-        `problem`: what of the answer could not be used. What an incomplete set lacks stays.
-        """
+        """Take in a set; a source that is no longer followed is ignored."""
         if sources := self._following(pool, source):
             sources.known[source] = SourceReport(source, replicas, now, problem, is_whole=is_whole)
             sources.is_due = True

@@ -95,8 +95,7 @@ def to_check(
 ) -> tuple[Checked, ...]:
     """Choose the replicas that an Envoy is to check, as they are now, by pool and id.
 
-    `shown` has the ids that Envoys know of, by pool. The replicas that the Envoy checks already, in
-    `known`, stay; by `seed` different Envoys check different ones.
+    The replicas that it checks already stay; by `seed` different Envoys check different ones.
     """
     stay = {
         (target.pool.name, target.replica.id)

@@ -243,10 +243,7 @@ class Histories:
                 del self._pools[pool]
 
     def record(self, pool: Pool, decision: Decision, changed: Bools, seen: Seen) -> None:
-        """Take in a decision; what is worth knowing of its replicas is kept once it is written.
-
-        `changed` are the rows whose decision differs from the one before; see `writing`.
-        """
+        """Take in a decision, and the rows that it changes; see `writing`."""
         known = self._pools.setdefault(pool.name, _Pool())
         rows, jumps = known.due(decision, changed)
         many = decision.serving

@@ -61,10 +61,7 @@ class Observed:
         return self.recalled_at if self.scraped_at is None else self.scraped_at
 
     def in_flight(self, slots: int | None) -> tuple[InFlight, ...]:
-        """Return what it has in flight by its own count; nothing where it counts nothing.
-
-        Where requests wait, as many as it has `slots` are being computed.
-        """
+        """Return what it has in flight by its own count; where requests wait, all slots compute."""
         window = self.window
         if window is None or window.queue is None:
             return ()
@@ -146,11 +143,7 @@ class Observations(dict[tuple[str, str], Observed]):
         return all(observed.readiness.probed for observed in self.values())
 
     def adopt(self, found: Change, since: float) -> list[tuple[str, str]]:
-        """Follow one change of the fleet; a replica that came is there since then.
-
-        Returns:
-            The replicas whose observations were dropped, by pool and id.
-        """
+        """Follow one change of the fleet; returns the replicas whose observations were dropped."""
         if found.replica is None:
             return self._adopt_pool(found)
         key, replica = (found.pool, found.replica), found.after

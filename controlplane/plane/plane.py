@@ -43,21 +43,13 @@ class Plane(PlaneState):
     """Takes in what happens; every method takes the time in seconds of a monotonic clock."""
 
     def apply(self, command: Command, now: float) -> tuple[Change, ...]:
-        """Carry out a command on the fleet; returns what it has changed.
-
-        Raises:
-            Refused: With the reason; nothing has changed.
-        """
+        """Carry out a command on the fleet; returns what it has changed."""
         applied = fleets.apply(self.fleet, command, now)
         self.adopt(applied, now)
         return applied.changes
 
     def declare(self, config: Config, now: float) -> None:
-        """Bring the fleet in line with a config file.
-
-        Raises:
-            Refused: With the reason; nothing has changed.
-        """
+        """Bring the fleet in line with a config file."""
         applied = fleets.declare(self.fleet, config, now)
         self.scrape_with(config.pools)
         self.adopt(applied, now)
@@ -144,10 +136,7 @@ class Plane(PlaneState):
             self._dirty.add_replica(target.pool, target.replica.id)
 
     def suspected(self) -> Collection[tuple[str, str]]:
-        """The replicas that may have failed since this was asked last, by pool and id.
-
-        No scrape of them succeeded, or no request of some Envoy.
-        """
+        """Take the replicas of which a scrape, or all requests of an Envoy, failed lately."""
         found, self._suspected = self._suspected, set()
         return found
 
@@ -307,10 +296,7 @@ class Plane(PlaneState):
         return partial(build, self.fleet, endpoint_weights, self.catalog, changed, parting, spreads)
 
     def built(self, catalog: Catalog) -> Catalog:
-        """Take a catalog that was built; returns what Envoys should hold.
-
-        It is the same object as before when nothing has changed for Envoy.
-        """
+        """Take a catalog that was built; the same object as before where nothing changed."""
         self.catalog = guarded(catalog, self._released)
         return self.catalog
 

@@ -19,12 +19,10 @@ from controlplane.resources.endpoints import EndpointWeight
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What Envoys hold, and what they would be sent.
+    """What Envoys hold, and what they would be sent once all put replicas are ready.
 
-    Attributes:
-        wanted: The catalog once every replica that the command puts has become ready.
-        pools: The names of the pools whose resources differ.
-        unready: Ids of the put replicas that Envoys do not know before they are ready.
+    `pools` are those whose resources differ; `unready` replicas are not shown before they are
+    ready.
     """
 
     held: Catalog
@@ -59,10 +57,7 @@ def preview(plane: Plane, command: Command, now: float) -> Preview:
 
 
 def _copied(plane: Plane, pool: str, now: float) -> Plane:
-    """Another plane of the same state in which one pool is about to change.
-
-    What both refer to is never changed in place.
-    """
+    """Copy a plane of which one pool is about to change; what both share never changes in place."""
     imagined = Plane(now)
     imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
     imagined._unbuilt = plane._unbuilt.of(pool)

@@ -107,10 +107,7 @@ class Readiness:
         )
 
     def _is_silent(self, now: float) -> bool:
-        """Whether nothing was heard of it for so long that Envoy may judge.
-
-        One that answers now and then while it loads its model is not silent.
-        """
+        """Tell whether nothing was heard of it for so long that Envoy may judge."""
         return now - max(self.since, self.heard) >= UNREACHABLE_SECONDS
 
     def restarted(self, now: float) -> "Readiness":

@@ -95,10 +95,7 @@ class Recovery:
     def released(
         self, fleet: Fleet, shown: Mapping[str, Container[str]], now: float
     ) -> frozenset[str] | None:
-        """List the pools that Envoys may be sent, whatever they hold; None: all, nothing is lost.
-
-        `shown` has the replicas that Envoys may know of, by pool.
-        """
+        """List the pools that Envoys may be sent, whatever they hold; None: nothing is lost."""
         if not self._is_on:
             return None
         self._unknown = {

@@ -32,10 +32,7 @@ class Target:
 
 
 class Outline(NamedTuple):
-    """A replica from afar: nothing that is another one with every reading.
-
-    `decided` has its tier, whether it is cut and whether it is stale; None before any decision.
-    """
+    """A replica from afar: nothing that is another one with every reading."""
 
     state: State
     shown: bool

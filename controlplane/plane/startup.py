@@ -31,13 +31,7 @@ class RestartReplica:
 
 @dataclass(frozen=True, slots=True)
 class RestartPool:
-    """A pool as it was when the decision about it was kept.
-
-    Attributes:
-        age: Seconds since then, by the wall clock; only told, nothing depends on it.
-        weighing: By `pool_data`.
-        replicas: By id.
-    """
+    """A pool as it was when the decision about it was kept, some seconds before."""
 
     age: float
     weighing: Mapping[str, Any]

@@ -26,16 +26,9 @@ _A_REQUEST: Final = 100.0
 
 @dataclass(frozen=True, slots=True)
 class PoolTraffic:
-    """What the replicas of a pool do together; None: nobody measures it.
+    """What the replicas of a pool do together, in requests and seconds; None: nobody measures it.
 
-    Attributes:
-        rate: Requests per second.
-        p50: Of the durations of all requests, in seconds.
-        p99: The same.
-        error_fraction: Failed of all requests, 0 to 1.
-        in_flight: Requests at all replicas.
-        queue: Requests or texts that wait inside the replicas.
-        capacity: Requests per second that the replicas that serve carry.
+    `error_fraction` is from 0 to 1; `queue` counts requests or texts that wait in the replicas.
     """
 
     at: float
@@ -71,10 +64,7 @@ def total(
     capacity: float | None,
     now: float,
 ) -> PoolTraffic:
-    """Add up windows of replicas: their own or, where they have none, those of Envoys.
-
-    `counts`: requests at each by the count of Envoys; None where none reports.
-    """
+    """Add up windows of replicas, and requests at them as Envoys count them."""
     known = [window for window in windows if window is not None]
     in_flight = [
         window.in_flight if count is None and window is not None else count
@@ -110,10 +100,7 @@ def _capacity(serving: Sequence[str], decision: Decision | None) -> float | None
 
 
 def quantiles(windows: Iterable[Window], *parts: float) -> tuple[float | None, ...]:
-    """Return quantiles of the durations of all requests, in seconds; None without a distribution.
-
-    Replicas may have other buckets than others; requests lie evenly in a bucket.
-    """
+    """Return quantiles of all durations, in seconds; requests lie evenly in a bucket."""
     groups: dict[tuple[float, ...], np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
     for window in windows:
         if window.counts and window.counts[-1] > 0:

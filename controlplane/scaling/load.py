@@ -65,10 +65,7 @@ class LoadHistory:
         return sum(found) / len(found) if found else 0.0
 
     def keep(self, forecast: float, floor: float, now: float, seconds: float) -> None:
-        """Remember for some seconds what was wanted, for `most`, in tokens per second.
-
-        `floor`: that there must be capacity for, to work off a backlog.
-        """
+        """Remember for some seconds the tokens/s that were wanted, and to work off a backlog."""
         wanted, step = self._wanted, now // STEP * STEP
         if wanted and wanted[-1][0] == step:
             _, *before = wanted.pop()

@@ -137,11 +137,7 @@ class PoolScaling:
         return (replace(first, flow=flow), *others)
 
     def is_active(self, settings: PoolSettings, now: float) -> bool:
-        """Whether the pool is to have replicas.
-
-        It is while requests come, for as long after the last one as fewer replicas must be enough,
-        and where it may never be empty.
-        """
+        """Tell whether the pool is to have replicas: requests came lately, or it is never empty."""
         since = max(self._request_at, self._watched_since)
         scaling = settings.scaling
         return scaling.min_replicas > 0 or now - since < scaling.scale_down_after

@@ -1,7 +1,4 @@
-"""One request over HTTP/2, on a connection of its own: for replicas that speak nothing else.
-
-The protocol itself is left to hyper-h2.
-"""
+"""One request over HTTP/2, on a connection of its own; the protocol is left to hyper-h2."""
 
 import asyncio
 import ssl

@@ -1,7 +1,4 @@
-"""One connection to a server of HTTP, and what has come over it; see `scrape`.
-
-The protocol itself is left to llhttp, the parser of Node.js.
-"""
+"""One connection to a server of HTTP; the protocol is left to llhttp, the parser of Node.js."""
 
 import asyncio
 import time
@@ -49,14 +46,7 @@ class TooLongError(AnswerError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer.
-
-    Attributes:
-        encoding: Of its body; "identity" is none.
-        body: As it came; empty where the status is above 200.
-        began_at: When its first byte came, seconds of the clock.
-        location: Where it leads, if it says so.
-    """
+    """A whole answer; the body is empty above status 200, and the first byte came at `began_at`."""
 
     status: int
     encoding: str

@@ -159,10 +159,7 @@ _REDIRECTS: Final = range(300, 400)
 
 
 class ScrapeError(Exception):
-    """A scrape that yielded no text; the message is one sentence that says why.
-
-    `refused`: nobody listened at the address.
-    """
+    """A scrape that yielded no text, and why; `refused`: nobody listened at the address."""
 
     def __init__(self, sentence: str, *, refused: bool = False) -> None:
         self.refused = refused

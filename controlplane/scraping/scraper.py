@@ -155,10 +155,7 @@ class Scraper:
 
 
 def _scraped_by(target: Target) -> AccessSettings | None:
-    """How a replica is scraped: as the pool says, and otherwise as it is reached.
-
-    Where metrics have a port of their own, nothing follows from the one that serves requests.
-    """
+    """Say how a replica is scraped: as the pool says, else as it is reached, on the same port."""
     own, served = target.settings.metrics.port, target.replica.settings.address.port
     if target.access is not None or own not in (None, served):
         return target.access

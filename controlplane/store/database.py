@@ -80,11 +80,7 @@ class Database:
         return self._connection is not None
 
     def look(self) -> None:
-        """See that the file is the one that was written last; if it is not, begin another one.
-
-        Raises:
-            WriteError: It is not, and nothing of what is known is in the other one yet.
-        """
+        """See that the file is the one written last; else begin another, and raise `WriteError`."""
         if self._files.are_known:
             with self._failing():
                 self._keep_whole()
@@ -324,10 +320,7 @@ class Database:
 
     @contextmanager
     def _writing(self, synchronous: str, *, is_all: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction on the file that was written last, which is still that when it ends.
-
-        `is_all`: everything that is known is written, which a new file needs first.
-        """
+        """Hold a transaction on the file that was written last; a new file first needs all."""
         with self._failing():
             if self._files.are_known:
                 self._keep_whole()

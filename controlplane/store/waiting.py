@@ -14,12 +14,7 @@ Work: TypeAlias = Callable[[Fleet], Applied]
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A change that a request waits for.
-
-    Attributes:
-        is_kept: Something of it has to be written, after all that was asked for before.
-        is_sign: It is a sign of life, which counts whether it is written or not.
-    """
+    """A change that a request waits for; a sign of life counts whether it is written or not."""
 
     work: Work
     who: str
@@ -54,10 +49,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What changes come to, one after the other, from the fleet before the first of them.
-
-    `steps` has each that was not refused, `noted` who changed what.
-    """
+    """What changes come to, one after the other: each not refused, and who changed what."""
 
     before: Fleet
     steps: Sequence[Applied]

@@ -30,10 +30,7 @@ _Shown: TypeAlias = tuple[str, int, bool, int, bool]
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What was written last of a pool: of every replica, its classes, and the whole decision.
-
-    `full` is the last decision of which everything is written, without its frame.
-    """
+    """What was written last of a pool; `full`: the last decision of which all is written."""
 
     shown: Mapping[str, _Shown]
     parting: Parting | None

@@ -20,10 +20,7 @@ REFUSALS: Final = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 @dataclass(frozen=True, slots=True)
 class XdsTls:
-    """TLS of the xDS server.
-
-    Clients connect anew after `max_connection_age` seconds, by a tenth more or less.
-    """
+    """TLS of the xDS server; connections last so many seconds, by a tenth more or less."""
 
     credentials: Credentials
     admission: Admission

@@ -20,10 +20,7 @@ class StartupThrottle:
     """Admits streams in the order in which they come."""
 
     def __init__(self, places: int, seconds: float) -> None:
-        """Admit so many streams at a time, each for so many seconds at most.
-
-        A client that acknowledges nothing must not keep others out.
-        """
+        """Admit so many streams at a time, each for a while: none waits for a silent one."""
         self._places = asyncio.Semaphore(places)
         self._seconds = seconds
 

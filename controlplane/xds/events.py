@@ -89,15 +89,8 @@ class TypeStatus:
     """One resource type on one stream.
 
     Versions are digests over everything that the client then holds of the type: two clients that
-    hold the same show the same. They are empty before the first, and times are None.
-
-    Attributes:
-        wildcard: Whether it asked for all of them.
-        subscribed: How many it asked for by name.
-        sent: Version that the last response brings the client to.
-        acknowledged: Version that the client last acknowledged.
-        held: How many resources it acknowledged and holds.
-        refused: Names of what it rejected and was not sent in another version since, in order.
+    hold the same show the same. They are empty before the first, and times are None. `refused` are
+    names that it rejected and was not sent in another version since.
     """
 
     type_url: str

@@ -26,13 +26,9 @@ ABSENT: Final = ""
 
 
 class Pending:
-    """What a client should be sent; false if that is nothing.
+    """What a client should be sent: changed resources, and absent or removed names (delta).
 
-    Attributes:
-        changed: Resources that it lacks or holds in another version.
-        absent: Names that it asked for and that do not exist.
-        removed: Names that it may still hold and that are no more.
-        contents: All of these by name, None for one that does not exist.
+    `contents` has all of these by name, None for one that does not exist.
     """
 
     # One is made for every response: a frozen dataclass takes four times as long.

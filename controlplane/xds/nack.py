@@ -42,10 +42,7 @@ def is_cut(message: str) -> bool:
 
 
 def named_as_bad(type_url: str, message: str, names: Iterable[str]) -> set[str]:
-    """Find the resources of a response that a client's message names as bad.
-
-    All others count as accepted. Nothing is found where the message does not tell.
-    """
+    """Find the resources that a client's message names as bad; nothing where it does not tell."""
     begins, between = _REPORTS.get(type_url, ("", ""))
     if not begins or not message.startswith(begins):
         return set()
@@ -114,12 +111,7 @@ class AddressConflicts:
             self.has_moved = True
 
     def accepted(self, names: Set[str]) -> Set[str]:
-        """Note what was in a response that a client accepted.
-
-        Returns:
-            The names to compare again: their listeners were removed, or wait for an address that
-                may be free now.
-        """
+        """Note what a client accepted; returns the listeners whose address may be free now."""
         left = names & self.leaving
         self.leaving -= left
         self.accepted_partly(names - left)

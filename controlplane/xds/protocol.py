@@ -47,10 +47,7 @@ class Delta:
         return decode_delta(data)
 
     def open(self, type_url: str, request: DeltaRequest, node: Node) -> Subscription:
-        """Begin with the first request for a type.
-
-        ``initial_resource_versions`` count in this one only (discovery.proto).
-        """
+        """Begin with a first request; ``initial_resource_versions`` count in this one only."""
         subscribe = request.subscribe
         if type_url in (CLUSTER, LISTENER):
             if node.names_its_wildcards and request.initial_versions:

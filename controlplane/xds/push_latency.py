@@ -79,11 +79,7 @@ class PushLatency(Generic[StreamT]):
             self.given_up += 1
 
     def settled(self, stream: StreamT, revision: int, now: float) -> tuple[float, ...]:
-        """A stream holds, or has rejected, all that it should have up to a revision.
-
-        Returns:
-            Seconds from the notice of each change that is now complete, the oldest first.
-        """
+        """Note what a stream has answered for; returns the seconds of each change now complete."""
         behind = self._behind.get(stream)
         done: list[float] = []
         while behind and behind[0] <= revision:
@@ -96,11 +92,7 @@ class PushLatency(Generic[StreamT]):
         return tuple(done)
 
     def gone(self, stream: StreamT, now: float) -> tuple[float, ...]:
-        """Wait no longer for a stream that has ended.
-
-        Returns:
-            As `settled`. Of a change that nobody answered for before leaving there is no duration.
-        """
+        """Wait no longer for a stream; a change that nobody answered for has no duration."""
         done: list[float] = []
         for revision in self._behind.pop(stream, ()):
             done += self._without(revision, now)

@@ -55,10 +55,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of the xDS transport protocol, and the noun that ends its methods' names.
-
-    It serves one type; the aggregated one, with None, serves all.
-    """
+    """One xDS service, and the noun that ends its methods' names; of one type, or of all (None)."""
 
     name: str
     noun: str

@@ -45,9 +45,8 @@ class SharedState(Generic[R]):
     def step(self, snapshot: Snapshot) -> "SharedAnswer[R] | SharedState[R] | None":
         """Work out what follows from another snapshot of the view.
 
-        Returns:
-            Another shared state when there is nothing to send; None when it takes more than one
-            response: then each stream needs a state of its own.
+        Another shared state: there is nothing to send. None: it takes more than one response, and
+        each stream needs a state of its own.
         """
         if snapshot.revision is not self._revision:
             self._revision, self._next = snapshot.revision, self._follow(snapshot)

@@ -187,11 +187,7 @@ class Stream(Generic[R]):
         return self._beside
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
-        """Decide what to send now, and count it as sent; None when there is nothing to send.
-
-        Call it until it returns None after every request and with every new snapshot; the newest
-        wins, those in between need not be shown.
-        """
+        """Decide what to send now, and count it as sent; None: there is nothing more."""
         self._seen = snapshot.revision
         if self._secret_state.subscriptions:
             held = self._held_secrets(snapshot)
