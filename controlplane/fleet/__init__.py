@@ -19,8 +19,8 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.declare import declare
-from controlplane.fleet.discover import Merged, Sets, discover
-from controlplane.fleet.layers import Layers, Source
+from controlplane.fleet.discover import Sets, discover
+from controlplane.fleet.layers import Source
 from controlplane.fleet.leases import DRAIN_SECONDS, expire
 from controlplane.fleet.registered import (
     Registered,
@@ -52,8 +52,6 @@ __all__ = [
     "Fleet",
     "Heartbeat",
     "Key",
-    "Layers",
-    "Merged",
     "Noted",
     "Pool",
     "PutPool",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -30,42 +30,40 @@ class SourceReport:
     is_whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class PoolReport:
-    """How the sources of one pool do, in order of precedence; see `fleet.Merged`."""
-
-    sources: tuple[SourceReport, ...] = ()
-    withheld: tuple[str, ...] = ()
-    clashes: tuple[str, ...] = ()
-
-
 @dataclass(slots=True)
-class _Sources:
-    known: dict[str, SourceReport]
+class PoolReport:
+    """How the sources of one pool do, by name in order of precedence; see `fleet.Merged`."""
+
+    known: dict[str, SourceReport] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
     clashes: tuple[str, ...] = ()
     is_due: bool = True
+
+    @property
+    def sources(self) -> tuple[SourceReport, ...]:
+        """In order of precedence."""
+        return tuple(self.known.values())
 
 
 class Discoveries:
     """The last set of every source."""
 
     def __init__(self) -> None:
-        self._pools: dict[str, _Sources] = {}
+        self._pools: dict[str, PoolReport] = {}
 
     def adopt(self, pools: Iterable[PoolEntry]) -> None:
         """Follow the sources of these pools and no others; what one has found stays with it."""
         before, self._pools = self._pools, {}
         for pool in pools:
-            had = before.get(pool.name, _Sources({}))
+            had = before.get(pool.name, PoolReport())
             names = [str(source) for source in pool.discovery]
             known = {name: had.known.get(name, SourceReport(name)) for name in names}
             # Those without a source too: what one found that was taken out of the file is to go.
-            self._pools[pool.name] = _Sources(known)
+            self._pools[pool.name] = PoolReport(known)
         for name, had in before.items():
             # A pool that is no longer in the file may stay, as the API has said something of it.
             if name not in self._pools and (had.known or had.withheld):
-                self._pools[name] = _Sources({})
+                self._pools[name] = PoolReport()
 
     def found(
         self,
@@ -89,10 +87,7 @@ class Discoveries:
 
     def report(self, pool: str) -> PoolReport:
         """How the sources of a pool do."""
-        sources = self._pools.get(pool)
-        if sources is None:
-            return PoolReport()
-        return PoolReport(tuple(sources.known.values()), sources.withheld, sources.clashes)
+        return self._pools.get(pool, PoolReport())
 
     @property
     def withholds(self) -> bool:
@@ -158,6 +153,6 @@ class Discoveries:
         for sources in self._pools.values():
             sources.is_due = False
 
-    def _following(self, pool: str, source: str) -> _Sources | None:
+    def _following(self, pool: str, source: str) -> PoolReport | None:
         sources = self._pools.get(pool)
         return sources if sources is not None and source in sources.known else None

@@ -29,9 +29,8 @@ from controlplane.plane.observed import Observations
 from controlplane.plane.recovery import Recovery
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.scalings import Scalings
-from controlplane.plane.senders import Senders
 from controlplane.plane.startup import STARTUP_SECONDS
-from controlplane.plane.traffic import Traffic, by_replica, endpoint_of
+from controlplane.plane.traffic import Senders, Traffic, by_replica, endpoint_of
 from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.classes import Parting

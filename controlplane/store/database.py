@@ -16,7 +16,7 @@ from typing import Final
 
 from controlplane.fleet import AuditEntry, Registered, Rows, UnwrittenEntries
 from controlplane.plane import RestartPool
-from controlplane.store import rows
+from controlplane.store import tables
 from controlplane.store.errors import (
     Cause,
     DamagedError,
@@ -25,7 +25,7 @@ from controlplane.store.errors import (
     cause_of,
 )
 from controlplane.store.files import Files, beside
-from controlplane.store.tables import log_on, migrate, put, read
+from controlplane.store.tables import log_on, migrate, pool_row, put, read, replica_row
 
 WAIT: Final = 2.0
 """Seconds to wait for another process that still has the file: it may be about to end."""
@@ -37,7 +37,7 @@ _FILE: Final = "file"
 replicas, and which file it is."""
 
 Weighing = tuple[str, str, float, str]
-"""A row: the pool, the replica or nothing, seconds since 1970, and what `rows` made."""
+"""A row: the pool, the replica or nothing, seconds since 1970, and what `tables` made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +131,12 @@ class Database:
             put(
                 connection,
                 "pools",
-                [(name, rows.pool_row(each)) for name, each in changes.pools.items() if each],
+                [(name, pool_row(each)) for name, each in changes.pools.items() if each],
             )
             put(
                 connection,
                 "replicas",
-                [(*key, rows.replica_row(each)) for key, each in changes.replicas.items() if each],
+                [(*key, replica_row(each)) for key, each in changes.replicas.items() if each],
             )
             gone = [(name,) for name, each in changes.pools.items() if each is None]
             connection.executemany("DELETE FROM pools WHERE pool = ?", gone)
@@ -201,12 +201,12 @@ class Database:
     def _read(self, connection: sqlite3.Connection) -> Loaded:
         counters = dict(read(connection, "counters", "name, value"))
         return Loaded(
-            rows.registered(
+            tables.registered(
                 counters.get("generations", 0),
                 read(connection, "pools", "pool, data"),
                 read(connection, "replicas", "pool, replica, data"),
             ),
-            rows.weighings(
+            tables.weighings(
                 read(connection, "weighings", "pool, replica, kept_at, data"), time.time()
             ),
             [AuditEntry(*each) for each in read(connection, "audit", "number, at, data")],

@@ -42,9 +42,7 @@ class TransportProtocol(Protocol[R]):
 class Delta:
     """The protocol of ``DeltaAggregatedResources`` and its like."""
 
-    def decode(self, data: bytes) -> DeltaRequest:
-        """Decode a ``DeltaDiscoveryRequest``."""
-        return decode_delta(data)
+    decode = staticmethod(decode_delta)
 
     def open(self, type_url: str, request: DeltaRequest, node: Node) -> Subscription:
         """Begin with a first request; ``initial_resource_versions`` count in this one only."""
@@ -94,9 +92,7 @@ WHOLE_TYPES: Final = (CLUSTER, LISTENER)
 class StateOfTheWorld:
     """The protocol of ``StreamAggregatedResources`` and its like."""
 
-    def decode(self, data: bytes) -> SotwRequest:
-        """Decode a ``DiscoveryRequest``."""
-        return decode_sotw(data)
+    decode = staticmethod(decode_sotw)
 
     def open(self, type_url: str, request: SotwRequest, node: Node) -> Subscription:
         """Begin with the first request for a type."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import grpc
 
@@ -55,24 +55,22 @@ from controlplane.xds.services import (
 )
 from controlplane.xds.sharing import SharedStates
 
-T = TypeVar("T")
 
-
-class StreamsByPool(Generic[T]):
+class StreamsByPool:
     """Members by their views, so that a change need not be offered to all."""
 
     def __init__(self) -> None:
-        self._all_pools: set[T] = set()
-        self._by_pool: defaultdict[str, set[T]] = defaultdict(set)
+        self._all_pools: set[Connection] = set()
+        self._by_pool: defaultdict[str, set[Connection]] = defaultdict(set)
 
-    def add(self, member: T, view: View) -> None:
+    def add(self, member: Connection, view: View) -> None:
         """Add a member."""
         if view.pools is None:
             self._all_pools.add(member)
         for pool in view.pools or ():
             self._by_pool[pool].add(member)
 
-    def discard(self, member: T, view: View) -> None:
+    def discard(self, member: Connection, view: View) -> None:
         """Remove a member, if it is one."""
         self._all_pools.discard(member)
         for pool in view.pools or ():
@@ -81,7 +79,7 @@ class StreamsByPool(Generic[T]):
                 if not members:
                     del self._by_pool[pool]
 
-    def concerned(self, pools: Iterable[str]) -> set[T]:
+    def concerned(self, pools: Iterable[str]) -> set[Connection]:
         """The members that are shown any of these pools."""
         return self._all_pools.union(*(self._by_pool.get(pool, ()) for pool in pools))
 
@@ -193,7 +191,7 @@ class XdsServer:
         self._clock = clock
         # In the order in which they came.
         self._connections: dict[Connection, None] = {}
-        self._streams_by_pool: StreamsByPool[Connection] = StreamsByPool()
+        self._streams_by_pool = StreamsByPool()
         self._server: grpc.aio.Server | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
