@@ -146,7 +146,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         health=Health(plane),
         scaling=Scaling(plane),
         pushes=metrics.pushes,
-        guests=plane,
+        node_observer=plane,
         tls=xds_tls,
         secrets=issuer.secrets_of if issuer else None,
     )

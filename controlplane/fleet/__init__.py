@@ -27,10 +27,10 @@ from controlplane.fleet.registered import (
     RegisteredPool,
     RegisteredReplica,
     Rows,
+    differing_keys,
     keys_of_rows,
     registered,
     rows,
-    unlike,
 )
 from controlplane.fleet.restore import restored
 from controlplane.fleet.rules import TOGETHER, listeners_of, refuse_foreign, refuse_loops
@@ -71,6 +71,7 @@ __all__ = [
     "apply",
     "declare",
     "declared",
+    "differing_keys",
     "discover",
     "expire",
     "keys_of_rows",
@@ -80,6 +81,5 @@ __all__ = [
     "registered",
     "restored",
     "rows",
-    "unlike",
     "whole",
 ]

@@ -130,11 +130,11 @@ def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[st
 
 def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: float) -> None:
     """Remove the replicas of a pool that only the file declared, and no longer does."""
-    kept = {replica.id for replica in entry.replicas} if entry else set()
+    staying = {replica.id for replica in entry.replicas} if entry else set()
     undeclared = [
         replica
         for replica in pool.replicas.values()
-        if replica.source is Source.FILE and replica.id not in kept
+        if replica.source is Source.FILE and replica.id not in staying
     ]
     gone = [replica.id for replica in undeclared if replica.layers.api is None]
     if entry is not None and entry.discovery:

@@ -41,14 +41,14 @@ def discover(
     serves: Callable[[Replica], bool],
     now: float,
     parts: Collection[str] = (),
-    is_told: Callable[[Replica], bool] = lambda _: True,
+    is_shown: Callable[[Replica], bool] = lambda _: True,
     listeners: Sequence[Listeners] | None = None,
 ) -> Merged:
     """Bring a pool in line with what its sources have found; an unknown pool is left alone.
 
     Args:
         parts: Sources whose sets are incomplete: what they lack does not go.
-        is_told: Whether Envoys know of a replica: only then does it serve in another's place.
+        is_shown: Whether Envoys know of a replica: only then does it serve in another's place.
         listeners: Where Envoys listen; None: where the pools of the fleet say.
     """
     if name not in draft.fleet.pools:
@@ -82,7 +82,7 @@ def discover(
     going = sum(replica.draining is None and serves(replica) for replica in gone)
     left = pool.replicas.keys() - {replica.id for replica in gone}
     staying = sum(
-        replica.draining is None and serves(replica) and is_told(replica)
+        replica.draining is None and serves(replica) and is_shown(replica)
         for replica in pool.replicas.values()
         if replica.id in left
     )

@@ -115,29 +115,29 @@ def rows(fleet: Fleet, keys: Collection[Key] | None) -> Rows:
     return Rows(fleet.generations, pools, replicas)
 
 
-def unlike(one: Fleet, other: Fleet, keys: Collection[Key] | None) -> set[Key]:
+def differing_keys(one: Fleet, other: Fleet, keys: Collection[Key] | None) -> set[Key]:
     """List the keys, of these or of all, of what is kept differently of two fleets."""
     first, second = rows(one, keys), rows(other, keys)
     return {
-        *((name, None) for name in _unlike(first.pools, second.pools)),
-        *_unlike(first.replicas, second.replicas),
+        *((name, None) for name in _differing(first.pools, second.pools)),
+        *_differing(first.replicas, second.replicas),
     }
 
 
-def _unlike(one: Mapping[K, object], other: Mapping[K, object]) -> Iterator[K]:
+def _differing(one: Mapping[K, object], other: Mapping[K, object]) -> Iterator[K]:
     return (key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
 def keys_of_rows(changes: Collection[Change]) -> Iterator[Key]:
     """The keys of what is kept otherwise after these changes."""
     for change in changes:
-        if _kept(change.before) != _kept(change.after):
+        if _registered(change.before) != _registered(change.after):
             yield change.pool, change.replica
         if change.after is None and isinstance(change.before, Pool):
             yield from ((change.pool, id_) for id_ in change.before.replicas)
 
 
-def _kept(what: Pool | Replica | None) -> RegisteredPool | RegisteredReplica | None:
+def _registered(what: Pool | Replica | None) -> RegisteredPool | RegisteredReplica | None:
     if what is None:
         return None
     return registered_pool(what) if isinstance(what, Pool) else registered_replica(what)

@@ -34,11 +34,11 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
     entries = {entry.name: entry for entry in config.pools}
     pools = dict[str, Pool]()
     for name in (*entries, *(name for name in known.pools if name not in entries)):
-        kept, entry = known.pools.get(name), entries.get(name)
+        stored, entry = known.pools.get(name), entries.get(name)
         layers = Layers(
             entry.settings() if entry else None,
-            kept.settings if kept else None,
-            kept.overrides if kept else frozenset(),
+            stored.settings if stored else None,
+            stored.overrides if stored else frozenset(),
         )
         if entry is None:
             # All that it said counts now.
@@ -84,17 +84,17 @@ def _replicas_of(
     ]
     replicas: dict[str, Replica] = {}
     for id_ in (*declared, *added):
-        kept = known.get(id_)
-        file, api = declared.get(id_), kept.api if kept else None
-        overrides, owner = (kept.overrides, kept.owner) if kept else (frozenset[str](), None)
+        stored = known.get(id_)
+        file, api = declared.get(id_), stored.api if stored else None
+        overrides, owner = (stored.overrides, stored.owner) if stored else (frozenset[str](), None)
         layers = Layers(file, api, overrides, owner)
         if file is None:
             layers = layers.with_file(None)
         settings = layers.merged()
         lease_until = None if settings.ttl is None else now + settings.ttl
-        if kept is not None and is_same_process(kept, settings):
-            generation, draining = kept.generation, _still(kept.draining, settings)
-            instance = settings.instance or kept.instance
+        if stored is not None and is_same_process(stored, settings):
+            generation, draining = stored.generation, _still(stored.draining, settings)
+            instance = settings.instance or stored.instance
         else:
             generations += 1
             generation, draining, instance = generations, None, settings.instance

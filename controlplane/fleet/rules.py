@@ -47,11 +47,12 @@ def unless_most_move(pool: Pool, wanted: Mapping[str, ReplicaSettings]) -> None:
     """Refuse to move most of the serving replicas in one step, to where nobody is ready yet."""
     known = {id_: replica for id_ in wanted if (replica := pool.replicas.get(id_)) is not None}
     # Who was there before and takes the address of another is no stranger to it.
-    kept = {(wanted[id_].address, wanted[id_].served_at) for id_ in known}
+    places_after = {(wanted[id_].address, wanted[id_].served_at) for id_ in known}
     moved = [
         replica
         for replica in known.values()
-        if replica.draining is None and (replica.address, replica.settings.served_at) not in kept
+        if replica.draining is None
+        and (replica.address, replica.settings.served_at) not in places_after
     ]
     if len(moved) > 1 and len(moved) * 2 > (serving := _serving(pool)):
         raise Refused(

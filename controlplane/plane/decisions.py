@@ -107,7 +107,7 @@ class Decisions:
     holds: dict[str, Hold] = field(default_factory=dict)
     spreads: dict[str, Spread] = field(default_factory=dict)
     failures: dict[str, Exception] = field(default_factory=dict)
-    _told: dict[str, ClassStep] = field(default_factory=dict)
+    _class_steps: dict[str, ClassStep] = field(default_factory=dict)
     _moving: dict[str, float] = field(default_factory=dict)
     _failed: dict[str, float] = field(default_factory=dict)
 
@@ -132,7 +132,7 @@ class Decisions:
         decision: Decision,
         shown: Mapping[str, bool],
         now: float,
-        ill: Container[str] = (),
+        unhealthy: Container[str] = (),
     ) -> None:
         """Take in the newest decision about a pool.
 
@@ -148,17 +148,17 @@ class Decisions:
             if is_shown:
                 row = decision.rows[id_]
                 weight, drained = int(decision.weight[row]), bool(decision.drained[row])
-                is_well = id_ not in ill
+                is_well = id_ not in unhealthy
                 endpoint_weights[id_] = weight_of(decision.tier_of(row), weight, drained, is_well)
             else:
                 endpoint_weights.pop(id_, None)
         self.endpoint_weights[name] = endpoint_weights
-        before = self._told.get(name)
+        before = self._class_steps.get(name)
         wanted = _wanted(settings, decision, endpoint_weights)
         if wanted is None and before is not None and before.parting is not None:
             # All replicas serve all requests again, while the clusters of classes go.
             wanted = Parting((TrafficClass(OTHERS, None, endpoint_weights, routed=True),))
-        told = self._told[name] = next_step(before, wanted, notice(settings), now)
+        told = self._class_steps[name] = next_step(before, wanted, notice(settings), now)
         if told.parting is None:
             self.parting.pop(name, None)
         else:
@@ -207,9 +207,15 @@ class Decisions:
 
     def forget(self, pool: str) -> None:
         """A pool has gone."""
-        for kept in (self.decisions, self.endpoint_weights, self.parting, self.holds, self.spreads):
-            kept.pop(pool, None)
-        self._told.pop(pool, None)
+        for by_pool in (
+            self.decisions,
+            self.endpoint_weights,
+            self.parting,
+            self.holds,
+            self.spreads,
+        ):
+            by_pool.pop(pool, None)
+        self._class_steps.pop(pool, None)
         self._moving.pop(pool, None)
         self._failed.pop(pool, None)
 
@@ -327,9 +333,9 @@ def decide(
         histories.record(pool, decision, changed, seen)
         observed = {id_: seen.observed[name, id_] for id_ in decision.ids(changed)}
         shown = {id_: replica.readiness.is_shown for id_, replica in observed.items()}
-        ill = {id_ for id_, replica in observed.items() if not replica.readiness.may_serve}
+        unhealthy = {id_ for id_, replica in observed.items() if not replica.readiness.may_serve}
         shown |= dict.fromkeys(ids, False)
-        decided.take(pool, decision, shown, now, ill)
+        decided.take(pool, decision, shown, now, unhealthy)
         decided.take_zones(pool, decision, seen.observed)
         about[name] = shown.keys()
     return about
@@ -353,7 +359,7 @@ def _zone_input(
         {id_: place_of(replica.settings) for id_, replica in pool.replicas.items()},
         _gone(pool, seen.observed),
         nodes(pool.name),
-        seen.traffic.come(pool.name),
+        seen.traffic.arrivals_of(pool.name),
         {
             place: each.mean / usual
             for place, each in by_place

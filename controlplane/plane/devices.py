@@ -75,9 +75,9 @@ class Devices:
 
     def forget_but(self, exporters: Iterable[Exporter]) -> None:
         """Forget the readings of exporters that no pool names any more."""
-        kept = {exporter.key for exporter in exporters}
-        self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
-        self._failing = {key: failure for key, failure in self._failing.items() if key in kept}
+        named = {exporter.key for exporter in exporters}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in named}
+        self._failing = {key: failure for key, failure in self._failing.items() if key in named}
         self._is_indexed = False
 
     def joined(

@@ -117,7 +117,7 @@ class Discoveries:
         self,
         fleet: Fleet,
         serves: Callable[[str, Replica], bool],
-        is_told: Callable[[str, Replica], bool],
+        is_shown: Callable[[str, Replica], bool],
         moved: Listeners,
         now: float,
     ) -> Applied:
@@ -125,7 +125,7 @@ class Discoveries:
 
         Args:
             serves: Whether a replica of a pool answers at present.
-            is_told: Whether Envoys know of it.
+            is_shown: Whether Envoys know of it.
             moved: Where Envoys listen that have moved listeners.
         """
         draft = Draft(fleet)
@@ -142,7 +142,7 @@ class Discoveries:
                 partial(serves, name),
                 now,
                 parts,
-                partial(is_told, name),
+                partial(is_shown, name),
                 listeners,
             )
             sources.withheld, sources.clashes = merged.withheld, merged.clashes

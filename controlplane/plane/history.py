@@ -153,7 +153,7 @@ class HistoryItem:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Packed:
     at: float
     jump: float
     data: bytes
@@ -168,17 +168,17 @@ class _Kept:
 class _History:
     """Of one generation of a replica."""
 
-    entries: list[_Kept] = field(default_factory=list)
+    entries: list[_Packed] = field(default_factory=list)
     size: int = 0
 
-    def add(self, kept: _Kept) -> None:
-        self.entries.append(kept)
-        self.size += kept.size
-        while self.entries[0].at < kept.at - KEPT:
+    def add(self, stored: _Packed) -> None:
+        self.entries.append(stored)
+        self.size += stored.size
+        while self.entries[0].at < stored.at - KEPT:
             self._drop(0)
         while self.size > MOST_BYTES and len(self.entries) > 2:
             inner = range(1, len(self.entries) - 1)
-            least = min(inner, key=lambda index: self._worth(index, kept.at))
+            least = min(inner, key=lambda index: self._worth(index, stored.at))
             self.entries[least + 1].left_out += self.entries[least].left_out + 1
             self._drop(least)
 
@@ -250,7 +250,7 @@ class Histories:
 
         def write(id_: str, jump: float) -> None:
             entry = packed(_entry(pool, id_, seen, decision, many))
-            known.histories.setdefault(id_, _History()).add(_Kept(decision.at, jump, entry))
+            known.histories.setdefault(id_, _History()).add(_Packed(decision.at, jump, entry))
 
         for id_, jump in zip(decision.ids(rows), jumps[rows].tolist(), strict=True):
             if (earlier := self._unwritten.pop((pool.name, id_), None)) is not None:
@@ -270,14 +270,14 @@ class Histories:
         drained(self.writing())
         known = self._pools.get(pool)
         timeline = None if known is None else known.histories.get(replica)
-        told: list[HistoryItem] = []
+        items: list[HistoryItem] = []
         before = None
-        for kept in timeline.entries if timeline else ():
-            entry = unpacked(kept.data, kept.at)
-            if kept.at >= now - min(since, KEPT):
-                told.append(HistoryItem(entry, before, kept.left_out))
+        for stored in timeline.entries if timeline else ():
+            entry = unpacked(stored.data, stored.at)
+            if stored.at >= now - min(since, KEPT):
+                items.append(HistoryItem(entry, before, stored.left_out))
             before = entry
-        return tuple(told)
+        return tuple(items)
 
 
 def _jump(before: Floats, after: Floats) -> Floats:

@@ -171,8 +171,8 @@ def memory_in_use(
                     for uuid in (gpu.uuid,) if gpu.uuid else given.gpus:
                         add(given.gpu_key(uuid), gpu.fraction)
             replica = pool.replicas.get(id_) if metrics.gpu is not None else None
-            told = devices.joined(metrics.gpu, replica.settings, now) if replica else None
-            for gpu in told.memory if told is not None else ():
+            gpus = devices.joined(metrics.gpu, replica.settings, now) if replica else None
+            for gpu in gpus.memory if gpus is not None else ():
                 if gpu.uuid is not None:
                     add(gpu.uuid, gpu.fraction)
     return found

@@ -287,11 +287,11 @@ class Plane(PlaneState):
         return self.built(self.refreshing()())
 
     def _building(self, changed: Mapping[str, Collection[str] | None]) -> Callable[[], Catalog]:
-        decided = self._decisions
+        decisions = self._decisions
         endpoint_weights, parting, spreads = (
-            dict(decided.endpoint_weights),
-            dict(decided.parting),
-            dict(decided.spreads),
+            dict(decisions.endpoint_weights),
+            dict(decisions.parting),
+            dict(decisions.spreads),
         )
         return partial(build, self.fleet, endpoint_weights, self.catalog, changed, parting, spreads)
 

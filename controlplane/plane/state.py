@@ -224,12 +224,12 @@ class PlaneState:
     def discovered(self, fleet: Fleet, now: float) -> Applied:
         """What brings a fleet in line with what the sources have found."""
         return self.discoveries.merged(
-            fleet, self._observed.serves, self._is_told, self.listeners.listeners, now
+            fleet, self._observed.serves, self._is_shown, self.listeners.listeners, now
         )
 
     def _seen(self) -> Seen:
         return Seen(self._observed, self._traffic, self._devices)
 
-    def _is_told(self, pool: str, replica: Replica) -> bool:
+    def _is_shown(self, pool: str, replica: Replica) -> bool:
         """Whether Envoys know of a replica, as far as we have told them anything."""
         return not self._has_decided or replica.id in self._decisions.endpoint_weights.get(pool, {})

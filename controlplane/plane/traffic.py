@@ -25,7 +25,7 @@ class Traffic:
         other.reports = self.reports.copy()
         return other
 
-    def come(self, pool: str) -> Mapping[tuple[str, Place], float]:
+    def arrivals_of(self, pool: str) -> Mapping[tuple[str, Place], float]:
         """Requests that Envoys have sent to a pool so far, by class and where they run."""
         return {
             (name, place): count
@@ -112,10 +112,12 @@ class Senders:
         ended: dict[str, float] = {}
         for endpoint, load in loads.items():
             ended[endpoint.pool] = ended.get(endpoint.pool, 0) + load.succeeded + load.failed
-        kept = math.exp(-seconds / OVER)
+        remaining = math.exp(-seconds / OVER)
         for pool in {*ended, *sender.rates}:
             before, rate = sender.rates.get(pool), ended.get(pool, 0.0) / seconds
-            sender.rates[pool] = rate if before is None else kept * before + (1 - kept) * rate
+            sender.rates[pool] = (
+                rate if before is None else remaining * before + (1 - remaining) * rate
+            )
 
     def left(self, reporter: Hashable) -> None:
         """An Envoy has gone."""

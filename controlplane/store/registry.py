@@ -29,9 +29,9 @@ from controlplane.fleet import (
     Key,
     PutReplicas,
     Refused,
+    differing_keys,
     keys_of_rows,
     rows,
-    unlike,
 )
 from controlplane.fleet.audit import CONFIG_FILE, CONTROL_PLANE, DISCOVERY
 from controlplane.plane import Plane
@@ -51,7 +51,7 @@ RETRY: Final = 5.0
 LOOK: Final = 1.0
 """Seconds between two looks at whether the file is still the one that was written."""
 
-_TOLD_AT_ONCE: Final = 50
+_CHANGES_AT_ONCE: Final = 50
 """Changes that are passed on in one piece; there may be as many as a pool has replicas."""
 
 _TRIES: Final = 3
@@ -252,7 +252,7 @@ class Registry:
             return
         self._plane.adopt(applied, self._clock())
         turns, left = Turns(), iter(applied.changes)
-        while some := tuple(islice(left, _TOLD_AT_ONCE)):
+        while some := tuple(islice(left, _CHANGES_AT_ONCE)):
             self._note(self._audit.drafted([(who, each) for each in some], self._wall_clock()))
             self._changed(some)
             await turns.give_way()
@@ -321,7 +321,7 @@ class Registry:
                     if target is not self._plane.fleet:
                         for step in outcome.steps:
                             keys = None if keys is None else keys | set(keys_of_rows(step.changes))
-                        self._unwritten |= unlike(target, self._plane.fleet, keys)
+                        self._unwritten |= differing_keys(target, self._plane.fleet, keys)
                     self._audit.note_written(audit)
                     if not self._waiting:
                         self._head = self._plane.fleet

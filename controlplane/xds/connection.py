@@ -52,7 +52,7 @@ T = TypeVar("T")
 TOO_LATE: Final = f"no request came within {FIRST_REQUEST:g} s"
 
 
-class Silent:
+class SilentStreams:
     """Streams without a request so far, by the address that they come from."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Silent:
         return leave
 
 
-async def soon(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def with_prompt_start(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the requests of a stream; `ProtocolError`: the first does not come soon."""
     try:
         async with asyncio.timeout(FIRST_REQUEST):

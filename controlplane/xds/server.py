@@ -29,7 +29,7 @@ from controlplane.xds.connection import (
     Connection,
     Context,
     Methods,
-    Silent,
+    SilentStreams,
     StartupThrottle,
 )
 from controlplane.xds.events import Connected, Event, NodeStatus, Sent
@@ -47,7 +47,7 @@ from controlplane.xds.services import (
     SERVICES,
     Begin,
     Catalog,
-    Guests,
+    NodeObserver,
     Observer,
     Offer,
     PushObserver,
@@ -136,7 +136,7 @@ class XdsServer:
         health: HealthSink | None = None,
         scaling: ScalerSource | None = None,
         pushes: PushObserver | None = None,
-        guests: Guests | None = None,
+        node_observer: NodeObserver | None = None,
         tls: XdsTls | None = None,
         secrets: SecretsOf | None = None,
         max_streams: int = MAX_STREAMS,
@@ -154,7 +154,7 @@ class XdsServer:
             offered: What to serve; None as long as nothing is loaded.
             observe: Takes everything that happens.
             pushes: Follows how far each catalog got.
-            guests: Follows who is connected; says who is not served.
+            node_observer: Follows who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
             secrets: What a client with an identity holds of secrets; None: nobody has any.
             max_streams: At a time, of all clients.
@@ -173,7 +173,7 @@ class XdsServer:
         self._health = health
         self._scaling = scaling
         self._pushes = pushes
-        self._guests = guests
+        self._node_observer = node_observer
         self._tls = tls
         self._secrets = secrets
         self._credentials = ReloadableCredentials(tls.credentials) if tls else None
@@ -186,7 +186,7 @@ class XdsServer:
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
-        self._silent = Silent()
+        self._silent = SilentStreams()
         self._throttle = StartupThrottle(catching_up, catching_up_seconds)
         self._clock = clock
         # In the order in which they came.
@@ -379,8 +379,8 @@ class XdsServer:
             del self._connections[connection]
             if self._pushes:
                 self._pushes.gone(connection)
-            if self._guests:
-                self._guests.envoy_left(connection)
+            if self._node_observer:
+                self._node_observer.envoy_left(connection)
             if connection.stream.view:
                 self._streams_by_pool.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
@@ -417,7 +417,9 @@ class XdsServer:
             return
         if isinstance(event, Connected):
             self._streams_by_pool.add(connection, view)
-            if self._guests and (why := self._guests.envoy_came(connection, node.id, view)):
+            if self._node_observer and (
+                why := self._node_observer.envoy_came(connection, node.id, view)
+            ):
                 connection.end(grpc.StatusCode.INVALID_ARGUMENT, why)
         elif self._pushes and isinstance(event, Sent):
             self._pushes.written(connection)

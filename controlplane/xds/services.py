@@ -92,7 +92,7 @@ Observer: TypeAlias = Callable[[str, Event], None]
 """Called with the id of a node and what happened on its stream; must neither block nor raise."""
 
 
-class Guests(Protocol):
+class NodeObserver(Protocol):
     """Learns which Envoys are connected; no method may block or raise."""
 
     def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:

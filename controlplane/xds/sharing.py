@@ -85,7 +85,7 @@ class SharedStates:
             ),
         )
         known = self._known.get(key)
-        if known is not None and known.state.is_like(state):
+        if known is not None and known.state.is_same_as(state):
             return known
         found = SharedState(state, view, self)
         self._known[key] = found

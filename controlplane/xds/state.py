@@ -75,10 +75,10 @@ class StreamState(Generic[R]):
             subscription.is_settled for subscription in self.subscriptions.values()
         )
 
-    def is_like(self, other: "StreamState[R]") -> bool:
+    def is_same_as(self, other: "StreamState[R]") -> bool:
         """Whether the two are in the same state, both being settled at the same revision."""
         return self.subscriptions.keys() == other.subscriptions.keys() and all(
-            subscription.is_like(other.subscriptions[url])
+            subscription.is_same_as(other.subscriptions[url])
             for url, subscription in self.subscriptions.items()
         )
 

@@ -172,7 +172,7 @@ class Subscription:
             and self.nacks.is_clear
         )
 
-    def is_like(self, other: "Subscription") -> bool:
+    def is_same_as(self, other: "Subscription") -> bool:
         """Whether a settled subscription is in the same state as this settled one of its type."""
         return (
             self._rules == other._rules
