@@ -89,7 +89,8 @@ async def _serve(config: Config, path: Path, log: LogWriter) -> None:
         loop.add_signal_handler(signal.SIGHUP, addresses.reread)
         xds = f"{addresses.xds}{' with TLS' if config.xds.tls else ''}"
         rest = f"http{'s' if config.admin.tls else ''}://{addresses.admin}"
-        log.write(f"plimsoll: xDS on {xds}, REST on {rest}, {len(config.pools)} pools from {path}")
+        pools = f"{len(config.pools)} pool{'' if len(config.pools) == 1 else 's'}"
+        log.write(f"plimsoll: xDS on {xds}, REST on {rest}, {pools} from {path}")
         await stopped.wait()
         deadline = threading.Timer(STOPPED, os._exit, (0,))
         deadline.daemon = True
