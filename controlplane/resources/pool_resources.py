@@ -53,10 +53,7 @@ class _Served:
     """Who serves a class.
 
     Attributes:
-        endpoint_weights: Of all replicas in its cluster, by id.
-        members: Made of these.
         first: Ids of those that are used first.
-        assignment: Tells an Envoy so.
     """
 
     endpoint_weights: Mapping[str, EndpointWeight]
@@ -70,14 +67,8 @@ class PoolResources:
     """One pool, and what it was built from.
 
     Attributes:
-        pool: Built from.
-        endpoint_weights: Built from, by replica id.
-        members: The replicas that Envoys know.
-        cluster_bytes: The encoded cluster.
-        parting: Built from: how requests are parted into classes; None: they are not.
         resources: Of each of `POOL_TYPES` by type URL, as an Envoy sees them that runs nowhere in
             particular: the pool's own, and after it all others.
-        spread: Where Envoys of each zone send requests, if that matters.
     """
 
     pool: Pool
@@ -218,12 +209,8 @@ def pool_resources(
     """Build a pool's resources, encoding only what has changed.
 
     Args:
-        pool: The pool.
         endpoint_weights: By replica id; Envoy does not learn of replicas without one.
-        known: The same pool's resources before.
-        parting: How requests are parted into classes; None: they are not.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
-        spread: Where Envoys of each zone send requests, if that matters.
 
     Returns:
         `known` itself where nothing has changed for Envoy.

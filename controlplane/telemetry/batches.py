@@ -42,9 +42,7 @@ class Batches:
 
     Attributes:
         count: Batches, without polls of an empty queue.
-        tokens: Of all batches together.
         squares: Sum over batches of tokens²; at least tokens² / count.
-        texts: Computed.
         seconds: Sum over `billed` of the time of the batch that each was in: a batch of ten that
             lasts a second adds ten.
         billed: How many durations `seconds` has: texts, or requests of several texts.
@@ -173,7 +171,6 @@ class _Grid:
     Attributes:
         first: The first bucket that holds batches.
         middles: Of the buckets from there on.
-        squares: These squared.
     """
 
     buckets: Buckets

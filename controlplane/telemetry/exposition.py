@@ -67,7 +67,6 @@ def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset())
     """Pick the wanted samples out of a text.
 
     Args:
-        text: All of the answer.
         names: Of the wanted samples, with their suffixes.
         typed: Families whose declared type is wanted as well.
 

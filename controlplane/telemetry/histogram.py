@@ -147,7 +147,6 @@ def quantile(
     Source: https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
 
     Args:
-        q: Between 0 and 1.
         bounds: Upper bounds, ascending; the last is infinite.
         counts: Cumulative, of the same length.
 

@@ -66,7 +66,6 @@ class Layout:
 
     Attributes:
         places: By sample name, such as ``te_request_duration_bucket``.
-        types: Declared type by family.
         repeated: How many samples stood there once more with the same labels.
         known: A cache of what follows from the layout alone.
     """

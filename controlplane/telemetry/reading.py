@@ -30,11 +30,9 @@ class Reading:
     Attributes:
         at: When it was scraped, seconds of a monotonic clock.
         latency: Request durations since its start, as errors, tokens and batches.
-        memory: One entry for each GPU.
         queue: Requests or texts that wait; see `queue_unit`.
         started_at: When its process started, Unix seconds.
         note: A sentence for the operator about something missing that may be right or wrong.
-        running: Requests or texts that are being computed, or that it has in all.
         batches: None as well where the figures cannot be true.
         series: What it counts up, each series by itself; None where that is not known.
     """

@@ -69,16 +69,11 @@ class Operation:
     """One method of one path.
 
     Attributes:
-        id: The ``operationId``.
         method: A GET answers HEAD as well.
         path: With ``{pool}`` and ``{replica}``.
         role: The role that it takes; None: no token is needed.
-        description: What a client has to know beside the models.
         answers: The model by status; None: no body, or one of another media type.
-        example: Of a body.
-        headers: The request headers that are read.
         errors: The error statuses beside those of all operations.
-        media: The media type of the answer.
     """
 
     id: str

@@ -29,11 +29,8 @@ class Result:
     """All of it.
 
     Attributes:
-        outcome: Of every request, all phases together.
-        envoys: How many they went through.
         reported: Of the replicas at the end of the undisturbed part.
         shares: Of the requests of the undisturbed part, as the Envoys counted them.
-        slowed: What the disturbance did.
     """
 
     outcome: Series

@@ -48,13 +48,7 @@ class Screen(Protocol):
 
 
 async def demonstrate(found: Installed, seconds: float, rate: float, screen: Screen) -> Result:
-    """Run a demonstration from start to end.
-
-    Args:
-        found: What to run.
-        seconds: How long requests are sent; 0: until a signal.
-        rate: Requests per second.
-        screen: To show it on.
+    """Run a demonstration from start to end; with 0 seconds until a signal.
 
     Raises:
         DemoError: A part cannot start, or has died.

@@ -39,10 +39,7 @@ class Scene:
 
     Attributes:
         since: Seconds since the phase began.
-        requests: That have ended so far.
-        failed: Of those.
         p50: Seconds of the last requests; None without any.
-        p99: Likewise.
     """
 
     phase: Phase
@@ -122,12 +119,7 @@ class Screen:
     """Shows scenes; the terminal is restored once the context closes."""
 
     def __init__(self, console: Console, *, live: bool) -> None:
-        """Show nothing yet.
-
-        Args:
-            console: To write to.
-            live: Whether a table may be drawn over and over.
-        """
+        """Show nothing yet; `live`: a table may be drawn over and over."""
         self._console = console
         self._live = Live(console=console, auto_refresh=False) if live else None
 

@@ -41,11 +41,7 @@ class Span:
 
 
 def acts(seconds: float) -> Iterator[Act]:
-    """The acts in order.
-
-    Args:
-        seconds: For how long; 0 for rounds without end.
-    """
+    """The acts in order; for 0 seconds, rounds without end."""
     for number in count():
         length = seconds or ROUND
         start = number * length

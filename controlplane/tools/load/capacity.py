@@ -86,11 +86,7 @@ def keeps(step: Step, record: StepRecord, objective: float) -> bool:
 
 
 def capacity(steps: Sequence[tuple[Step, StepRecord]], objective: float | None) -> Capacity | None:
-    """Find the capacity that a staircase shows.
-
-    Args:
-        steps: Those that were measured to their end.
-        objective: Seconds of the 99th percentile.
+    """Find the capacity that the measured steps of a staircase show; `objective` in seconds of p99.
 
     Returns:
         None without an objective, or without a step that was measured.

@@ -39,14 +39,7 @@ Classes = Sequence[RequestClass]
 
 
 def class_of(classes: Classes, path: str, size: int, headers: Mapping[str, str]) -> str:
-    """Return the name of the class that a request belongs to; empty where there are no classes.
-
-    Args:
-        classes: In order.
-        path: That it is sent to.
-        size: Bytes of its body.
-        headers: By lower-case name.
-    """
+    """Return the name of a request's class; empty where there are no classes."""
     return next((each.name for each in classes if _takes(each.match, path, size, headers)), "")
 
 
@@ -63,11 +56,7 @@ def _takes(match: Match | None, path: str, size: int, headers: Mapping[str, str]
 
 
 def classes_by_size(sizes: Iterable[int]) -> Classes:
-    """Part requests by size as the control plane does; empty where the sizes are much alike.
-
-    Args:
-        sizes: Bytes of the bodies of some hundred requests.
-    """
+    """Part requests by the bytes of their bodies as the control plane does; empty if much alike."""
     seen = Sizes()
     seen.add([*sizes], 0.0)
     split = seen.threshold()
@@ -80,9 +69,5 @@ def classes_by_size(sizes: Iterable[int]) -> Classes:
 
 
 def tokens(size: int) -> float:
-    """Return the tokens of a request as the control plane counts them where no replica does.
-
-    Args:
-        size: Bytes of its body.
-    """
+    """Return the tokens of a body of so many bytes, as the control plane counts them."""
     return tokens_of(size)

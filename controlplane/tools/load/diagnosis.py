@@ -50,9 +50,7 @@ class Finding:
     """One bottleneck.
 
     Attributes:
-        where: The hop.
         name: Of the replica; None for other hops.
-        sentence: The bottleneck with the evidence.
     """
 
     where: Where
@@ -78,12 +76,7 @@ def diagnose(
 
 
 def spoiled(record: StepRecord, objective: float) -> bool:
-    """Tell whether the generator missed an objective, so that the fleet cannot be judged.
-
-    Args:
-        record: Of a step that missed it.
-        objective: Seconds of the 99th percentile.
-    """
+    """Tell whether the generator missed an objective, so that the fleet cannot be judged."""
     if record.held_back:
         # The generator waited for answers, so the fleet missed it.
         return False

@@ -24,7 +24,6 @@ class Measured:
     """A step and what came of it.
 
     Attributes:
-        seconds: That were measured.
         whole: Whether it ran to its end.
     """
 
@@ -66,9 +65,7 @@ class Outcome:
     """A whole load.
 
     Attributes:
-        steps: Those that were measured, in order.
         hops: Durations in Envoy during the whole load, by Envoy and by histogram.
-        unanswered: Requests that were in flight when the load was stopped.
         cut: Whether higher rates were left out, because too many requests were in flight or the
             generator did not keep up.
         stopped: The exit code of the signal that ended the load early; None: none did.

@@ -21,13 +21,8 @@ class Answer:
     Attributes:
         late: How long after it was due it left.
         service: From then to the end of its answer, or to its failure.
-        status: Of the answer; None without a whole answer.
-        fault: Why it failed; None for a request that did not.
         upstream: From Envoy having the whole request to Envoy having an answer's headers, as
             ``x-envoy-upstream-service-time`` says; None where the header is missing.
-        received: Bytes of the answer's body.
-        replica: Name of the replica, where answers give it.
-        connected: Whether there was a connection.
     """
 
     departure: Departure
@@ -55,7 +50,6 @@ class Series:
         service: From when they left.
         hop: The part of it that is not upstream: on the way to Envoy and in Envoy.
         upstream: The part of it in which Envoy waited for an answer.
-        tokens: Of those that succeeded.
     """
 
     latency: Histogram = field(default_factory=Histogram)
@@ -97,18 +91,11 @@ class StepRecord:
     """What came of a step.
 
     Attributes:
-        whole: All requests that count.
-        targets: Requests by the index of their target.
-        classes: Requests by class, where there are classes.
-        replicas: Requests by replica, where answers name theirs.
         late: How long after they were due requests left, those of the warm-up included.
         completed: Requests that succeeded while the step was measured, whenever they began.
-        tokens: Of those.
         held_back: Requests that waited because as many as allowed were in flight.
         unsent: Requests that never left, because the generator did not keep up.
         cpu: Seconds of CPU that the generator took per second.
-        sent: Bytes of bodies.
-        received: Bytes of answers' bodies.
     """
 
     whole: Series = field(default_factory=Series)
@@ -153,7 +140,6 @@ class Record:
     """What came of all requests so far.
 
     Attributes:
-        steps: By number; steps that have not begun are missing.
         answered: Requests that had a connection, by target, those of warm-ups included.
         unreached: By target, why there was no connection, and how often.
     """
@@ -166,7 +152,6 @@ class Record:
         """Add a request that has ended.
 
         Args:
-            answer: To it.
             now_in: The step that is being measured at the moment, if any.
         """
         departure = answer.departure

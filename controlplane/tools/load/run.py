@@ -28,9 +28,6 @@ class Moment:
     """The progress of a load.
 
     Attributes:
-        elapsed: Seconds since the load began.
-        rate: Requests per second that are due now.
-        failed: Requests of this step that failed.
         p99: Latency of this step in seconds; None before the first answer.
     """
 
@@ -45,12 +42,7 @@ class Moment:
 async def send(
     workload: Workload, sources: Sources, show: Callable[[Moment], None] | None = None
 ) -> Outcome:
-    """Send a workload; a signal ends it early.
-
-    Args:
-        workload: To send.
-        sources: To watch meanwhile.
-        show: Called five times a second.
+    """Send a workload and `show` it five times a second; a signal ends it early.
 
     Raises:
         LoadError: A target or a source does not answer.

@@ -23,12 +23,7 @@ second between. Runs begin with empty queues, so growth with the square root of 
 
 
 def nearest_rank(values: Sequence[float], part: float) -> float:
-    """Return the smallest value that so large a part of the values does not exceed.
-
-    Args:
-        values: At least one.
-        part: 0 to 1.
-    """
+    """Return the smallest value that so large a part of the values does not exceed."""
     return sorted(values)[_rank(part, len(values)) - 1]
 
 
@@ -42,7 +37,6 @@ class Histogram:
     """Durations in buckets that grow by `GROWTH`; an hour of load needs some kilobytes.
 
     Attributes:
-        count: How many durations there are.
         total: Their sum in seconds.
         longest: The longest one, exactly; 0 of none.
     """
@@ -69,7 +63,6 @@ class Histogram:
         """Return the duration that so large a part does not exceed, at most `GROWTH` × too long.
 
         Args:
-            part: 0 to 1.
             endless: How many more there were that never ended.
 
         Returns:

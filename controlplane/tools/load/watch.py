@@ -22,11 +22,7 @@ _ANSWER: Final = aiohttp.ClientTimeout(total=2.0)
 
 
 class Watch:
-    """Looks at all sources again and again.
-
-    Attributes:
-        steps: What was seen during each step, by its number.
-    """
+    """Looks at all sources again and again."""
 
     def __init__(self, sources: Sources, session: aiohttp.ClientSession) -> None:
         """Look at nothing yet."""
@@ -53,12 +49,7 @@ class Watch:
         self._before = await self._histograms()
 
     async def run(self, begun: float, plan: Sequence[Step]) -> None:
-        """Look at both ends of every step, and between.
-
-        Args:
-            begun: When the load began, by the event loop's clock.
-            plan: All steps.
-        """
+        """Look at both ends of every step, and between; `begun` is by the event loop's clock."""
         loop = asyncio.get_running_loop()
         for step in plan:
             for at in looks(step, EVERY):

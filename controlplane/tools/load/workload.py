@@ -143,11 +143,8 @@ class Workload:
     """What is sent.
 
     Attributes:
-        bodies: What a request to each target looks like.
         timeout: Seconds after which a request has failed.
         most: Requests in flight at which further ones are held back.
-        replica_header: Of answers, that names the replica; None where none does.
-        classes: Of requests, that are reported apart.
     """
 
     targets: Sequence[Target]
@@ -184,9 +181,6 @@ class Sources:
 
     Attributes:
         pool: That the targets lead to; also the name of Envoy's cluster.
-        admin: URL of the control plane's API.
-        envoys: URLs of Envoys' admin interfaces.
-        headers: For the control plane's API.
     """
 
     pool: str = ""
