@@ -15,7 +15,7 @@ from controlplane.resources.classes import (
     retry_cluster_of,
     weights_in_class,
 )
-from controlplane.resources.clusters import cluster, retry_cluster
+from controlplane.resources.clusters import cluster, is_scanned, retry_cluster
 from controlplane.resources.endpoints import (
     NO_SHARES,
     EndpointWeight,
@@ -35,7 +35,6 @@ from controlplane.resources.grpc_clients import (
 from controlplane.resources.listeners import Downstream, listener
 from controlplane.resources.mesh import Trust
 from controlplane.resources.places import NOWHERE, Order, Place, Spread, order
-from controlplane.resources.policies import is_scanned
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import Routed, route_configuration
 from controlplane.resources.tls import Terminated, pool_secrets, terminated

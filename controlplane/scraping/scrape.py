@@ -16,7 +16,7 @@ from controlplane.scraping.http_connection import (
     TooLongError,
 )
 from controlplane.scraping.http_get import Getter
-from controlplane.telemetry.series import shown
+from controlplane.telemetry.layouts import shown
 
 MAX_DEADLINE: Final = 10.0
 """Seconds; by default the deadline of a scrape is its interval, and never more than this."""

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from operator import lt, mul, sub
 from typing import Final, NamedTuple
 
-from controlplane.telemetry.layouts import Layout
+from controlplane.telemetry.layouts import ExpositionError, Layout
 from controlplane.telemetry.profile import BatchFamilies, Source
-from controlplane.telemetry.series import ExpositionError
 from controlplane.telemetry.sums import Buckets, Sum, added, buckets, counter, counters
 
 EMPTY: Final = 1.0

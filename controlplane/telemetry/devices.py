@@ -10,8 +10,8 @@ from typing import Final
 
 from controlplane.config import GpuSettings
 from controlplane.telemetry.exposition import Exposition, parse
+from controlplane.telemetry.layouts import Labels
 from controlplane.telemetry.profile import Source
-from controlplane.telemetry.series import Labels
 from controlplane.telemetry.sums import GpuMemory, Sum, fraction_of
 
 Pod = tuple[str, str]

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from controlplane.telemetry.exposition import parse
+from controlplane.telemetry.layouts import ExpositionError
 from controlplane.telemetry.profile import Profile, Source
 from controlplane.telemetry.reading import Reading, read
-from controlplane.telemetry.series import ExpositionError
 from controlplane.telemetry.window import History, Window
 
 

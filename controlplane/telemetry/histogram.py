@@ -7,8 +7,8 @@ from operator import le
 from typing import Final, Literal
 
 from controlplane.telemetry.exposition import Exposition
+from controlplane.telemetry.layouts import ExpositionError, Sample
 from controlplane.telemetry.profile import Latency, Source
-from controlplane.telemetry.series import ExpositionError, Sample
 from controlplane.telemetry.sums import Buckets, added, buckets
 
 Resolution = Literal["ok", "first bucket", "last bucket"]

@@ -10,9 +10,8 @@ from controlplane.telemetry.counters import Counters, Picker, Series, picker
 from controlplane.telemetry.exposition import Exposition, parse
 from controlplane.telemetry.histogram import Histogram, latency_of
 from controlplane.telemetry.layers import counting
-from controlplane.telemetry.layouts import Layout
+from controlplane.telemetry.layouts import ExpositionError, Layout
 from controlplane.telemetry.profile import Profile
-from controlplane.telemetry.series import ExpositionError
 from controlplane.telemetry.sums import (
     GpuMemory,
     MemorySums,

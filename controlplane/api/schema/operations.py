@@ -376,34 +376,8 @@ IS_READY: Final = Operation(
     answers={_OK: Ready, _UNAVAILABLE: Ready},
 )
 
-OPERATIONS: Final = (
-    WHO_AM_I,
-    LIST_POOLS,
-    GET_POOL,
-    GET_POOL_HISTORY,
-    GET_RESOURCES,
-    GET_NODE_RESOURCES,
-    PUT_POOL,
-    DELETE_POOL,
-    GET_SCALING,
-    LIST_REPLICAS,
-    PUT_REPLICAS,
-    GET_REPLICA,
-    PUT_REPLICA,
-    DELETE_REPLICA,
-    GET_HISTORY,
-    DRAIN_REPLICA,
-    UNDRAIN_REPLICA,
-    HEARTBEAT_REPLICA,
-    LIST_NODES,
-    FOLLOW_EVENTS,
-    READ_AUDIT,
-    READ_METRICS,
-    JOIN,
-    IS_LIVE,
-    IS_READY,
-)
-"""All operations, in the order of the OpenAPI document."""
+OPERATIONS: Final = tuple(each for each in globals().values() if isinstance(each, Operation))
+"""All that stand above, in the order of the OpenAPI document."""
 
 OPENAPI: Final = Operation(
     id="",

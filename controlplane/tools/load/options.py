@@ -12,16 +12,19 @@ from controlplane.cli.admin import Api, files_of_environment
 from controlplane.cli.terminal import USAGE, fail
 from controlplane.client import Client, Pool
 from controlplane.config import parse_duration
-from controlplane.tools.load.classes import OTHERS, Classes, RequestClass, classes_by_size
 from controlplane.tools.load.schedule import Step, plan, staircase
 from controlplane.tools.load.texts import Texts, Words, parse_sizes, parse_texts
 from controlplane.tools.load.workload import (
+    OTHERS,
     Body,
+    Classes,
     Format,
+    RequestClass,
     Sources,
     Target,
     Workload,
     body_of,
+    classes_by_size,
     format_of,
     parse_target,
     parse_url,

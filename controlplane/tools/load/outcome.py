@@ -5,15 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.tools.load.capacity import Capacity, capacity, keeps
-from controlplane.tools.load.classes import Classes, RequestClass
-from controlplane.tools.load.diagnosis import Finding, diagnose
+from controlplane.tools.load.diagnosis import Capacity, Finding, capacity, diagnose, keeps
 from controlplane.tools.load.envoy import Hop
-from controlplane.tools.load.record import Series, StepRecord
+from controlplane.tools.load.record import Histogram, Series, StepRecord
 from controlplane.tools.load.replicas import ReplicaLoad
 from controlplane.tools.load.schedule import Step
-from controlplane.tools.load.statistics import Histogram
-from controlplane.tools.load.workload import Workload
+from controlplane.tools.load.workload import Classes, RequestClass, Workload
 
 PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 """The percentiles that are shown."""
