@@ -6,6 +6,7 @@ import json
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -94,15 +95,18 @@ class Watch:
         if self._sources.admin is None:
             return {}
         url = f"{self._sources.admin}/v1/pools/{quote(self._sources.pool, safe='')}/replicas"
-        answer = await self._get(url, self._sources.headers)
+        answer = await self._get(url, self._sources.headers, self._sources.tls)
         return reported(answer) if isinstance(answer, dict) else {}
 
-    async def _get(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
+    async def _get(
+        self, url: str, headers: Mapping[str, str] | None = None, tls: SSLContext | None = None
+    ) -> Any:
         """Return the JSON of a page; None when there is none."""
         try:
             async with self._session.get(
                 URL(url, encoded=True),
                 headers=headers,
+                ssl=tls or True,
                 timeout=_ANSWER,
                 allow_redirects=False,
             ) as answer:

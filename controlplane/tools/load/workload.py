@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from ssl import SSLContext
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -245,9 +246,12 @@ class Sources:
 
     Attributes:
         pool: That the targets lead to; also the name of Envoy's cluster.
+        headers: Of requests to `admin`.
+        tls: Of `admin`; None: what this machine trusts.
     """
 
     pool: str = ""
     admin: str | None = None
     envoys: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    tls: SSLContext | None = None
