@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.demo-ready
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-grpc test-istio unit lint types structure format protos dashboards bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
+.PHONY: help demo test test-grpc test-istio test-spire unit lint types structure format protos dashboards bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -59,6 +59,19 @@ $(ISTIOD):
 
 test-istio: $(READY) $(ISTIOD)  ## a real istiod, and Envoys that it configures; it takes go
 	PLIMSOLL_ISTIOD=$(ISTIOD) $(BIN)/python -m pytest -s tests/istiod $(TEST_ARGS)
+
+# So is SPIRE, in a quarter of an hour; sqlite takes a C compiler.
+SPIRE := v1.13.3
+SPIRES := $(HOME)/.cache/plimsoll-tests/spire-$(SPIRE)
+
+$(SPIRES)/spire-server $(SPIRES)/spire-agent &:
+	mkdir -p $(SPIRES).module
+	test -f $(SPIRES).module/go.mod || (cd $(SPIRES).module && go mod init spire)
+	cd $(SPIRES).module && go get -tool github.com/spiffe/spire/cmd/spire-server@$(SPIRE) github.com/spiffe/spire/cmd/spire-agent@$(SPIRE)
+	cd $(SPIRES).module && go build -o $(SPIRES)/ github.com/spiffe/spire/cmd/spire-server github.com/spiffe/spire/cmd/spire-agent
+
+test-spire: $(READY) $(SPIRES)/spire-server $(SPIRES)/spire-agent  ## a real SPIRE, and Envoys that have their certificates from it; it takes go
+	PLIMSOLL_SPIRE=$(SPIRES) $(BIN)/python -m pytest -s tests/spire $(TEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
