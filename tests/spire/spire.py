@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.processes import free_port, process, until
 
@@ -68,7 +68,7 @@ class Spire:
     def __init__(self, folder: Path, domain: str, sockets: Path) -> None:
         self.domain = domain
         self.socket = sockets / "agent.sock"
-        self._folder, self._api = folder, sockets / "server.sock"
+        self._folder, self._api = made(folder), sockets / "server.sock"
 
     def id(self, path: str) -> str:
         """The SPIFFE id with this path."""
@@ -96,7 +96,6 @@ class Spire:
 
     async def write(self, program: Path, folder: Path) -> None:
         """Write what the agent has for a copy of itself: ``svid.0.pem``, its key, the bundle."""
-        folder.mkdir(exist_ok=True)
         arguments = ("api", "fetch", "x509", "-socketPath", str(self.socket))
 
         async def is_written() -> bool:
@@ -151,12 +150,17 @@ class Spire:
 
 @asynccontextmanager
 async def spire(folder: Path, domain: str) -> AsyncIterator[Spire]:
-    """Run a SPIRE server and an agent until the context closes."""
-    folder.mkdir()
+    """Run a SPIRE server and an agent, with files in a folder, until the context closes."""
     # The path of a socket has 107 characters at most.
     with tempfile.TemporaryDirectory(prefix="spire-") as sockets:
         async with Spire(folder, domain, Path(sockets)).running() as running:
             yield running
+
+
+def made(folder: Path) -> Path:
+    """Make a folder."""
+    folder.mkdir()
+    return folder
 
 
 def copied(program: Path, to: Path) -> Path:

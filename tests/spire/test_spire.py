@@ -21,7 +21,7 @@ from tests.envoy.load import load
 from tests.envoy.pools import pool
 from tests.processes import Envoy, Plimsoll, free_port, serving, started_envoy, until
 from tests.replica import FakeReplica, replica
-from tests.spire.spire import PROGRAMS, Spire, copied, report, spire
+from tests.spire.spire import PROGRAMS, Spire, copied, made, report, spire
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -67,7 +67,10 @@ def serial(file: Path) -> int:
 @asynccontextmanager
 async def written(of: Spire, folder: Path, name: str, ttl: int) -> AsyncIterator[Path]:
     """A folder with the identity of the control plane, which is written again and again."""
-    program, files = copied(PROGRAMS / "spire-agent", folder / f"writes-{name}"), folder / name
+    program, files = (
+        copied(PROGRAMS / "spire-agent", folder / f"writes-{name}"),
+        made(folder / name),
+    )
     await of.register(program, "control-plane", ttl=ttl)
     await of.write(program, files)
 
@@ -247,7 +250,7 @@ async def test_who_is_of_another_trust_domain_or_not_allowed_gets_nothing(tmp_pa
         ):
             program = copied(PROGRAMS / "spire-agent", tmp_path / f"writes-{name}")
             await of.register(program, path)
-            await of.write(program, tmp_path / name)
+            await of.write(program, made(tmp_path / name))
         served = found.replica.served
         assert await asked(found, tmp_path / "stranger") == 0
         assert await asked(found, tmp_path / "other") == 403
