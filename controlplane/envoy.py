@@ -128,5 +128,7 @@ def _reason(code: int, said: bytes) -> str:
         how = f"it ended with {code}" if code >= 0 else f"it was ended by signal {-code}"
         text = f"{how} and said ".encode() + (said.strip() or b"nothing")
     line = " ".join(text.decode(errors="replace").split())
-    printable = "".join(it if it.isprintable() else "\ufffd" for it in line).rstrip(".")
+    printable = "".join(
+        character if character.isprintable() else "\ufffd" for character in line
+    ).rstrip(".")
     return printable if len(printable) <= REASON_CHARACTERS else f"{printable[:REASON_CHARACTERS]}…"

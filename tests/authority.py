@@ -32,7 +32,7 @@ class Files:
         ends = datetime.now(UTC) - timedelta(hours=1) if has_ended else None
         made = self._authority.issue_cert(*names, not_after=ends)
         replaced(self.key, made.private_key_pem.bytes())
-        replaced(self.certificate, b"".join(it.bytes() for it in made.cert_chain_pems))
+        replaced(self.certificate, b"".join(pem.bytes() for pem in made.cert_chain_pems))
         return serial_of(made.cert_chain_pems[0].bytes())
 
     @property

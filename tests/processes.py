@@ -256,7 +256,9 @@ class Envoy:
     async def stats(self, pattern: str) -> dict[str, int]:
         """The counters and gauges whose name has a match of a regular expression."""
         found = await self.admin(f"/stats?format=json&filter={quote(pattern)}")
-        return {it["name"]: it["value"] for it in found["stats"] if type(it.get("value")) is int}
+        return {
+            item["name"]: item["value"] for item in found["stats"] if type(item.get("value")) is int
+        }
 
     async def hosts(self, pool: str) -> dict[str, Any]:
         """What Envoy knows of each replica of a pool, by its id."""

@@ -48,24 +48,24 @@ def names_in(module: str, name: str) -> frozenset[str]:
     node: ast.AST = tree(module)
     for part in name.split("."):
         node = next(
-            it
-            for it in ast.walk(node)
-            if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            and it.name == part
+            item
+            for item in ast.walk(node)
+            if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and item.name == part
         )
     found = set[str]()
-    for it in ast.walk(node):
-        if isinstance(it, ast.Name):
-            found.add(it.id)
-        elif isinstance(it, ast.Attribute):
-            found.add(it.attr)
-        elif isinstance(it, ast.keyword) and it.arg:
-            found.add(it.arg)
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name):
+            found.add(each.id)
+        elif isinstance(each, ast.Attribute):
+            found.add(each.attr)
+        elif isinstance(each, ast.keyword) and each.arg:
+            found.add(each.arg)
     return frozenset(found)
 
 
 def mentions(hop: Hop, name: str) -> bool:
-    return any(it.strip("_") == name.strip("_") for it in names_in(hop.module, hop.name))
+    return any(item.strip("_") == name.strip("_") for item in names_in(hop.module, hop.name))
 
 
 def test_there_are_four_flows_of_at_most_ten_hops() -> None:

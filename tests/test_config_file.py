@@ -61,7 +61,7 @@ class TokenFile:
 
     def write(self, *tokens: Token) -> None:
         """In place: whoever looks just then sees it empty."""
-        self.path.write_text("".join(f"{it.line}\n" for it in tokens))
+        self.path.write_text("".join(f"{token.line}\n" for token in tokens))
 
     def put(self, content: str | bytes) -> None:
         """Put another file in its place."""
@@ -144,7 +144,7 @@ async def test_a_file_that_is_wrong_keeps_the_last_good_tokens_and_is_said_once(
         await told.look()
         await told.look()
         assert (told.tokens, told.adopted, told.problem is None) == ((A,), [], False)
-        assert [it.levelname for it in caplog.records] == ["ERROR"]
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
         assert str(file.path) in caplog.messages[0]
         file.put(A.line)
         await told.look()
@@ -241,7 +241,7 @@ async def test_a_config_that_was_refused_is_tried_again_and_told_of_once(
     changed_config.refuses = None
     await changed_config.until(lambda: changed_config.adopted == [2])
     assert changed_config.problem is None
-    said = [it.getMessage() for it in caplog.records if it.levelno >= logging.ERROR]
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert said == [
         "the changed config is not used, the old one stays: the API has something against it"
     ]
@@ -399,7 +399,7 @@ async def test_certificates_that_cannot_be_served_with_keep_the_old_ones(tmp_pat
             is_taken = True
             better = authority.server()
             better.write(tmp_path, "api")
-            while [it.certificate for it in adopted] != [better.certificate]:
+            while [item.certificate for item in adopted] != [better.certificate]:
                 await asyncio.sleep(0.01)
     finally:
         task.cancel()

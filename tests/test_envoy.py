@@ -65,7 +65,8 @@ def refused(parts: tuple[Part, ...], envoy: Path | None = None) -> tuple[str, st
 def with_wrong(parts: tuple[Part, ...], type_url: str, name: str, held: bytes) -> tuple[Part, ...]:
     """The parts, of which one says something else."""
     return tuple(
-        replace(it, held=held) if (it.type_url, it.name) == (type_url, name) else it for it in parts
+        replace(part, held=held) if (part.type_url, part.name) == (type_url, name) else part
+        for part in parts
     )
 
 
@@ -97,7 +98,7 @@ def test_envoy_takes_a_fleet_without_pools() -> None:
 
 def test_a_refused_cluster_is_named_with_envoys_reason() -> None:
     parts = sidecar_parts(of())
-    (held,) = (it.held for it in parts if (it.type_url, it.name) == (CLUSTER, "hashing"))
+    (held,) = (part.held for part in parts if (part.type_url, part.name) == (CLUSTER, "hashing"))
     wrong = cluster_v3.Cluster.parse(held)
     wrong.health_checks[0].unhealthy_threshold = None
     assert refused(with_wrong(parts, CLUSTER, "hashing", bytes(wrong))) == (
@@ -108,7 +109,7 @@ def test_a_refused_cluster_is_named_with_envoys_reason() -> None:
 
 def test_refused_endpoints_are_named_with_envoys_reason() -> None:
     parts = sidecar_parts(of())
-    (held,) = (it.held for it in parts if (it.type_url, it.name) == (ENDPOINT, "hashing"))
+    (held,) = (part.held for part in parts if (part.type_url, part.name) == (ENDPOINT, "hashing"))
     wrong = cluster_v3.Cluster.parse(held)
     assert wrong.load_assignment is not None
     wrong.load_assignment.endpoints[0].lb_endpoints[0].load_balancing_weight = 0
@@ -120,7 +121,7 @@ def test_refused_endpoints_are_named_with_envoys_reason() -> None:
 
 def with_wrong_routes(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """The parts, of which the routes of one pool take every host twice."""
-    (held,) = (it.held for it in parts if (it.type_url, it.name) == (ROUTE, "hashing"))
+    (held,) = (part.held for part in parts if (part.type_url, part.name) == (ROUTE, "hashing"))
     wrong = listener_v3.Listener.parse(held)
     network_filter = wrong.filter_chains[0].filters[0]
     assert network_filter.typed_config is not None
@@ -140,7 +141,7 @@ def test_refused_routes_are_named_and_their_listener_is_not() -> None:
 
 def test_of_two_that_do_not_go_together_the_later_one_is_named() -> None:
     parts = sidecar_parts(of())
-    (held,) = (it.held for it in parts if (it.type_url, it.name) == (CLUSTER, "hashing"))
+    (held,) = (part.held for part in parts if (part.type_url, part.name) == (CLUSTER, "hashing"))
     wrong = cluster_v3.Cluster.parse(held)
     wrong.name = "tiers"
     found = refused(with_wrong(parts, CLUSTER, "hashing", bytes(wrong)))

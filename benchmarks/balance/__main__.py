@@ -114,13 +114,13 @@ def cells(names: Sequence[str], sidecars: Sequence[int], *, quick: bool) -> tupl
     wanted = QUICK if quick and not names else rows
     if names:
         others = tuple((name, MANY) for name in names if name not in dict(rows))
-        wanted = (*(it for it in rows if it[0] in names), *others)
+        wanted = (*(item for item in rows if item[0] in names), *others)
     if sidecars:
         chosen = dict.fromkeys(name for name, _ in wanted)
         wanted = tuple((name, count) for name in chosen for count in sorted({*sidecars}))
     found = [Cell(SCENARIOS[name], count) for name, count in wanted]
     if quick:
-        found = [replace(it, scenario=_shorter(it.scenario)) for it in found]
+        found = [replace(each, scenario=_shorter(each.scenario)) for each in found]
     return tuple(found)
 
 
@@ -137,8 +137,8 @@ def _had(resume: Path | None, asked: Sequence[Cell]) -> tuple[Cell, ...]:
     entries = journal.read(resume)[1] if resume is not None else []
     keys = dict.fromkeys((entry.key.scenario, entry.key.sidecars) for entry in entries)
     had = [Cell(SCENARIOS[name], count) for name, count in keys if name in SCENARIOS]
-    names = {it.name for it in asked}
-    return tuple(it for it in had if it.name not in names)
+    names = {each.name for each in asked}
+    return tuple(item for item in had if item.name not in names)
 
 
 async def _main(plan: Plan) -> Result:

@@ -79,5 +79,5 @@ TITLES: Final = {each.name: each.title for each in CONTENDERS}
 REFERENCES: Final = frozenset({ORACLE, GATEWAY})
 
 PEERS: Final = tuple(
-    it.name for it in CONTENDERS if it.proxy != "Plimsoll" and it.name not in REFERENCES
+    item.name for item in CONTENDERS if item.proxy != "Plimsoll" and item.name not in REFERENCES
 )

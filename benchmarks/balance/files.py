@@ -47,7 +47,7 @@ def as_json(opening: Opening, rows: Sequence[Judged], entries: Sequence[Entry]) 
     """Everything but the single requests: machine, costs, settings, verdicts, runs."""
     data = {
         **asdict(opening),
-        "contenders": {name: it.settings for name, it in BY_NAME.items()},
+        "contenders": {name: item.settings for name, item in BY_NAME.items()},
         "rows": [_row(row) for row in rows],
         "runs": [{**asdict(entry.key), **_run(entry)} for entry in entries],
     }

@@ -72,8 +72,8 @@ _ENTRIES = TypeAdapter(Entry)
 def as_data(scenarios: Iterable[Scenario]) -> dict[str, Any]:
     """Scenarios as a journal has them."""
     # What has no limit is null there: infinity is no JSON.
-    texts = {it.name: json.dumps(asdict(it)) for it in scenarios}
-    return {name: json.loads(it, parse_constant=lambda _: None) for name, it in texts.items()}
+    texts = {scenario.name: json.dumps(asdict(scenario)) for scenario in scenarios}
+    return {name: json.loads(text, parse_constant=lambda _: None) for name, text in texts.items()}
 
 
 def begin(path: Path, opening: Opening) -> None:

@@ -52,8 +52,10 @@ async def costs(
     kinds = list({each.proxy: each for each in contenders}.values())
     everything: list[Run] = []
     sentences = []
-    for sidecars in sorted({it.sidecars for it in cells}):
-        busiest = max((it for it in cells if it.sidecars == sidecars), key=lambda it: it.rate)
+    for sidecars in sorted({cell.sidecars for cell in cells}):
+        busiest = max(
+            (cell for cell in cells if cell.sidecars == sidecars), key=lambda item: item.rate
+        )
         plain = busiest.at_no_cost()
         wanted = islice(cycle(kinds), max(len(kinds), lanes))
         seen = await _lowest([Job(plain, each, 1) for each in wanted], lanes)

@@ -93,7 +93,7 @@ class Work:
 def work(before: Sequence[State], after: Sequence[State], seconds: float) -> Work:
     """What replicas did between two looks at them."""
     busy = [late.busy - early.busy for early, late in zip(before, after, strict=True)]
-    tokens = sum(it.tokens for it in after) - sum(it.tokens for it in before)
+    tokens = sum(item.tokens for item in after) - sum(each.tokens for each in before)
     mean = sum(busy) / len(busy)
     return Work(tokens / seconds, max(busy) / mean if mean else 1.0)
 
@@ -199,11 +199,11 @@ def ratios(
     medians = {
         number: median(known)
         for number, values in enumerate(peers)
-        if inf not in values and (known := [it for it in values if it is not None])
+        if inf not in values and (known := [value for value in values if value is not None])
     }
     if inf in ours:
         return None
-    for number in sorted(medians, key=lambda it: medians[it]):
+    for number in sorted(medians, key=lambda item: medians[item]):
         found = [
             mine / theirs
             for mine, theirs in zip(ours, peers[number], strict=True)

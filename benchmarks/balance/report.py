@@ -52,7 +52,11 @@ def judged(row: Row, entries: Sequence[Entry]) -> Judged:
 def by_contender(scenario: str, sidecars: int, entries: Sequence[Entry]) -> dict[str, list[Run]]:
     """The runs of one scenario, in the order of repetitions, by the contenders' names."""
     there = sorted(
-        (it for it in entries if (it.key.scenario, it.key.sidecars) == (scenario, sidecars)),
+        (
+            item
+            for item in entries
+            if (item.key.scenario, item.key.sidecars) == (scenario, sidecars)
+        ),
         key=lambda entry: entry.key.repetition,
     )
     return {
@@ -65,16 +69,16 @@ def by_contender(scenario: str, sidecars: int, entries: Sequence[Entry]) -> dict
 def overview(rows: Sequence[Judged]) -> str:
     """The whole table in Markdown: each row with what was wanted, found, and the verdict."""
     lines = ["| scenario | sidecars | runs | wanted | found | |", "|---|---:|---:|---|---|---|"]
-    for it in rows:
-        if not it.findings:
-            lines.append(f"| {it.row.title} | {it.row.sidecars} | 0 | | not run | |")
-        for finding in it.findings:
+    for item in rows:
+        if not item.findings:
+            lines.append(f"| {item.row.title} | {item.row.sidecars} | 0 | | not run | |")
+        for finding in item.findings:
             verdict = finding.verdict if finding.verdict == "met" else f"**{finding.verdict}**"
             lines.append(
-                f"| {it.row.title} | {it.row.sidecars} | {it.repetitions} | {finding.wanted}"
+                f"| {item.row.title} | {item.row.sidecars} | {item.repetitions} | {finding.wanted}"
                 f" | {finding.found} | {verdict} |"
             )
-    counts = Counter(it.verdict for it in rows if it.verdict is not None)
+    counts = Counter(row.verdict for row in rows if row.verdict is not None)
     said = ", ".join(f"{verdict} {count}" for verdict, count in sorted(counts.items()))
     return "\n".join([*lines, "", f"Of {sum(counts.values())} rows: {said or 'none was run'}."])
 
@@ -96,12 +100,12 @@ def table(cell: Cell, entries: Sequence[Entry]) -> str:
         did = [run.work for run in runs]
         cells = (
             *(
-                _range([getattr(it, q) for it in each])
+                _range([getattr(item, q) for item in each])
                 for each in latencies
                 for q in ("p50", "p99")
             ),
-            _range([inf if it is None else it.tokens for it in did]),
-            _range([inf if it is None else it.uneven for it in did], 2),
+            _range([inf if entry is None else entry.tokens for entry in did]),
+            _range([inf if this is None else this.uneven for this in did], 2),
             _range([sum(run.cpu.values()) for run in runs], 2),
             _queues(runs),
         )
@@ -118,38 +122,38 @@ def _range(values: Sequence[float], digits: int = 0) -> str:
     if max(values) == inf:
         return "–"
     seen = spread(values)
-    middle, low, high = (f"{it:.{digits}f}" for it in (seen.middle, seen.low, seen.high))
+    middle, low, high = (f"{item:.{digits}f}" for item in (seen.middle, seen.low, seen.high))
     return middle if len(values) == 1 else f"{middle} ({low}–{high})"
 
 
 def _queues(runs: Sequence[Run]) -> str:
     summaries = [run.summary for run in runs]
-    counts = Counter(it.verdict for it in summaries)
+    counts = Counter(summary.verdict for summary in summaries)
     said = [
         verdict if len(counts) == 1 else f"{verdict} {count} of {len(summaries)}"
         for verdict, count in counts.most_common()
     ]
-    cuts = [it.cut_at for it in summaries if it.cut_at is not None]
+    cuts = [summary.cut_at for summary in summaries if summary.cut_at is not None]
     if cuts:
         said.append(f"cut after {min(cuts):.0f} s")
-    if overloaded := sum(it.overloaded for it in summaries):
+    if overloaded := sum(summary.overloaded for summary in summaries):
         said.append(f"{overloaded} × 429")
-    if errors := sum(it.errors for it in summaries):
+    if errors := sum(summary.errors for summary in summaries):
         said.append(f"{errors} × 5xx or no answer")
     if out := sum(run.out_of_memory for run in runs):
         said.append(f"out of memory {out} times")
     if changes := sum(run.changes or 0 for run in runs):
         said.append(f"{changes} weight changes")
-    if disturbed := sum(it.is_disturbed for it in summaries):
+    if disturbed := sum(summary.is_disturbed for summary in summaries):
         said.append(f"disturbed {disturbed} of {len(summaries)}")
     return ", ".join(said)
 
 
 def line(run: Run) -> str:
     """One run, as it is shown when it ends."""
-    it = run.summary
-    late = f": the generator was {it.late:.0f} ms late" if it.is_disturbed else ""
-    said = [f"{kind} {of.p50:.0f} / {of.p99:.0f} ms" for kind, of in it.latency.items()]
+    shown = run.summary
+    late = f": the generator was {shown.late:.0f} ms late" if shown.is_disturbed else ""
+    said = [f"{kind} {of.p50:.0f} / {of.p99:.0f} ms" for kind, of in shown.latency.items()]
     if run.work is not None:
         said.append(f"busy max/avg {run.work.uneven:.2f}")
     return f"{', '.join(said)}, CPU {sum(run.cpu.values()):.2f}, {_queues([run])}{late}"

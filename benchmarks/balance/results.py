@@ -77,6 +77,6 @@ def write(result: Result, wanted: int) -> None:
     if result.entries:
         picture = result.path.with_suffix(".png")
         there = {(entry.key.scenario, entry.key.sidecars) for entry in result.entries}
-        shown = [it for it in result.cells if (it.scenario.name, it.sidecars) in there]
+        shown = [cell for cell in result.cells if (cell.scenario.name, cell.sidecars) in there]
         plot.draw(shown, result.entries, picture)
         click.echo(f"written: {picture}")

@@ -91,10 +91,10 @@ class Session:
         lanes = opening.lanes
         plan = self._plan
         cells, also = (
-            tuple(replace(it, stretch=opening.stretch) for it in some)
+            tuple(replace(item, stretch=opening.stretch) for item in some)
             for some in (plan.cells, plan.also)
         )
-        journal.check(opening, [it.scenario for it in (*cells, *also)])
+        journal.check(opening, [this.scenario for this in (*cells, *also)])
         everything = tuple(units(cells, plan.contenders, plan.repetitions))
         if self._had:
             # A repetition that was whole but for a stalled machine is soon worth something.
@@ -105,7 +105,7 @@ class Session:
                 continue
             if not self._is_time_for(jobs, lanes):
                 break
-            left = sum(self._left(it, lanes) for it in everything[number:])
+            left = sum(self._left(each, lanes) for each in everything[number:])
             self._say(f"[{number + 1}/{len(everything)}, {_minutes(left)} left] {unit.name}")
             await self._play(jobs, lanes)
         await self._repeat(everything, lanes)
@@ -128,7 +128,7 @@ class Session:
         factor, sentences = 1.0, ["not measured"]
         if not plan.quick:
             factor, sentences = await costs(plan.cells, plan.contenders, plan.lanes)
-        data = journal.as_data(it.scenario for it in plan.cells)
+        data = journal.as_data(cell.scenario for cell in plan.cells)
         opening = Opening(described, plan.lanes, factor, tuple(sentences), data)
         name = plan.name or str(described["when"])[:16].replace(":", "")
         self._path = plan.folder / f"{name}.jsonl"

@@ -50,7 +50,11 @@ async def smg(folder: Path, cell: Cell, replicas: Sequence[Address]) -> AsyncIte
         async def knows_all() -> bool:
             try:
                 async with session.get(f"http://127.0.0.1:{port}/workers") as response:
-                    healthy = [it for it in (await response.json())["workers"] if it["is_healthy"]]
+                    healthy = [
+                        worker
+                        for worker in (await response.json())["workers"]
+                        if worker["is_healthy"]
+                    ]
             except aiohttp.ClientError:
                 return False
             return len(healthy) >= cell.ready_at_first

@@ -48,8 +48,10 @@ def main(
 ) -> None:
     """Compare what faults cost behind contenders."""
     contenders = _installed(wanted or tuple(BY_NAME))
-    asked = names or tuple(name for name, it in SCENARIOS.items() if it.quick or not quick)
-    jobs = units([SCENARIOS[it] for it in asked], contenders, repetitions or (1 if quick else 3))
+    asked = names or tuple(name for name, item in SCENARIOS.items() if item.quick or not quick)
+    jobs = units(
+        [SCENARIOS[each] for each in asked], contenders, repetitions or (1 if quick else 3)
+    )
     try:
         asyncio.run(_main(list(jobs), lanes or (3 if quick else 1), quick=quick))
     except asyncio.CancelledError:
@@ -80,7 +82,9 @@ def units(
     """Everything, interleaved, so that a noisy minute does not hit one contender alone."""
     for repetition in range(1, repetitions + 1):
         for scenario in scenarios:
-            there = [it for it in contenders if scenario.only in {None, it.name}]
+            there = [
+                contender for contender in contenders if scenario.only in {None, contender.name}
+            ]
             if not there:
                 continue
             first = (repetition - 1) % len(there)
@@ -94,7 +98,7 @@ async def _main(jobs: Sequence[Unit], lanes: int, *, quick: bool) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     described = machine.describe()
     opening = {"machine": described, "lanes": lanes}
-    opening["scenarios"] = {it.name: asdict(it) for it, _, _ in jobs}
+    opening["scenarios"] = {item.name: asdict(item) for item, _, _ in jobs}
     click.echo(" · ".join(f"{name} {value}" for name, value in described.items()))
     RESULTS.mkdir(exist_ok=True)
     # Results that are kept are named by when they began; a trial replaces the last one.

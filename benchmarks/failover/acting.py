@@ -60,18 +60,18 @@ class Acting:
         plane = self._running.plane
         match act.do:
             case "kill":
-                await asyncio.gather(*(it.kill() for it in to))
+                await asyncio.gather(*(item.kill() for item in to))
             case "hang":
-                for it in to:
-                    it.hang()
+                for this in to:
+                    this.hang()
             case "cut":
-                for it in to:
-                    it.cut()
+                for this in to:
+                    this.cut()
             case "heal":
-                for it in to:
-                    it.heal()
+                for this in to:
+                    this.heal()
             case "restart":
-                await asyncio.gather(*(it.restart() for it in to))
+                await asyncio.gather(*(each.restart() for each in to))
             case "poison":
                 self._poison = asyncio.create_task(self._send_poison())
             case "trickle":
@@ -85,7 +85,7 @@ class Acting:
                 if plane is not None:
                     await plane.start()
             case mode:
-                await asyncio.gather(*(it.behave(mode) for it in to))
+                await asyncio.gather(*(entry.behave(mode) for entry in to))
 
     async def _send_poison(self) -> None:
         size = BYTES_OF_REQUEST + BYTES_OF_TEXT + BYTES_PER_TOKEN * POISON

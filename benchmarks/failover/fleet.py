@@ -142,11 +142,13 @@ class Fleet:
         Args:
             by_deed: Numbers of those that were killed.
         """
-        return sum(not it.is_alive for it in self.replicas if it.number not in by_deed)
+        return sum(
+            not replica.is_alive for replica in self.replicas if replica.number not in by_deed
+        )
 
     async def reached(self) -> int:
         """Requests that have reached them since they were told how to behave."""
-        return sum(await asyncio.gather(*(it.reached() for it in self.replicas)))
+        return sum(await asyncio.gather(*(replica.reached() for replica in self.replicas)))
 
 
 @asynccontextmanager

@@ -80,28 +80,28 @@ def cost(outcome: Outcome, scenario: Scenario, seen: Seen) -> Cost:
     """
     requests = outcome.requests
     given_up = scenario.total + PATIENCE
-    failed = [it for it in requests if it.latency is None]
-    felt = [it for it in failed if _end(it, given_up) > FAULT_AT]
+    failed = [request for request in requests if request.latency is None]
+    felt = [entry for entry in failed if _end(entry, given_up) > FAULT_AT]
     before = len(failed) - len(felt)
     # What the generator was late for itself is nobody else's.
     slow = [
-        it
-        for it in requests
-        if it.latency is not None
-        and it.latency - it.late > scenario.slow_after
-        and _end(it, given_up) > FAULT_AT
+        request
+        for request in requests
+        if request.latency is not None
+        and request.latency - request.late > scenario.slow_after
+        and _end(request, given_up) > FAULT_AT
     ]
     felt += slow
-    after = sum(it.at >= FAULT_AT for it in requests)
+    after = sum(request.at >= FAULT_AT for request in requests)
     return Cost(
         requests=len(requests),
         failed=len(failed),
         before=before,
         slow=len(slow),
-        seconds=max((_end(it, given_up) - FAULT_AT for it in felt), default=0.0),
-        lasting=any(it.took is None or it.at > scenario.total - LASTING for it in felt),
+        seconds=max((_end(item, given_up) - FAULT_AT for item in felt), default=0.0),
+        lasting=any(each.took is None or each.at > scenario.total - LASTING for each in felt),
         faults=dict(Counter(map(_why, failed)).most_common()),
-        late=1000 * nearest_rank([it.late for it in requests], 0.99),
+        late=1000 * nearest_rank([request.late for request in requests], 0.99),
         reached=None if seen.reached is None or not after else seen.reached / after,
         died=seen.died,
         kept=seen.kept,

@@ -30,11 +30,11 @@ def draw(entries: Iterable[Entry], path: Path) -> None:
     for number, (name, contender) in enumerate(BY_NAME.items()):
         rows = [(row, costs[name]) for row, costs in enumerate(found.values()) if name in costs]
         places = [row + (number - 1) * thick for row, _ in rows]
-        lengths = [median(it.seconds for it in costs) for _, costs in rows]
+        lengths = [median(cost.seconds for cost in costs) for _, costs in rows]
         color = COLORS[number % len(COLORS)]
         axes.barh(places, lengths, thick, color=color, label=contender.title)
         for place, length, (_, costs) in zip(places, lengths, rows, strict=True):
-            failed = sum(it.failed for it in costs)
+            failed = sum(cost.failed for cost in costs)
             axes.text(length, place, f" {failed} failed", va="center", fontsize=6, color=color)
     axes.set_yticks(range(len(found)), [SCENARIOS[name].title for name in found], fontsize=7)
     axes.margins(x=0.1)

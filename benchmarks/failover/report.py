@@ -52,7 +52,11 @@ def by_scenario(entries: Iterable[Entry]) -> dict[str, dict[str, list[Cost]]]:
     found: dict[str, dict[str, list[Cost]]] = {}
     for scenario in SCENARIOS:
         for contender in BY_NAME:
-            of = [it.cost for it in ordered if (it.scenario, it.contender) == (scenario, contender)]
+            of = [
+                item.cost
+                for item in ordered
+                if (item.scenario, item.contender) == (scenario, contender)
+            ]
             if of:
                 found.setdefault(scenario, {})[contender] = of
     return found
@@ -72,17 +76,17 @@ def judge(scenario: Scenario, costs: Costs) -> Verdict | None:
         return None
     wanted = scenario.wanted
     there = [name for name in PEERS if costs.get(name)]
-    best = min(there, key=lambda name: median(it.seconds for it in costs[name]), default=None)
+    best = min(there, key=lambda name: median(item.seconds for item in costs[name]), default=None)
     found = None
     if best is not None:
         pairs = zip(ours, costs[best], strict=False)
         found = median(ratio(mine.seconds, peer.seconds) for mine, peer in pairs)
     limits = (
-        ("failed", sum(it.failed for it in ours), wanted.failed),
+        ("failed", sum(our.failed for our in ours), wanted.failed),
         ("time ×", found or 0.0, wanted.ratio),
-        ("reached replicas ×", max(it.reached or 0.0 for it in ours), wanted.reached),
-        ("replicas died", max(it.died for it in ours), wanted.died),
-        ("uploads kept", max(it.kept for it in ours), wanted.kept),
+        ("reached replicas ×", max(our.reached or 0.0 for our in ours), wanted.reached),
+        ("replicas died", max(our.died for our in ours), wanted.died),
+        ("uploads kept", max(our.kept for our in ours), wanted.kept),
     )
     missed = tuple(
         f"{name} {_number(value)}, wanted {_number(most)}"
@@ -116,23 +120,23 @@ def table(entries: Iterable[Entry]) -> str:
 
 def cell(costs: Sequence[Cost]) -> str:
     """What a contender came to in a scenario: failed of all, slow, and the time with its range."""
-    failed, slow = sum(it.failed for it in costs), sum(it.slow for it in costs)
-    said = [f"{failed} of {sum(it.requests for it in costs)} failed"]
+    failed, slow = sum(cost.failed for cost in costs), sum(cost.slow for cost in costs)
+    said = [f"{failed} of {sum(cost.requests for cost in costs)} failed"]
     if slow:
         said.append(f"{slow} slow")
-    times = [it.seconds for it in costs]
+    times = [cost.seconds for cost in costs]
     if max(times) > 0:
-        at_least = "≥ " if all(it.lasting for it in costs) else ""
+        at_least = "≥ " if all(cost.lasting for cost in costs) else ""
         whole = f" ({min(times):.2g}–{max(times):.2g})" if len(times) > 1 else ""
         said.append(f"{at_least}{median(times):.2g} s{whole}")
-    reached = [it.reached for it in costs if it.reached is not None]
+    reached = [cost.reached for cost in costs if cost.reached is not None]
     if reached:
         said.append(f"{median(reached):.2f} × reached")
-    if died := max(it.died for it in costs):
+    if died := max(cost.died for cost in costs):
         said.append(f"{died} died")
-    if kept := max(it.kept for it in costs):
+    if kept := max(cost.kept for cost in costs):
         said.append(f"{kept} kept")
-    if disturbed := sum(it.is_disturbed for it in costs):
+    if disturbed := sum(cost.is_disturbed for cost in costs):
         said.append(f"disturbed {disturbed} of {len(costs)}")
     return ", ".join(said)
 

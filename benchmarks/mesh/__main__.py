@@ -98,7 +98,7 @@ async def _slot(world: World, way: str, size: str, number: int, seconds: float) 
     step = Step(0, rate, 0.0, SETTLE, seconds)
     url = f"http://127.0.0.1:{world.port}/v1/embeddings"
     generator = Generator([url], [step], most=256, timeout=30.0)
-    departures = (Departure(at, it, body=body) for at, it in schedule([step], number))
+    departures = (Departure(at, item, body=body) for at, item in schedule([step], number))
     before = machine.cpu_seconds({way: world.pids})[way]
     await generator.run(departures, asyncio.get_running_loop().time())
     cpu = machine.cpu_seconds({way: world.pids})[way] - before

@@ -43,10 +43,10 @@ def table(slots: Sequence[Slot], ways: dict[str, str], base: str) -> str:
     ]
     for size in SIZES:
         for way, words in ways.items():
-            own = [it for it in slots if (it.size, it.way) == (size, way)]
-            cells = [number(median([getattr(it, key) for it in own])) for key in _MEASURES]
+            own = [slot for slot in slots if (slot.size, slot.way) == (size, way)]
+            cells = [number(median([getattr(item, key) for item in own])) for key in _MEASURES]
             ratios = [times(spread(_ratios(slots, size, way, base, key))) for key in _MEASURES]
-            failed = sum(it.failed for it in own)
+            failed = sum(each.failed for each in own)
             lines.append(f"| {size} | {' | '.join([words, *cells, *ratios])} | {failed} |")
     return "\n".join(lines)
 
@@ -56,7 +56,9 @@ _MEASURES: Final = ("p50", "p99", "cpu")
 
 def _ratios(slots: Sequence[Slot], size: str, way: str, base: str, key: str) -> list[float]:
     """By round: whatever disturbs the machine for a while disturbs both."""
-    found = {(it.way, it.round): float(getattr(it, key)) for it in slots if it.size == size}
+    found = {
+        (slot.way, slot.round): float(getattr(slot, key)) for slot in slots if slot.size == size
+    }
     rounds = sorted({number for _, number in found})
     # CPU is counted in steps of 10 ms; a slot so short that none was seen says nothing.
-    return [found[way, it] / max(found[base, it], 1e-6) for it in rounds]
+    return [found[way, item] / max(found[base, item], 1e-6) for item in rounds]

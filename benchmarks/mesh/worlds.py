@@ -79,7 +79,7 @@ async def worlds(folder: Path) -> AsyncIterator[tuple[dict[str, World], Callable
                 return await envoy.post(way) == 200
 
             await until(f"{way} serves", serves_it)
-            pids = tuple(it.pid for it in envoys if it.pid is not None)
+            pids = tuple(item.pid for item in envoys if item.pid is not None)
             found[way] = World(envoys[-1].listeners[way], pids)
 
         def renew() -> None:

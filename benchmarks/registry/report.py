@@ -25,13 +25,15 @@ def table(rounds: Sequence[Round]) -> str:
     lines = []
     for name in alone:
         lines += [f"### {name}", "", "| | |", "|---|---:|"]
-        lines += [f"| {it} | {range_of(_values(rounds, name, it))} |" for it in rounds[0][name]]
+        lines += [
+            f"| {entry} | {range_of(_values(rounds, name, entry))} |" for entry in rounds[0][name]
+        ]
         lines.append("")
-    rows = list(dict.fromkeys(it for name in fleets for it in rounds[0][name]))
+    rows = list(dict.fromkeys(each for name in fleets for each in rounds[0][name]))
     lines += [f"| | {' | '.join(fleets)} |", f"|---|{'---:|' * len(fleets)}"]
     for row in rows:
         found = [_values(rounds, name, row) for name in fleets]
-        lines.append(f"| {row} | {' | '.join(range_of(it) if it else '' for it in found)} |")
+        lines.append(f"| {row} | {' | '.join(range_of(item) if item else '' for item in found)} |")
     return "\n".join([*lines, "", *_ratios(rounds, fleets)])
 
 
@@ -41,7 +43,9 @@ def _ratios(rounds: Sequence[Round], fleets: Sequence[str]) -> list[str]:
     lines = []
     for row, words in RATIOS:
         few = median(_values(rounds, small, row))
-        found = ", ".join(f"{median(_values(rounds, it, row)) / few:.2f} × {it}" for it in large)
+        found = ", ".join(
+            f"{median(_values(rounds, item, row)) / few:.2f} × {item}" for item in large
+        )
         lines.append(f"{words}, to that of {small}: {found}.")
     return lines
 

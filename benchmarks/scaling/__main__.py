@@ -18,7 +18,7 @@ from benchmarks.scaling.scalers import OBJECTIVE, SCALERS
 @click.option("--shape", "names", multiple=True, help="Only these.")
 def main(seeds: int, cold_start: float, drawn: int, names: tuple[str, ...]) -> None:
     """Compare autoscalers on loads that change, in simulated time."""
-    shapes = [it for it in SHAPES if not names or it.name in names]
+    shapes = [item for item in SHAPES if not names or item.name in names]
     click.echo(f"p99 objective {OBJECTIVE:g} s; means over runs")
     columns = ("late", 8), ("minutes over", 14), ("replica-hours", 15), ("most", 6)
     head = "".join(f"{name:>{width}}" for name, width in columns)
@@ -42,16 +42,17 @@ def main(seeds: int, cold_start: float, drawn: int, names: tuple[str, ...]) -> N
 def _lines(
     shape: Shape, runs: Sequence[tuple[int, float, float]], *, compared: bool = False
 ) -> Iterator[str]:
-    found = {it.name: [play(it, shape, *run) for run in runs] for it in SCALERS}
+    found = {each.name: [play(each, shape, *run) for run in runs] for each in SCALERS}
     for name, results in found.items():
         yield (
-            f"{shape.name:12}{name:20}{100 * fmean(it.late for it in results):7.2f}%"
-            f"{fmean(it.minutes for it in results):14.1f}"
-            f"{fmean(it.hours for it in results):15.1f}{max(it.most for it in results):6}"
+            f"{shape.name:12}{name:20}{100 * fmean(result.late for result in results):7.2f}%"
+            f"{fmean(result.minutes for result in results):14.1f}"
+            f"{fmean(result.hours for result in results):15.1f}"
+            f"{max(result.most for result in results):6}"
         )
     if compared:
         ours = found[SCALERS[-1].name]
-        for name in [it.name for it in SCALERS[:-1]]:
+        for name in [item.name for item in SCALERS[:-1]]:
             better = [_better(*pair) for pair in zip(ours, found[name], strict=True)]
             words = f"no more late and no more replica-hours than {name}"
             yield f"{'':12}{words}: {sum(better)} of {len(better)}"

@@ -105,7 +105,9 @@ class Fleet:
         for _ in range(wanted - len(self.replicas)):
             self._add(self._cold_start)
         for _ in range(len(self.replicas) - wanted):
-            chosen = max(self.replicas, key=lambda it: (it.ready > self.now, it.created))
+            chosen = max(
+                self.replicas, key=lambda replica: (replica.ready > self.now, replica.created)
+            )
             chosen.gone = True
             self.replicas.remove(chosen)
 
@@ -138,7 +140,7 @@ class Fleet:
     @property
     def ready(self) -> list[Replica]:
         """Those that serve."""
-        return [it for it in self.replicas if it.ready <= self.now]
+        return [replica for replica in self.replicas if replica.ready <= self.now]
 
     def waiting(self) -> tuple[int, float]:
         """Requests that wait, and their tokens."""

@@ -92,7 +92,7 @@ class Hpa:
         while kept and kept[0][0] < now - self._stabilization:
             kept.popleft()
         if found < count:
-            found = min(max(it for _, it in kept), count)
+            found = min(max(item for _, item in kept), count)
         # By default as many again, or four, in each period of 15 s.
         found = min(found, max(2 * count, count + 4))
         return min(max(found, self._least), self._most)

@@ -39,8 +39,8 @@ class Scaler:
 def _cpu(fleet: Fleet, target: float) -> hpa.Hpa:
     def wanted() -> int:
         now, begin = fleet.now, fleet.now - hpa.METRIC_WINDOW
-        old = [it for it in fleet.replicas if it.ready <= begin]
-        usages = [it.busy_part(begin, now) for it in old]
+        old = [replica for replica in fleet.replicas if replica.ready <= begin]
+        usages = [item.busy_part(begin, now) for item in old]
         pods = hpa.Pods(len(fleet.replicas), usages, len(fleet.replicas) - len(old))
         return hpa.by_utilization(pods, target)
 
@@ -83,12 +83,12 @@ class Plimsoll:
         fleet, now = self._fleet, self._fleet.now
         came = float(np.searchsorted(fleet.requests.at, now, side="right"))
         self._counts.append((now, came))
-        self._counts = [it for it in self._counts if it[0] >= now - COUNTING]
+        self._counts = [count for count in self._counts if count[0] >= now - COUNTING]
         rate = recent_rate(self._counts) or 0.0
         # Envoys tell of a part of the requests.
         came_now = fleet.came(self._seen_until, now)
         told = came_now[self._random.random(len(came_now)) < SAMPLED_PERCENT / 100]
-        self._sizes.add([round(it) for it in told], now)
+        self._sizes.add([round(each) for each in told], now)
         self._seen_until = now
         if not self._sizes.samples:
             return
@@ -96,9 +96,9 @@ class Plimsoll:
         square = whole.squares / whole.requests
         flow = Flow(rate, self._sizes.newest_mean, square, self._sizes.quantile(0.99))
         ready = fleet.ready
-        many, capacity = len(ready), np.asarray([it.capacity for it in ready])
+        many, capacity = len(ready), np.asarray([item.capacity for item in ready])
         serving = fleets.fleet_of(
-            [it.id for it in ready],
+            [entry.id for entry in ready],
             capacity,
             np.full(many, CURVE.fixed),
             np.full(many, BUDGET),
@@ -118,15 +118,15 @@ class Plimsoll:
     def _standing(self) -> dict[str, Standing]:
         now = self._fleet.now
         return {
-            it.id: Standing(
+            replica.id: Standing(
                 Coming(
                     1,
-                    is_ready=it.ready <= now,
-                    since=it.ready if it.ready <= now else it.created,
-                    ready_since=it.ready if it.created > 0 else None,
+                    is_ready=replica.ready <= now,
+                    since=replica.ready if replica.ready <= now else replica.created,
+                    ready_since=replica.ready if replica.created > 0 else None,
                 )
             )
-            for it in self._fleet.replicas
+            for replica in self._fleet.replicas
         }
 
 

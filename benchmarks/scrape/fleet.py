@@ -71,7 +71,9 @@ class Fleet:
         gaps: Counter[int] = Counter()
         for each in said:
             gaps.update(dict(each["gaps"]))
-        return Asked(sum(it["scrapes"] for it in said), sum(it["bytes"] for it in said), dict(gaps))
+        return Asked(
+            sum(item["scrapes"] for item in said), sum(entry["bytes"] for entry in said), dict(gaps)
+        )
 
     def write_config(self, path: Path, admin: int, xds: int) -> None:
         """Tell a control plane of everything, with nothing set that it would not do by itself."""

@@ -45,59 +45,66 @@ def table(rounds: Sequence[Round], replicas: int, streams: int) -> str:
     rate = replicas / INTERVAL
 
     def row(name: str, figure: Callable[[Period], float], wanted: str = "") -> str:
-        periods = ([figure(it.idle) for it in rounds], [figure(it.pushing) for it in rounds])
+        periods = (
+            [figure(item.idle) for item in rounds],
+            [figure(each.pushing) for each in rounds],
+        )
         return f"| {name} | {' | '.join(map(range_of, periods))} | {wanted} |"
 
     lines = [
         f"| {replicas} replicas at {1 / INTERVAL:g} Hz | no Envoy | {streams} streams | wanted |",
         "|---|---:|---:|---|",
-        row("CPU, of one core", lambda it: it.load, verdict(rounds, _cpu, MOST_CPU, "≤ 0.5")),
-        row("resident memory, MB", lambda it: it.rss / 1e6),
+        row("CPU, of one core", lambda this: this.load, verdict(rounds, _cpu, MOST_CPU, "≤ 0.5")),
+        row("resident memory, MB", lambda element: element.rss / 1e6),
         row(
             "its peak, MB",
-            lambda it: it.peak / 1e6,
+            lambda found_one: found_one.peak / 1e6,
             verdict(rounds, _memory, MOST_MEMORY, "≤ 150"),
         ),
-        row("scrapes per second", lambda it: it.rate, _made(rounds, rate)),
-        row("scrapes that failed", lambda it: it.failed, _none_failed(rounds)),
-        row("MB scraped per second", lambda it: it.asked.bytes / it.seconds / 1e6),
-        row("a replica is scraped again after, p50, ms", lambda it: it.asked.gap(0.5)),
-        row("p99, ms", lambda it: it.asked.gap(0.99)),
-        row("at most, ms", lambda it: it.asked.gap(1)),
-        row("REST answer (loop lag), p50, ms", lambda it: nearest_rank(it.answers, 0.5)),
-        row("p99, ms", lambda it: nearest_rank(it.answers, 0.99)),
-        row("at most, ms", lambda it: max(it.answers)),
-        row("decisions per second", lambda it: it.decisions / it.seconds),
-        row("one takes, ms", lambda it: 1000 * it.deciding / max(it.decisions, 1)),
+        row("scrapes per second", lambda other_one: other_one.rate, _made(rounds, rate)),
+        row("scrapes that failed", lambda round_: round_.failed, _none_failed(rounds)),
+        row("MB scraped per second", lambda round_: round_.asked.bytes / round_.seconds / 1e6),
+        row("a replica is scraped again after, p50, ms", lambda round_: round_.asked.gap(0.5)),
+        row("p99, ms", lambda round_: round_.asked.gap(0.99)),
+        row("at most, ms", lambda round_: round_.asked.gap(1)),
+        row("REST answer (loop lag), p50, ms", lambda round_: nearest_rank(round_.answers, 0.5)),
+        row("p99, ms", lambda round_: nearest_rank(round_.answers, 0.99)),
+        row("at most, ms", lambda round_: max(round_.answers)),
+        row("decisions per second", lambda round_: round_.decisions / round_.seconds),
+        row("one takes, ms", lambda round_: 1000 * round_.deciding / max(round_.decisions, 1)),
         "",
         "| CPU seconds per second | |",
         "|---|---:|",
         *(f"| {name} | {range_of(values)} |" for name, values in _parts(rounds, rate).items()),
         "",
         "Scraping alone: an answer is read after "
-        f"{range_of([it.alone['p50'] for it in rounds])} ms from its first byte, p99 "
-        f"{range_of([it.alone['p99'] for it in rounds])} ms.",
+        f"{range_of([item.alone['p50'] for item in rounds])} ms from its first byte, p99 "
+        f"{range_of([entry.alone['p99'] for entry in rounds])} ms.",
     ]
-    if any(it.cores["others"] > DISTURBED for each in rounds for it in (each.idle, each.pushing)):
+    if any(
+        round_.cores["others"] > DISTURBED
+        for each in rounds
+        for round_ in (each.idle, each.pushing)
+    ):
         lines.append("Disturbed by others.")
     return "\n".join(lines)
 
 
 def _parts(rounds: Sequence[Round], rate: float) -> dict[str, list[float]]:
     """Where the CPU goes; deciding is measured by the clock, the rest is CPU."""
-    alone = [it.alone["cpu"] / it.alone["seconds"] for it in rounds]
-    deciding = [it.idle.deciding / it.idle.seconds for it in rounds]
+    alone = [round_.alone["cpu"] / round_.alone["seconds"] for round_ in rounds]
+    deciding = [round_.idle.deciding / round_.idle.seconds for round_ in rounds]
     rest = [
-        it.idle.load - scraping - decided
-        for it, scraping, decided in zip(rounds, alone, deciding, strict=True)
+        round_.idle.load - scraping - decided
+        for round_, scraping, decided in zip(rounds, alone, deciding, strict=True)
     ]
     return {
-        "parsing the same by prometheus_client alone": [it.theirs * rate for it in rounds],
-        "parsing it as we do": [it.ours * rate for it in rounds],
+        "parsing the same by prometheus_client alone": [round_.theirs * rate for round_ in rounds],
+        "parsing it as we do": [round_.ours * rate for round_ in rounds],
         "scraping alone, parsing included": alone,
         "deciding, weighing and building": deciding,
         "all else without Envoys: windows, REST, waking": rest,
-        "pushing to the streams": [it.pushing.load - it.idle.load for it in rounds],
+        "pushing to the streams": [round_.pushing.load - round_.idle.load for round_ in rounds],
     }
 
 
@@ -105,7 +112,7 @@ def verdict(
     rounds: Sequence[Round], figure: Callable[[Round], float], most: float, wanted: str
 ) -> str:
     """Whether a figure is what it should be in every round."""
-    return f"{wanted}: {'met' if all(figure(it) <= most for it in rounds) else 'missed'}"
+    return f"{wanted}: {'met' if all(figure(item) <= most for item in rounds) else 'missed'}"
 
 
 def _cpu(each: Round) -> float:
@@ -117,10 +124,10 @@ def _memory(each: Round) -> float:
 
 
 def _made(rounds: Sequence[Round], rate: float) -> str:
-    least = min(min(it.idle.rate, it.pushing.rate) for it in rounds)
+    least = min(min(round_.idle.rate, round_.pushing.rate) for round_ in rounds)
     return f"≥ {ENOUGH * rate:g}: {'met' if least >= ENOUGH * rate else 'missed'}"
 
 
 def _none_failed(rounds: Sequence[Round]) -> str:
-    failed = any(it.idle.failed or it.pushing.failed for it in rounds)
+    failed = any(round_.idle.failed or round_.pushing.failed for round_ in rounds)
     return f"0: {'missed' if failed else 'met'}"

@@ -168,7 +168,7 @@ class Contender:
 
     def members(self, zone: int) -> list[int]:
         """The replicas of a zone."""
-        return [number for number, it in enumerate(self._of_replica) if it == zone]
+        return [number for number, this in enumerate(self._of_replica) if this == zone]
 
     def start(self) -> None:
         """Time begins."""
@@ -228,7 +228,9 @@ class Istio(Contender):
         for here in ZONES:
             priorities: list[Tiers] = []
             for distance in (0, 1, 2):
-                zones = [it for it, place in enumerate(ZONES) if here.distance(place) == distance]
+                zones = [
+                    this for this, place in enumerate(ZONES) if here.distance(place) == distance
+                ]
                 if members := [number for zone in zones for number in self.members(zone)]:
                     priorities.append({"": (members, float(len(members)))})
             found.append(priorities)
@@ -243,7 +245,10 @@ class ZoneAware(Contender):
     def told(self) -> list[Priorities]:
         """Weights of zones; where there are too few hosts all are alike."""
         well = set(self.fleet.healthy)
-        hosts = [[it for it in self.members(zone) if it in well] for zone in range(len(ZONES))]
+        hosts = [
+            [member for member in self.members(zone) if member in well]
+            for zone in range(len(ZONES))
+        ]
         if len(self.fleet.servers) < MIN_CLUSTER_SIZE or not well:
             return [[{"": (self.fleet.healthy, 1.0)}]] * len(ZONES)
         serving = [len(each) / len(well) for each in hosts]
@@ -252,7 +257,7 @@ class ZoneAware(Contender):
         found: list[Priorities] = []
         for here in range(len(ZONES)):
             kept = min(serving[here] / sending[here], 1.0)
-            parts = [(1 - kept) * it / (sum(spare) or 1.0) for it in spare]
+            parts = [(1 - kept) * this / (sum(spare) or 1.0) for this in spare]
             parts[here] = kept
             found.append(
                 [
@@ -292,7 +297,7 @@ class Plimsoll(Contender):
                 decision.weight,
                 self.members(zone)
                 if plan is None
-                else [it for it in self.members(zone) if it in fleet.healthy],
+                else [member for member in self.members(zone) if member in fleet.healthy],
             )
             for zone in range(len(ZONES))
         ]
@@ -305,8 +310,8 @@ class Plimsoll(Contender):
                 total = sum(weight for _, weight in each.values())
                 part = shares[place] / total if place in shares and total else 1.0
                 into = first if not shares or place in shares else rest
-                into |= {f"{place}-{it}": (some, w * part) for it, (some, w) in each.items()}
-            found.append([it for it in (first, rest) if it])
+                into |= {f"{place}-{this}": (some, w * part) for this, (some, w) in each.items()}
+            found.append([this for this in (first, rest) if this])
         return found
 
     def _look(self) -> None:
@@ -322,12 +327,12 @@ class _Control(Balanced):
     def _zones(self) -> ZoneInput | None:
         if not self._is_near:
             return None
-        it = self._contender
-        healthy = {*it.fleet.healthy}
-        places = {f"{number}": ZONES[zone] for number, zone in enumerate(it.zoned.zone_of)}
+        this = self._contender
+        healthy = {*this.fleet.healthy}
+        places = {f"{number}": ZONES[zone] for number, zone in enumerate(this.zoned.zone_of)}
         gone = {id_ for id_ in places if int(id_) not in healthy}
-        nodes = dict(zip(ZONES, it.zoned.envoys, strict=True))
-        return ZoneInput(places, gone, nodes, dict(it.come), {})
+        nodes = dict(zip(ZONES, this.zoned.envoys, strict=True))
+        return ZoneInput(places, gone, nodes, dict(this.come), {})
 
 
 CONTENDERS: Final[Mapping[str, Callable[[Fleet, Zoned], Contender]]] = {
@@ -377,11 +382,11 @@ def main(seeds: int) -> None:
         usual = 0.0
         for name in CONTENDERS:
             found = [play(scenario, name, seed) for seed in range(1, seeds + 1)]
-            p99 = median(it.p99 for it in found)
+            p99 = median(this.p99 for this in found)
             usual = usual or p99
             line = f"{name:28}{p99:8.0f}{p99 / usual:7.2f}{median(it.crossed for it in found):9.1%}"
             line += f"{median(it.failed for it in found):8.1%}"
-            click.echo(line + ("  collapsed" if any(it.collapsed for it in found) else ""))
+            click.echo(line + ("  collapsed" if any(this.collapsed for this in found) else ""))
 
 
 if __name__ == "__main__":

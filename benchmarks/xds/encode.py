@@ -70,12 +70,15 @@ class Figures:
     @property
     def ratios(self) -> tuple[float, ...]:
         """How many times what we need betterproto2 needs to encode, without building."""
-        return tuple(it.encoding / it.ours for it in self.repetitions)
+        return tuple(repetition.encoding / repetition.ours for repetition in self.repetitions)
 
     @property
     def ratios_with_building(self) -> tuple[float, ...]:
         """The same, where betterproto2 builds the message too, as we do."""
-        return tuple((it.building + it.encoding) / it.ours for it in self.repetitions)
+        return tuple(
+            (repetition.building + repetition.encoding) / repetition.ours
+            for repetition in self.repetitions
+        )
 
 
 def run(endpoints: int = 1000, repetitions: int = REPETITIONS) -> Figures:
@@ -104,9 +107,11 @@ def table(figures: Figures) -> str:
         f" changed, {len(done)} repetitions, CPU ms each"
     ]
     for name, values in {
-        "ours, from weights to the resource": [it.ours for it in done],
-        "betterproto2, encoding": [it.encoding for it in done],
-        "betterproto2, building and encoding": [it.building + it.encoding for it in done],
+        "ours, from weights to the resource": [one_run.ours for one_run in done],
+        "betterproto2, encoding": [one_run.encoding for one_run in done],
+        "betterproto2, building and encoding": [
+            one_run.building + one_run.encoding for one_run in done
+        ],
     }.items():
         lines.append(f"{name:>36}  {_spread(values, 2)}")
     lines.append(f"{'ratio to encoding':>36}  {_spread(figures.ratios, 0)}")
@@ -165,15 +170,20 @@ def _message(
     pool: Pool, endpoint_weights: Mapping[str, EndpointWeight]
 ) -> endpoint_v3.ClusterLoadAssignment:
     tiers: dict[str, list[Replica]] = defaultdict(list)
-    for replica in sorted(pool.replicas.values(), key=lambda it: it.id):
+    for replica in sorted(pool.replicas.values(), key=lambda one_run: one_run.id):
         tiers[endpoint_weights[replica.id].tier].append(replica)
     return endpoint_v3.ClusterLoadAssignment(
         cluster_name=pool.name,
         endpoints=[
             endpoint_v3.LocalityLbEndpoints(
                 locality=core_v3.Locality(sub_zone=tier),
-                load_balancing_weight=sum(endpoint_weights[it.id].weight for it in tiers[tier]),
-                lb_endpoints=[_endpoint(it, endpoint_weights[it.id].weight) for it in tiers[tier]],
+                load_balancing_weight=sum(
+                    endpoint_weights[one_run.id].weight for one_run in tiers[tier]
+                ),
+                lb_endpoints=[
+                    _endpoint(one_run, endpoint_weights[one_run.id].weight)
+                    for one_run in tiers[tier]
+                ],
             )
             for tier in sorted(tiers)
         ],

@@ -85,7 +85,7 @@ def table(rounds: Sequence[Round]) -> str:
             range_of([1000 * value for value in _values(pushes, what)]) for what in ("wall", "cpu")
         ]
         # Bare gRPC is handed what is built.
-        built = range_of([1000 * it.build_wall for it in pushes]) if name == "ours" else "–"
+        built = range_of([1000 * push.build_wall for push in pushes]) if name == "ours" else "–"
         lines.append(f"| {name} | {' | '.join(cells)} | {built} |")
     ratios = {what: spread([each.ratio(what) for each in rounds]) for what in ("wall", "cpu")}
     disturbed = sum(any(m.is_disturbed for m in each.measured.values()) for each in rounds)

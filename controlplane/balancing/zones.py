@@ -214,7 +214,7 @@ def _told(
     if (
         before is not None
         and before.keys() <= wanted.keys()
-        and max(abs(part - before.get(it, 0.0)) for it, part in wanted.items()) < DEAD_BAND
+        and max(abs(part - before.get(place, 0.0)) for place, part in wanted.items()) < DEAD_BAND
     ):
         return before
     rounded = {place: round(part / _GRAIN) * _GRAIN for place, part in wanted.items()}

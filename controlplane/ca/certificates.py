@@ -106,7 +106,11 @@ class Authority:
         try:
             extension = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
             permitted = extension.value.permitted_subtrees or ()
-            (name,) = (it for it in permitted if isinstance(it, x509.UniformResourceIdentifier))
+            (name,) = (
+                constraint
+                for constraint in permitted
+                if isinstance(constraint, x509.UniformResourceIdentifier)
+            )
         except (x509.ExtensionNotFound, ValueError):
             raise CaError(
                 "is not bound to one trust domain; `plimsoll ca init` makes one"

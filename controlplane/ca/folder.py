@@ -277,4 +277,6 @@ def _digest(token: str) -> str:
 
 
 def _is_hex(text: str) -> bool:
-    return bool(text) and len(text) <= 64 and all(it in "0123456789abcdefABCDEF" for it in text)
+    return (
+        bool(text) and len(text) <= 64 and all(digit in "0123456789abcdefABCDEF" for digit in text)
+    )

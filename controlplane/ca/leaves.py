@@ -72,7 +72,7 @@ class Leaves:
     def keep(self, connected: Iterable[tuple[str, ...]], now: float) -> None:
         """Forget the leaves of clients that are not connected, once they would be replaced."""
         kept = {*connected}
-        for uris in [it for it, leaf in self._leaves.items() if it not in kept]:
+        for uris in [known for known, leaf in self._leaves.items() if known not in kept]:
             if not self._is_good(self._leaves[uris], now):
                 del self._leaves[uris]
                 self._secrets.pop(uris, None)

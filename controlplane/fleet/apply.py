@@ -134,14 +134,14 @@ def put_replicas(draft: Draft, command: PutReplicas, now: float) -> None:
         # As for pools: a whole file is looked at once, in the end.
         _refuse_own_listeners(draft.fleet, layers)
     if not command.force:
-        unless_most_move(pool, {id_: it.merged() for id_, it in layers.items()})
+        unless_most_move(pool, {id_: layer.merged() for id_, layer in layers.items()})
     set_replica_layers(draft, pool, layers, now)
 
 
 def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSettings]]) -> None:
     listeners = listeners_of(fleet)
-    for id_, it in layers.items():
-        settings = it.merged()
+    for id_, layered in layers.items():
+        settings = layered.merged()
         for at in settings.places:
             if (why := listeners.refusal(at)) is not None:
                 key = "address" if at == settings.address else "ingress"
@@ -165,7 +165,7 @@ def set_replica_layers(
         Refused: When an address is another replica's.
         SettingsError: When what the file and the API say does not go together.
     """
-    wanted = {id_: it.merged() for id_, it in layers.items()}
+    wanted = {id_: layer.merged() for id_, layer in layers.items()}
     replicas: dict[str, Replica] = {}
     gone = list[str]()
     for id_, settings in wanted.items():

@@ -111,7 +111,9 @@ class AuditLog:
         Args:
             drafts: To be added once they are on disk.
         """
-        mine = list(takewhile(lambda it: it.number > self._agreed, reversed(self._entries)))[::-1]
+        mine = list(takewhile(lambda entry: entry.number > self._agreed, reversed(self._entries)))[
+            ::-1
+        ]
         return UnwrittenEntries(self._agreed, [*mine, *drafts][-self._most :], self._most)
 
     def lost(self) -> None:
@@ -120,7 +122,7 @@ class AuditLog:
 
     def note_written(self, written: UnwrittenEntries) -> None:
         """Take note of what is on disk; where the log has become another one, it is not."""
-        mine = {it.number: it for it in self.unwritten().entries}
+        mine = {unwritten.number: unwritten for unwritten in self.unwritten().entries}
         for entry in written.entries:
             if mine.get(entry.number) != entry:
                 return
@@ -136,7 +138,7 @@ class AuditLog:
         Returns:
             The entries, and the number to ask with for older ones; None where there are none.
         """
-        known = [it for it in self._entries if before is None or it.number < before]
+        known = [entry for entry in self._entries if before is None or entry.number < before]
         page = known[-limit:][::-1]
         return page, page[-1].number if len(known) > limit else None
 

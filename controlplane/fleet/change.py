@@ -61,7 +61,7 @@ def whole(fleet: Fleet) -> Applied:
     added = list[Change]()
     for pool in fleet.pools.values():
         added.append(Change(pool.name, None, None, pool))
-        added += [Change(pool.name, id_, None, it) for id_, it in pool.replicas.items()]
+        added += [Change(pool.name, id_, None, replica) for id_, replica in pool.replicas.items()]
     return Applied(fleet, tuple(added))
 
 
@@ -88,7 +88,7 @@ class Draft:
         self._before.setdefault((name, None), pool)
         for id_, replica in pool.replicas.items():
             self._before.setdefault((name, id_), replica)
-        pools = {other: it for other, it in self.fleet.pools.items() if other != name}
+        pools = {other: pool for other, pool in self.fleet.pools.items() if other != name}
         self.fleet = replace(self.fleet, pools=pools)
 
     def put_replicas(
@@ -126,7 +126,7 @@ class Draft:
             for key, before in self._before.items()
             if not _is_same(before, after := self._after(key)) and self._is_told(key)
         ]
-        found.sort(key=lambda it: it.after is not None)
+        found.sort(key=lambda change: change.after is not None)
         return Applied(self.fleet, tuple(found))
 
     def _set(self, pool: Pool) -> None:

@@ -71,7 +71,7 @@ def declare(fleet: Fleet, config: Config, now: float) -> Applied:
 
 
 def _unless_api_uses(pool: Pool) -> None:
-    added = [it.id for it in pool.replicas.values() if it.layers.api is not None]
+    added = [replica.id for replica in pool.replicas.values() if replica.layers.api is not None]
     if added:
         raise Refused(
             "conflict",
@@ -82,7 +82,7 @@ def _unless_api_uses(pool: Pool) -> None:
 
 def _unless_it_serves(pool: Pool) -> None:
     """Refuse to remove a pool with its replicas, declared or found, while any of them serves."""
-    serving = sum(it.draining is None for it in pool.replicas.values())
+    serving = sum(replica.draining is None for replica in pool.replicas.values())
     if serving:
         raise Refused(
             "conflict",
@@ -126,7 +126,9 @@ def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[st
         entry: The same in the file; None where it is no longer there.
         gone: Ids of removed replicas.
     """
-    after = {it.id: it.address for it in pool.replicas.values() if it.id not in gone}
+    after = {
+        replica.id: replica.address for replica in pool.replicas.values() if replica.id not in gone
+    }
     for replica in entry.replicas if entry else ():
         there = pool.replicas.get(replica.id)
         layers = there.layers if there else Layers[ReplicaSettings]()
@@ -134,7 +136,9 @@ def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[st
     # Another replica at the same address is another process, which is not ready yet.
     taken = {address for id_, address in after.items() if id_ in pool.replicas}
     return [
-        it.id for it in pool.replicas.values() if it.address not in taken and it.draining is None
+        replica.id
+        for replica in pool.replicas.values()
+        if replica.address not in taken and replica.draining is None
     ]
 
 
@@ -149,9 +153,11 @@ def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: f
     """
     kept = {replica.id for replica in entry.replicas} if entry else set()
     undeclared = [
-        it for it in pool.replicas.values() if it.source is Source.FILE and it.id not in kept
+        replica
+        for replica in pool.replicas.values()
+        if replica.source is Source.FILE and replica.id not in kept
     ]
-    gone = [it.id for it in undeclared if it.layers.api is None]
+    gone = [replica.id for replica in undeclared if replica.layers.api is None]
     if entry is not None and entry.discovery:
         # Sources may find them again: until they have answered, these serve on.
         handed_over = {
@@ -168,7 +174,7 @@ def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: f
         gone = []
     lost = _lost(pool, entry, gone)
     moved = [id_ for id_ in lost if id_ not in gone]
-    serving = sum(it.draining is None for it in pool.replicas.values())
+    serving = sum(replica.draining is None for replica in pool.replicas.values())
     # One alone may move: a pool of one could not be changed at all otherwise.
     if len(lost) * 2 > serving and (len(lost) > 1 or not moved):
         loss = f"{len(lost)} of the {serving} replicas that serve it in one step"
@@ -180,5 +186,9 @@ def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: f
             " restart with the file as it is",
         )
     draft.put_replicas(pool.name, {}, gone)
-    layers = {it.id: it.layers.with_file(None) for it in undeclared if it.layers.api is not None}
+    layers = {
+        replica.id: replica.layers.with_file(None)
+        for replica in undeclared
+        if replica.layers.api is not None
+    }
     set_replica_layers(draft, draft.fleet.pool(pool.name), layers, now)

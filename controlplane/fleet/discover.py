@@ -65,37 +65,42 @@ def discover(
     listeners = (listeners_of(draft.fleet),) if listeners is None else listeners
     wanted, clashes = _put_together(pool, sets, listeners)
     found = {
-        id_: it
+        id_: replica
         for id_, (source, settings) in wanted.items()
-        if (it := _found(draft, pool.replicas.get(id_), id_, source, settings)) is not None
+        if (replica := _found(draft, pool.replicas.get(id_), id_, source, settings)) is not None
     }
     draft.put_replicas(name, found, _displaced(pool, wanted))
     pool = draft.fleet.pools[name]
     addresses = {each.address for each_set in sets.values() for each in (each_set or {}).values()}
     are_all_known = not parts and None not in sets.values()
     gone = [
-        it
-        for it in pool.replicas.values()
-        if it.source is Source.DISCOVERY
-        and it.id not in wanted
-        and not _is_leaving(it)
-        and sets.get(it.found_by or "", {}) is not None
-        and it.found_by not in parts
-        and (it.found_by != HANDED_OVER or (are_all_known and it.settings.address not in addresses))
+        replica
+        for replica in pool.replicas.values()
+        if replica.source is Source.DISCOVERY
+        and replica.id not in wanted
+        and not _is_leaving(replica)
+        and sets.get(replica.found_by or "", {}) is not None
+        and replica.found_by not in parts
+        and (
+            replica.found_by != HANDED_OVER
+            or (are_all_known and replica.settings.address not in addresses)
+        )
     ]
     # Replicas that do not serve carry no requests: they may go, and do not count.
-    going = sum(it.draining is None and serves(it) for it in gone)
-    left = pool.replicas.keys() - {it.id for it in gone}
+    going = sum(replica.draining is None and serves(replica) for replica in gone)
+    left = pool.replicas.keys() - {replica.id for replica in gone}
     staying = sum(
-        it.draining is None and serves(it) and is_told(it)
-        for it in pool.replicas.values()
-        if it.id in left
+        replica.draining is None and serves(replica) and is_told(replica)
+        for replica in pool.replicas.values()
+        if replica.id in left
     )
     if going > staying:
-        return Merged(tuple(it.id for it in gone), clashes)
+        return Merged(tuple(replica.id for replica in gone), clashes)
     leaving = {
-        it.id: replace(it, draining=it.draining or Draining.DISCOVERY, lease_until=now)
-        for it in gone
+        replica.id: replace(
+            replica, draining=replica.draining or Draining.DISCOVERY, lease_until=now
+        )
+        for replica in gone
     }
     draft.put_replicas(name, leaving)
     return Merged((), clashes)
@@ -108,17 +113,21 @@ def _put_together(
     wanted: dict[str, tuple[str, ReplicaSettings]] = {}
     clashes: list[str] = []
     declared = [
-        it
-        for it in pool.replicas.values()
-        if it.source is not Source.DISCOVERY or it.found_by == HANDED_OVER
+        replica
+        for replica in pool.replicas.values()
+        if replica.source is not Source.DISCOVERY or replica.found_by == HANDED_OVER
     ]
-    ids = {it.id for it in declared}
-    addresses = {it.settings.address for it in declared}
+    ids = {replica.id for replica in declared}
+    addresses = {replica.settings.address for replica in declared}
     for source, found in sets.items():
         for id_, settings in (found or {}).items():
             if settings.address in addresses:
                 continue
-            loops = (why for it in listeners if (why := it.refusal(settings.address)) is not None)
+            loops = (
+                why
+                for listener in listeners
+                if (why := listener.refusal(settings.address)) is not None
+            )
             if (loop := next(loops, None)) is not None:
                 clashes.append(f"{source}: {id_!r} is not used, {loop}")
                 continue
@@ -137,9 +146,11 @@ def _displaced(pool: Pool, wanted: Mapping[str, tuple[str, ReplicaSettings]]) ->
     """The ids of replicas that no source has any more and whose address is another's by now."""
     addresses = {settings.address for _, settings in wanted.values()}
     return [
-        it.id
-        for it in pool.replicas.values()
-        if it.source is Source.DISCOVERY and it.id not in wanted and it.address in addresses
+        replica.id
+        for replica in pool.replicas.values()
+        if replica.source is Source.DISCOVERY
+        and replica.id not in wanted
+        and replica.address in addresses
     ]
 
 

@@ -61,17 +61,17 @@ def expire(
             continue
         held = silent_together(pool, now)
         over = [
-            it
-            for it in pool.replicas.values()
-            if now >= ends_at(it) and not (held and it.draining in _BY_SILENCE)
+            replica
+            for replica in pool.replicas.values()
+            if now >= ends_at(replica) and not (held and replica.draining in _BY_SILENCE)
         ]
         # Counted from now: after a late look a replica still has the time to finish.
         drained = {
-            it.id: replace(it, draining=Draining.LEASE, lease_until=now)
-            for it in over
-            if not it.draining
+            replica.id: replace(replica, draining=Draining.LEASE, lease_until=now)
+            for replica in over
+            if not replica.draining
         }
-        draft.put_replicas(name, drained, [it.id for it in over if it.draining])
+        draft.put_replicas(name, drained, [replica.id for replica in over if replica.draining])
     return draft.applied()
 
 
@@ -83,9 +83,13 @@ def silent_together(pool: Pool, now: float) -> bool:
     drained, or that their source no longer has, do not count.
     """
     counting = [
-        it for it in pool.replicas.values() if it.draining in _BY_SILENCE and not _is_over(it, now)
+        replica
+        for replica in pool.replicas.values()
+        if replica.draining in _BY_SILENCE and not _is_over(replica, now)
     ]
-    silent = sum(it.lease_until is not None and now >= it.lease_until for it in counting)
+    silent = sum(
+        replica.lease_until is not None and now >= replica.lease_until for replica in counting
+    )
     return silent > 1 and silent * 2 > len(counting)
 
 
@@ -103,9 +107,9 @@ def _give_back(draft: Draft, lapse: float) -> None:
     """Prolong every lease by a time in which heartbeats could not be read."""
     for name, pool in draft.fleet.pools.items():
         longer = {
-            id_: replace(it, lease_until=it.lease_until + lapse)
-            for id_, it in pool.replicas.items()
-            if it.lease_until is not None
+            id_: replace(replica, lease_until=replica.lease_until + lapse)
+            for id_, replica in pool.replicas.items()
+            if replica.lease_until is not None
         }
         draft.put_replicas(name, longer)
 

@@ -94,7 +94,7 @@ def registered_replica(replica: Replica) -> RegisteredReplica:
 
 def registered(fleet: Fleet) -> Registered:
     """What is kept of a fleet."""
-    pools = {name: found for name, it in fleet.pools.items() if (found := registered_pool(it))}
+    pools = {name: found for name, pool in fleet.pools.items() if (found := registered_pool(pool))}
     replicas = {
         (pool.name, replica.id): registered_replica(replica)
         for pool in fleet.pools.values()
@@ -156,7 +156,7 @@ def unlike(one: Fleet, other: Fleet, keys: Collection[Key] | None) -> set[Key]:
     """
     first, second = rows(one, keys), rows(other, keys)
     return {
-        *((it, None) for it in _unlike(first.pools, second.pools)),
+        *((name, None) for name in _unlike(first.pools, second.pools)),
         *_unlike(first.replicas, second.replicas),
     }
 
@@ -167,11 +167,11 @@ def _unlike(one: Mapping[K, object], other: Mapping[K, object]) -> Iterator[K]:
 
 def keys_of_rows(changes: Collection[Change]) -> Iterator[Key]:
     """The keys of what is kept otherwise after these changes."""
-    for it in changes:
-        if _kept(it.before) != _kept(it.after):
-            yield it.pool, it.replica
-        if it.after is None and isinstance(it.before, Pool):
-            yield from ((it.pool, id_) for id_ in it.before.replicas)
+    for change in changes:
+        if _kept(change.before) != _kept(change.after):
+            yield change.pool, change.replica
+        if change.after is None and isinstance(change.before, Pool):
+            yield from ((change.pool, id_) for id_ in change.before.replicas)
 
 
 def _kept(what: Pool | Replica | None) -> RegisteredPool | RegisteredReplica | None:

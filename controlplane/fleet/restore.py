@@ -81,8 +81,12 @@ def _replicas_of(
     listeners: Listeners,
     now: float,
 ) -> tuple[dict[str, Replica], int]:
-    declared = {it.id: it.settings() for it in entry.replicas} if entry else {}
-    added = [id_ for id_, it in known.items() if it.api is not None and id_ not in declared]
+    declared = {replica.id: replica.settings() for replica in entry.replicas} if entry else {}
+    added = [
+        id_
+        for id_, replica_layers in known.items()
+        if replica_layers.api is not None and id_ not in declared
+    ]
     replicas: dict[str, Replica] = {}
     for id_ in (*declared, *added):
         kept = known.get(id_)
@@ -131,27 +135,27 @@ def _found_before(
     now: float,
 ) -> dict[str, Replica]:
     """What was discovered stays until its source answers, unless that was taken out of the file."""
-    sources = {str(it) for it in entry.discovery} if entry else set()
+    sources = {str(source) for source in entry.discovery} if entry else set()
     if sources:
         sources.add(HANDED_OVER)
-    addresses = {it.settings.address for it in declared.values()}
+    addresses = {replica.settings.address for replica in declared.values()}
     return {
         id_: Replica(
             id_,
-            it.settings,
+            replica.settings,
             Source.DISCOVERY,
-            it.generation,
-            it.draining,
-            lease_until=now if it.draining is Draining.DISCOVERY else None,
-            found_by=it.found_by,
-            instance=it.instance,
+            replica.generation,
+            replica.draining,
+            lease_until=now if replica.draining is Draining.DISCOVERY else None,
+            found_by=replica.found_by,
+            instance=replica.instance,
         )
-        for id_, it in known.items()
-        if it.settings is not None
-        and it.found_by in sources
+        for id_, replica in known.items()
+        if replica.settings is not None
+        and replica.found_by in sources
         and id_ not in declared
-        and it.address not in addresses
-        and listeners.refusal(it.address) is None
+        and replica.address not in addresses
+        and listeners.refusal(replica.address) is None
     }
 
 

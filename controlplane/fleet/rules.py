@@ -62,13 +62,13 @@ def unless_most_move(pool: Pool, wanted: Mapping[str, ReplicaSettings]) -> None:
         Refused: When it is more than one, and more than half of those that nobody has drained,
             that would be at other addresses.
     """
-    known = {id_: it for id_ in wanted if (it := pool.replicas.get(id_)) is not None}
+    known = {id_: replica for id_ in wanted if (replica := pool.replicas.get(id_)) is not None}
     # Who was there before and takes the address of another is no stranger to it.
     kept = {(wanted[id_].address, wanted[id_].served_at) for id_ in known}
     moved = [
-        it
-        for it in known.values()
-        if it.draining is None and (it.address, it.settings.served_at) not in kept
+        replica
+        for replica in known.values()
+        if replica.draining is None and (replica.address, replica.settings.served_at) not in kept
     ]
     if len(moved) > 1 and len(moved) * 2 > (serving := _serving(pool)):
         raise Refused(
@@ -86,9 +86,9 @@ def _serving(pool: Pool) -> int:
 def listeners_of(fleet: Fleet, counts: Callable[[Pool], bool] = lambda _: True) -> Listeners:
     """Where the pools of a fleet are listened for that count."""
     return Listeners(
-        (it.settings.listener.address, f"pool {it.name!r}")
-        for it in fleet.pools.values()
-        if counts(it)
+        (pool.settings.listener.address, f"pool {pool.name!r}")
+        for pool in fleet.pools.values()
+        if counts(pool)
     )
 
 

@@ -105,7 +105,7 @@ def is_same_process(known: Process, declared: Process) -> bool:
 
 def _ids(replicas: Mapping[str, Replica]) -> dict[str, str]:
     """Which replica is at an address."""
-    return {str(at): id_ for id_, it in replicas.items() for at in it.settings.places}
+    return {str(at): id_ for id_, replica in replicas.items() for at in replica.settings.places}
 
 
 class Replicas(Mapping[str, Replica]):
@@ -187,7 +187,7 @@ class Replicas(Mapping[str, Replica]):
         for id_ in gone:
             made._by_id.pop(id_, None)
         made._by_id.update(put)
-        if left or any(self._ids.get(it) != id_ for it, id_ in moved.items()):
+        if left or any(self._ids.get(address) != id_ for address, id_ in moved.items()):
             made._ids = self._ids.copy()
             for address in left:
                 made._ids.pop(address, None)

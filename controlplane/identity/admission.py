@@ -123,8 +123,12 @@ class Admission:
 
 def longest_match(patterns: Iterable[str], text: str) -> str | None:
     """The pattern that says most about a text: the text itself, or its beginning before a ``*``."""
-    found = (it for it in patterns if it == text or (it.endswith("*") and text.startswith(it[:-1])))
-    return max(found, key=lambda it: (it == text, len(it)), default=None)
+    found = (
+        pattern
+        for pattern in patterns
+        if pattern == text or (pattern.endswith("*") and text.startswith(pattern[:-1]))
+    )
+    return max(found, key=lambda pattern: (pattern == text, len(pattern)), default=None)
 
 
 def name_of(certificate: Certificate) -> str:

@@ -113,7 +113,7 @@ def _is_common(key: object) -> bool:
 
 def _pem(certificates: list[x509.Certificate]) -> bytes:
     # Some libraries take no text beside them, and bundles have the names of certificates there.
-    return b"".join(it.public_bytes(Encoding.PEM) for it in certificates)
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
 def _certificates(key: str, pem: bytes) -> list[x509.Certificate]:

@@ -44,38 +44,38 @@ _GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
     (
         "capacity_requests_per_second",
         "Estimate of what a replica can carry, in requests per second.",
-        lambda it: it.decision.capacity if it.decision else None,
+        lambda sample: sample.decision.capacity if sample.decision else None,
     ),
     (
         "capacity_tokens_per_second",
         "Estimate of what a replica can carry, in tokens per second; none where not counted.",
-        lambda it: it.decision.tokens if it.decision else None,
+        lambda sample: sample.decision.tokens if sample.decision else None,
     ),
     (
         "weight",
         "Envoy's weight; the median has 1000.",
-        lambda it: it.decision.weight if it.decision else None,
+        lambda sample: sample.decision.weight if sample.decision else None,
     ),
     (
         "share_ratio",
         "Expected part of the pool's traffic, 0 to 1.",
-        lambda it: it.decision.share if it.decision else None,
+        lambda sample: sample.decision.share if sample.decision else None,
     ),
     (
         "stale",
         "1 while the last good scrape of a replica is too old for its weight to follow.",
-        lambda it: it.decision.stale if it.decision else None,
+        lambda sample: sample.decision.stale if sample.decision else None,
     ),
-    ("scrape_age_seconds", "Since the last good scrape of a replica.", lambda it: it.age),
+    ("scrape_age_seconds", "Since the last good scrape of a replica.", lambda sample: sample.age),
     (
         "latency_p50_seconds",
         "Median duration of requests in the last seconds, by the replica's own histogram.",
-        lambda it: it.observed.window.p50 if it.observed.window else None,
+        lambda sample: sample.observed.window.p50 if sample.observed.window else None,
     ),
     (
         "latency_p99_seconds",
         "99th percentile of durations in the last seconds, by the replica's own histogram.",
-        lambda it: it.observed.window.p99 if it.observed.window else None,
+        lambda sample: sample.observed.window.p99 if sample.observed.window else None,
     ),
     (
         "latency_mean_seconds",
@@ -85,7 +85,7 @@ _GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
     (
         "in_flight_requests",
         "Requests that all Envoys together have at a replica; none where no Envoy reports.",
-        lambda it: it.in_flight,
+        lambda sample: sample.in_flight,
     ),
     (
         "queued_requests",

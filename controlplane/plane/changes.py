@@ -84,7 +84,7 @@ def _cause(before: HistoryEntry, after: HistoryEntry, effect: float) -> str:
     """Which step had the greatest part in a share's change, with its words."""
     sign = math.copysign(1.0, effect)
     effects, words = _effects(before, after), {step.name: step.words for step in after.steps}
-    name = max(effects, key=lambda it: sign * effects[it], default="")
+    name = max(effects, key=lambda cause: sign * effects[cause], default="")
     others = effect - math.log(after.weight / before.weight)
     if sign * others > max(sign * effects.get(name, 0.0), _LEAST):
         if before.serving == after.serving:

@@ -72,16 +72,23 @@ def next_step(
     named = wanted.named if wanted is not None else ()
     if before is None:
         # As if they had been told long ago.
-        return ClassStep(wanted, {it.name: now - needed for it in named})
-    since = {it.name: before.since.get(it.name, now) for it in named}
-    coming = tuple(replace(it, routed=it.routed and now >= since[it.name] + needed) for it in named)
+        return ClassStep(wanted, {step.name: now - needed for step in named})
+    since = {step.name: before.since.get(step.name, now) for step in named}
+    coming = tuple(
+        replace(step, routed=step.routed and now >= since[step.name] + needed) for step in named
+    )
     old = before.parting.named if before.parting is not None else ()
-    going = tuple(replace(it, routed=False) for it in old if it.routed and it.name not in since)
+    going = tuple(
+        replace(step, routed=False) for step in old if step.routed and step.name not in since
+    )
     last = wanted or before.parting
     if last is None or not (coming or going):
         return ClassStep()
     parting = Parting((*coming, *going, last.classes[-1]))
-    is_late = any(it.routed and not step.routed for it, step in zip(named, coming, strict=True))
+    is_late = any(
+        wanted_step.routed and not step.routed
+        for wanted_step, step in zip(named, coming, strict=True)
+    )
     return ClassStep(parting, since, is_moving=bool(going) or is_late)
 
 
@@ -342,8 +349,8 @@ def decide(
         changed = decision.changed(before) | decision.marked(before)
         histories.record(pool, decision, changed, seen)
         observed = {id_: seen.observed[name, id_] for id_ in decision.ids(changed)}
-        shown = {id_: it.readiness.is_shown for id_, it in observed.items()}
-        ill = {id_ for id_, it in observed.items() if not it.readiness.may_serve}
+        shown = {id_: replica.readiness.is_shown for id_, replica in observed.items()}
+        ill = {id_ for id_, replica in observed.items() if not replica.readiness.may_serve}
         shown |= dict.fromkeys(ids, False)
         decided.take(pool, decision, shown, now, ill)
         decided.take_zones(pool, decision, seen.observed)
@@ -366,7 +373,7 @@ def _zone_input(
     by_place = sizes.by_place.items() if sizes is not None else ()
     usual = sizes.all.mean if sizes is not None else 1.0
     return ZoneInput(
-        {id_: place_of(it.settings) for id_, it in pool.replicas.items()},
+        {id_: place_of(replica.settings) for id_, replica in pool.replicas.items()},
         _gone(pool, seen.observed),
         nodes(pool.name),
         seen.traffic.come(pool.name),
@@ -380,4 +387,6 @@ def _zone_input(
 
 def _gone(pool: Pool, observed: Observations) -> frozenset[str]:
     """Ids of replicas at which nobody listens, as far as we know."""
-    return frozenset(id_ for id_, it in pool.replicas.items() if not observed.serves(pool.name, it))
+    return frozenset(
+        id_ for id_, replica in pool.replicas.items() if not observed.serves(pool.name, replica)
+    )

@@ -81,7 +81,7 @@ class Devices:
         """Forget the readings of exporters that no pool names any more."""
         kept = {exporter.key for exporter in exporters}
         self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
-        self._failing = {key: it for key, it in self._failing.items() if key in kept}
+        self._failing = {key: failure for key, failure in self._failing.items() if key in kept}
         self._is_indexed = False
 
     def joined(

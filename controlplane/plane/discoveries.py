@@ -70,7 +70,7 @@ class Discoveries:
         before, self._pools = self._pools, {}
         for pool in pools:
             had = before.get(pool.name, _Sources({}))
-            names = [str(it) for it in pool.discovery]
+            names = [str(source) for source in pool.discovery]
             known = {name: had.known.get(name, SourceReport(name)) for name in names}
             # Those without a source too: what one found that was taken out of the file is to go.
             self._pools[pool.name] = _Sources(known)
@@ -130,18 +130,18 @@ class Discoveries:
         if waited >= EMPTY_SECONDS:
             return True
         return not any(
-            it.found is None
+            source.found is None
             for name, sources in self._pools.items()
             if name in fleet.pools and not fleet.pools[name].replicas
-            for it in sources.known.values()
+            for source in sources.known.values()
         )
 
     def are_asked(self) -> bool:
         """Whether every source has answered or failed to."""
         return all(
-            it.found is not None or it.failing
+            source.found is not None or source.failing
             for sources in self._pools.values()
-            for it in sources.known.values()
+            for source in sources.known.values()
         )
 
     def merged(
@@ -165,12 +165,12 @@ class Discoveries:
             The same object where nothing changes.
         """
         draft = Draft(fleet)
-        due = [it for it in self._pools.items() if it[1].is_due or it[1].withheld]
+        due = [item for item in self._pools.items() if item[1].is_due or item[1].withheld]
         # What is found changes no listener, and there may be thousands of them.
         listeners = (listeners_of(fleet), moved) if due else ()
         for name, sources in due:
-            sets = {it.source: it.found for it in sources.known.values()}
-            parts = {it.source for it in sources.known.values() if not it.is_whole}
+            sets = {source.source: source.found for source in sources.known.values()}
+            parts = {source.source for source in sources.known.values() if not source.is_whole}
             merged = discover(
                 draft,
                 name,

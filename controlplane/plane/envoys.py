@@ -124,15 +124,17 @@ def to_check(
         As they are now, by pool and id.
     """
     stay = {
-        (it.pool.name, it.replica.id)
-        for it in known
-        if it.replica.id in shown.get(it.pool.name, ())
-        and it.pool.name in fleet.pools
-        and _is_checked(fleet.pools[it.pool.name], it.replica.id)
+        (target.pool.name, target.replica.id)
+        for target in known
+        if target.replica.id in shown.get(target.pool.name, ())
+        and target.pool.name in fleet.pools
+        and _is_checked(fleet.pools[target.pool.name], target.replica.id)
     }
     if len(stay) < MOST:
         names = (
-            fleet.pools if view.pools is None else (it for it in view.pools if it in fleet.pools)
+            fleet.pools
+            if view.pools is None
+            else (pool for pool in view.pools if pool in fleet.pools)
         )
         new = ((name, id_) for name in names for id_ in shown.get(name, ()))
         more = (key for key in new if key not in stay and _is_checked(fleet.pools[key[0]], key[1]))

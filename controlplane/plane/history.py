@@ -75,11 +75,13 @@ class HistoryEntry:
 
 
 _JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-_PLAIN: Final = tuple(it.name for it in fields(HistoryEntry) if it.name not in ("window", "steps"))
+_PLAIN: Final = tuple(
+    column.name for column in fields(HistoryEntry) if column.name not in ("window", "steps")
+)
 _WINDOW: Final = tuple(
-    it.name
-    for it in fields(Window)
-    if it.name not in ("memory", "batches", "batches_total", "bounds", "counts")
+    column.name
+    for column in fields(Window)
+    if column.name not in ("memory", "batches", "batches_total", "bounds", "counts")
 )
 """What is kept of a window beside its GPUs; its batches and its distribution are not kept."""
 

@@ -91,7 +91,7 @@ class Plane(PlaneState):
         self.listeners.came(stream, node, view)
         # Where nothing is counted yet, Envoys are.
         pools = self.fleet.pools
-        names = (it for it in view.pools if it in pools) if view.pools is not None else pools
+        names = (pool for pool in view.pools if pool in pools) if view.pools is not None else pools
         self._dirty.add_replicas({name: () for name in names if is_near(pools[name])})
         return None
 
@@ -318,7 +318,9 @@ class Plane(PlaneState):
                 continue
             # What came in place of another is not ready yet.
             gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
-            endpoint_weights[name] = {id_: it for id_, it in known.items() if id_ not in gone}
+            endpoint_weights[name] = {
+                id_: weight for id_, weight in known.items() if id_ not in gone
+            }
             changed[name] = shown
         return self._building(changed)
 

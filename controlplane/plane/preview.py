@@ -76,7 +76,9 @@ def _copied(plane: Plane, pool: str, now: float) -> Plane:
     imagined = Plane(now)
     imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
     imagined._unbuilt = plane._unbuilt.of(pool)
-    imagined._observed = Observations((key, copy(it)) for key, it in plane._observed.items())
+    imagined._observed = Observations(
+        (key, copy(observed)) for key, observed in plane._observed.items()
+    )
     imagined._decisions, imagined._tables = plane._decisions.copy(), plane._tables.copy()
     imagined._traffic, imagined._devices = plane._traffic.copy(), copy(plane._devices)
     imagined.sizes = {pool: sizes.copy() for pool, sizes in plane.sizes.items()}
@@ -134,7 +136,7 @@ def _parting(pool: Pool, endpoint_weights: Mapping[str, EndpointWeight]) -> Part
     """The classes that there may come to be; each has some replicas, and the rest behind them."""
     settings, balancing = pool.settings, pool.settings.balancing
     if settings.classes is not None:
-        matches = {it.name: it.match for it in settings.classes}
+        matches = {request_class.name: request_class.match for request_class in settings.classes}
     elif (
         not settings.is_grpc
         and balancing.policy == "capacity-tiers"

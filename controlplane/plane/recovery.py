@@ -111,7 +111,9 @@ class Recovery:
         """
         if not self._is_on:
             return None
-        self._unknown = {it: at for it, at in self._unknown.items() if now - at < SILENT_SECONDS}
+        self._unknown = {
+            endpoint: at for endpoint, at in self._unknown.items() if now - at < SILENT_SECONDS
+        }
         unknown = {endpoint.pool for endpoint in self._unknown}
         for name in fleet.pools:
             if name in self._released or not shown.get(name):

@@ -84,8 +84,10 @@ class Scalings:
     def restore(self, pool: str, data: Mapping[str, Any], now: float) -> None:
         """Take up what was kept; of another version nothing."""
         samples: object = data.get(COLD_STARTS)
-        if isinstance(samples, Sequence) and all(isinstance(it, int | float) for it in samples):
-            self._of(pool, now).cold_starts.learn(float(it) for it in samples)
+        if isinstance(samples, Sequence) and all(
+            isinstance(sample, int | float) for sample in samples
+        ):
+            self._of(pool, now).cold_starts.learn(float(sample) for sample in samples)
 
     def forget(self, pool: str) -> None:
         """A pool has gone."""

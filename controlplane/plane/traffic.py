@@ -185,8 +185,12 @@ def _in_classes(pool: Pool, load: Load) -> Load:
     """A load in the classes that the pool can have: names of others are anybody's invention."""
     if not load.classes:
         return load
-    named = {it.name for it in pool.settings.classes or ()} | {BULK}
-    return load._replace(classes={name: it for name, it in load.classes.items() if name in named})
+    named = {request_class.name for request_class in pool.settings.classes or ()} | {BULK}
+    return load._replace(
+        classes={
+            name: request_class for name, request_class in load.classes.items() if name in named
+        }
+    )
 
 
 def _endpoint(pool: str, replica: Replica) -> Endpoint:

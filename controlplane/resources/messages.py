@@ -122,7 +122,9 @@ def to_json(type_url: str, resource: Resource) -> dict[str, Any]:
 def snapshot_to_json(snapshot: Snapshot) -> dict[str, dict[str, dict[str, Any]]]:
     """All that an Envoy should hold, by type and name, see `to_json`."""
     return {
-        type_url: {name: to_json(type_url, it) for name, it in snapshot.type(type_url).items()}
+        type_url: {
+            name: to_json(type_url, message) for name, message in snapshot.type(type_url).items()
+        }
         for type_url in TYPE_URLS
     }
 

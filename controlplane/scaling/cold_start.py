@@ -88,7 +88,7 @@ class ColdStarts:
 
     def learn(self, samples: Iterable[float]) -> None:
         """Take in what starts took, in seconds."""
-        self.samples.extend(it for it in samples if 0 < it <= LONGEST)
+        self.samples.extend(sample for sample in samples if 0 < sample <= LONGEST)
 
     def wanted(self, missing: int, now: float) -> None:
         """Take note of how many replicas are wanted beyond those that there are."""
@@ -99,4 +99,4 @@ class ColdStarts:
 
     def data(self) -> Sequence[float]:
         """What outlives a restart, for `learn`."""
-        return [round(it, 3) for it in self.samples]
+        return [round(sample, 3) for sample in self.samples]

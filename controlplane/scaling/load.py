@@ -90,11 +90,11 @@ class LoadHistory:
         """The largest forecast and the largest floor that are kept."""
         if not self._wanted:
             return 0.0, 0.0
-        return max(it[1] for it in self._wanted), max(it[2] for it in self._wanted)
+        return max(change[1] for change in self._wanted), max(change[2] for change in self._wanted)
 
 
 def _minmod(slopes: Sequence[float]) -> float:
-    if not (all(it > 0 for it in slopes) or all(it < 0 for it in slopes)):
+    if not (all(slope > 0 for slope in slopes) or all(slope < 0 for slope in slopes)):
         return 0.0
     return min(slopes, key=abs)
 

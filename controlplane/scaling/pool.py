@@ -106,7 +106,7 @@ class PoolScaling:
         now: float,
     ) -> None:
         """Take in the newest decision and how ready replicas are."""
-        serving = {id_ for id_, it in replicas.items() if _serves(it)}
+        serving = {id_ for id_, replica in replicas.items() if _serves(replica)}
         found = demands_of(decision, now, serving) if decision is not None else ()
         is_measured = decision is not None and decision.is_measured
         self.take(settings, found, replicas, now, is_measured=is_measured)
@@ -131,22 +131,22 @@ class PoolScaling:
         """
         self._has_looked, self._looked_at = True, now
         self._demands = demands = self._with_unserved(demands, now)
-        self.cold_starts.look({id_: it.coming for id_, it in replicas.items()}, now)
+        self.cold_starts.look({id_: replica.coming for id_, replica in replicas.items()}, now)
         if is_measured:
-            fleets = [Typical.of(it.fleet) for it in demands if it.fleet.ids]
-            if known := [it for it in fleets if it is not None]:
+            fleets = [Typical.of(demand.fleet) for demand in demands if demand.fleet.ids]
+            if known := [fleet for fleet in fleets if fleet is not None]:
                 self._typical = sorted(known)[len(known) // 2]
-        if any(it.flow.rate > 0 for it in self._demands):
+        if any(demand.flow.rate > 0 for demand in self._demands):
             self._request_at = now
         horizon = self.cold_starts.seconds
-        titles = {it.title for it in self._demands}
-        self._loads = {title: it for title, it in self._loads.items() if title in titles}
+        titles = {demand.title for demand in self._demands}
+        self._loads = {title: history for title, history in self._loads.items() if title in titles}
         starting = self._starting(replicas, now)
         for each in self._demands:
             load = self._loads.setdefault(each.title, LoadHistory())
             load.add(each.flow.tokens, now)
             # Who starts will serve some class: it counts for each in proportion to its work.
-            part = each.flow.tokens / max(sum(it.flow.tokens for it in self._demands), 1e-9)
+            part = each.flow.tokens / max(sum(demand.flow.tokens for demand in self._demands), 1e-9)
             ages = {id_: part * (now - since) for id_, since in starting.items()}
             floor = (
                 floor_of(load.level, each.backlog, each.fleet, ages, self._typical, horizon)
@@ -203,13 +203,13 @@ class PoolScaling:
         scaling, typical = settings.scaling, self._typical
         starting = self._starting(replicas, now)
         coming = sorted(starting, key=lambda id_: (-starting[id_], id_))
-        out = sum(it.is_out and not it.is_leaving for it in replicas.values())
-        serving = sum(_serves(it) for it in replicas.values())
+        out = sum(replica.is_out and not replica.is_leaving for replica in replicas.values())
+        serving = sum(_serves(replica) for replica in replicas.values())
         current = serving + len(coming) + out
         active = self.is_active(settings, now)
         needs = tuple(self._needs(coming, typical, dispatchers, scaling.max_utilization))
-        wanted = sum(it.wanted for it in needs) if needs else serving + len(coming)
-        present = sum(it.now for it in needs) if needs else wanted
+        wanted = sum(need.wanted for need in needs) if needs else serving + len(coming)
+        present = sum(need.now for need in needs) if needs else wanted
         wanted, present = wanted + out, present + out
         if now - self._watched_since < scaling.scale_down_after and held is None:
             held = f"the load is known for {duration(now - self._watched_since)} only"
@@ -217,7 +217,7 @@ class PoolScaling:
         bounded = max(wanted, least, current if held is not None else 0)
         if scaling.max_replicas is not None:
             bounded = min(bounded, scaling.max_replicas)
-        spare = [id_ for it in needs for id_ in it.spare]
+        spare = [id_ for need in needs for id_ in need.spare]
         removable = tuple(spare[: max(current - bounded, 0)])
         self.cold_starts.wanted(bounded - current, now)
         found = Recommendation(
@@ -244,7 +244,7 @@ class PoolScaling:
         max_utilization: float,
     ) -> Iterator[Need]:
         # Replicas that start go where the most work is.
-        heaviest = max(self._demands, key=lambda it: it.flow.tokens, default=None)
+        heaviest = max(self._demands, key=lambda demand: demand.flow.tokens, default=None)
         for each in self._demands:
             tokens, floor = self._loads[each.title].most()
             load = Load(max(tokens, each.flow.tokens), floor)
@@ -254,13 +254,15 @@ class PoolScaling:
     def _starting(self, replicas: Mapping[str, Standing], now: float) -> dict[str, float]:
         """Since when replicas have been about to serve; one that takes too long counts no more."""
         # What was there before us began before we know.
-        since = {id_: max(it.coming.since, self._watched_since) for id_, it in replicas.items()}
+        since = {
+            id_: max(replica.coming.since, self._watched_since) for id_, replica in replicas.items()
+        }
         return {
             id_: since[id_]
-            for id_, it in replicas.items()
-            if not it.coming.is_ready
-            and not it.is_out
-            and not it.is_leaving
+            for id_, replica in replicas.items()
+            if not replica.coming.is_ready
+            and not replica.is_out
+            and not replica.is_leaving
             and now - since[id_] <= self.cold_starts.overdue
         }
 
@@ -310,8 +312,8 @@ class PoolScaling:
             yield f"At most {scaling.max_replicas}, max_replicas: {wanted} are needed"
 
 
-def _serves(it: Standing) -> bool:
-    return it.coming.is_ready and not it.is_out and not it.is_leaving
+def _serves(replica: Standing) -> bool:
+    return replica.coming.is_ready and not replica.is_out and not replica.is_leaving
 
 
 def _of_class(need: Need, max_utilization: float) -> Iterator[str]:

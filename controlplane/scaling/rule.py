@@ -98,8 +98,8 @@ def need_of(
             return True
         return _p99(fleet, demand, of.tokens, dispatchers) <= objective
 
-    change = _least(lambda it: keeps(it, load), -have)
-    now = have + _least(lambda it: keeps(it, Load(demand.flow.tokens)), -have)
+    change = _least(lambda count: keeps(count, load), -have)
+    now = have + _least(lambda count: keeps(count, Load(demand.flow.tokens)), -have)
     fleet = fleets.with_change(change)
     total = float(fleet.capacity.sum())
     p99 = _p99(fleet, demand, load.tokens, dispatchers) if fleet.ids and load.tokens else None

@@ -94,8 +94,8 @@ class Receiver:
     def _look(self) -> None:
         now = self.clock()
         if (passed := now - self._looked_at) > STILL:
-            self._due = {it: due + passed for it, due in self._due.items()}
-        for connection in [it for it, due in self._due.items() if due <= now]:
+            self._due = {connection: due + passed for connection, due in self._due.items()}
+        for connection in [overdue for overdue, due in self._due.items() if due <= now]:
             connection.overdue()
         self._looks = False
         if self._due:

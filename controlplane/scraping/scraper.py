@@ -77,7 +77,7 @@ class Scraper:
         self._folder = folder
         self._accesses: dict[AccessSettings, Access] = {}
         self._tasks = ReplicaTasks(
-            plane, self._follow, "scrape", lambda it: it.settings.metrics.is_scraped
+            plane, self._follow, "scrape", lambda target: target.settings.metrics.is_scraped
         )
         self._exporters: dict[Exporter, asyncio.Task[None]] = {}
         self._receiver = receiver(clock)

@@ -84,14 +84,16 @@ class _Usual(NamedTuple):
 
 def _usual(recent: Sequence[Reporter]) -> _Usual:
     """Of all that have requests there."""
-    used = [it for it in recent if it.in_progress or it.rate >= A_USER]
+    used = [reporter for reporter in recent if reporter.in_progress or reporter.rate >= A_USER]
     if len(used) < FEW:
         return _Usual(math.inf, math.inf, math.inf)
-    rate = median(it.rate for it in used)
+    rate = median(reporter.rate for reporter in used)
     # How long requests take is asked of those whose count of them can be true.
-    believed = [it for it in used if it.is_believed(rate)]
-    on_average = [it.busy / it.rate if it.rate > 0 else math.inf for it in believed]
-    return _Usual(rate, median(it.seconds for it in believed), median(on_average))
+    believed = [reporter for reporter in used if reporter.is_believed(rate)]
+    on_average = [
+        reporter.busy / reporter.rate if reporter.rate > 0 else math.inf for reporter in believed
+    ]
+    return _Usual(rate, median(reporter.seconds for reporter in believed), median(on_average))
 
 
 def part_held(reporter: Reporter, recent: Sequence[Reporter]) -> float:
@@ -102,15 +104,17 @@ def part_held(reporter: Reporter, recent: Sequence[Reporter]) -> float:
     usual = _usual(recent).rate
     if reporter.is_believed(usual):
         return 1.0
-    return fmean(it.rate for it in recent if it.is_believed(usual)) / reporter.rate
+    return (
+        fmean(reporter.rate for reporter in recent if reporter.is_believed(usual)) / reporter.rate
+    )
 
 
 def part_failed(recent: Sequence[Reporter]) -> float | None:
     """The part of requests that failed lately, by the Envoy in the middle; None: nobody knows."""
-    voters = [it for it in recent if it.ended >= A_VOTE]
+    voters = [reporter for reporter in recent if reporter.ended >= A_VOTE]
     if len(voters) < max(min(FEW, len(recent)), 1):
         return None
-    return median_low([it.failed / it.ended for it in voters])
+    return median_low([voter.failed / voter.ended for voter in voters])
 
 
 def held_in_flight(recent: Sequence[Reporter]) -> float:
@@ -118,7 +122,7 @@ def held_in_flight(recent: Sequence[Reporter]) -> float:
     usual = _usual(recent)
     if math.isinf(usual.on_average):
         return in_flight(recent)
-    believed = [it for it in recent if it.is_believed(usual.rate)]
+    believed = [reporter for reporter in recent if reporter.is_believed(usual.rate)]
     held = 0.0
     for reporter in believed:
         expected = reporter.rate * usual.on_average

@@ -264,7 +264,7 @@ class LoadReports:
     def in_flight(self, endpoint: Endpoint, now: float) -> float | None:
         """Requests that all Envoys together have at a replica; None when none reports of it."""
         total = self._totals.get(endpoint)
-        if total is None or not any(now <= it.until for it in total.reporters.values()):
+        if total is None or not any(now <= reporter.until for reporter in total.reporters.values()):
             return None
         return in_flight(_recent(total, now))
 
@@ -285,7 +285,7 @@ class LoadReports:
         recent = _recent(total, now) if total is not None else []
         if (part := part_failed(recent)) is None:
             return None
-        return Failing(part, sum(it.ended for it in recent))
+        return Failing(part, sum(window.ended for window in recent))
 
     def by_class(self, endpoint: Endpoint, now: float) -> dict[str, ClassLoad]:
         """What all Envoys together count of each class at a replica, by the class's name.
@@ -304,9 +304,12 @@ class LoadReports:
                 part = believed * count / reporter.in_progress
                 by_name[name] += part
                 others -= part
-        found = {name: ClassLoad(*total.classes[name], it) for name, it in by_name.items()}
-        done = total.done - sum(it.succeeded for it in found.values())
-        failed = total.failed - sum(it.failed for it in found.values())
+        found = {
+            name: ClassLoad(*total.classes[name], in_progress)
+            for name, in_progress in by_name.items()
+        }
+        done = total.done - sum(class_load.succeeded for class_load in found.values())
+        failed = total.failed - sum(class_load.failed for class_load in found.values())
         return found | {"": ClassLoad(done, failed, max(others, 0.0))}
 
     def ended(self, endpoint: Endpoint) -> tuple[float, float] | None:
@@ -389,10 +392,14 @@ class LoadReports:
             total.answered_at = now
         total.done += load.succeeded
         total.failed += load.failed
-        known.of_classes = {name: it.in_progress for name, it in load.classes.items() if it[2]}
-        for name, it in load.classes.items():
+        known.of_classes = {
+            name: request_class.in_progress
+            for name, request_class in load.classes.items()
+            if request_class[2]
+        }
+        for name, class_load in load.classes.items():
             done, failed = total.classes.get(name, (0, 0))
-            total.classes[name] = (done + it.succeeded, failed + it.failed)
+            total.classes[name] = (done + class_load.succeeded, failed + class_load.failed)
         total.looks += 1 / len(total.reporters)
         recent = _recent(total, now)
         total.in_flight = in_flight(recent)
@@ -441,4 +448,4 @@ def _advance(total: _Total, now: float) -> None:
 
 
 def _recent(total: _Total, now: float) -> list[Reporter]:
-    return [it for it in total.reporters.values() if now <= it.until]
+    return [reporter for reporter in total.reporters.values() if now <= reporter.until]

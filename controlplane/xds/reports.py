@@ -89,7 +89,9 @@ def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
     for cluster in request.cluster_stats:
         seconds = max(seconds, _seconds(cluster.load_report_interval, MAX_REPORT_SECONDS))
         pool, of_class = pool_of(cluster.cluster_name), class_of(cluster.cluster_name)
-        dropped = [it.dropped_count for it in cluster.dropped_requests if it.category == ASLEEP]
+        dropped = [
+            drop.dropped_count for drop in cluster.dropped_requests if drop.category == ASLEEP
+        ]
         if dropped:
             unserved[pool] = unserved.get(pool, 0) + sum(dropped)
         for locality in cluster.upstream_locality_stats:

@@ -94,7 +94,7 @@ class Served:
         return len(runner.server.connections)
 
     def target(self, id_: str) -> Target:
-        return next(it for it in self.plane.targets() if it.replica.id == id_)
+        return next(item for item in self.plane.targets() if item.replica.id == id_)
 
     async def carry_out(self, command: Command, now: float, check: Check, who: str) -> None:
         if self.held is not None:
@@ -102,7 +102,7 @@ class Served:
             await self.held.wait()
         check(self.plane.fleet)
         changes = self.plane.apply(command, now)
-        self.audit.add(self.audit.drafted([(who, it) for it in changes], self.now))
+        self.audit.add(self.audit.drafted([(who, change) for change in changes], self.now))
         self.changes += 1
         self.plane.decide(self.now)
         self.server.changed(changes)

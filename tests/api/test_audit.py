@@ -65,7 +65,7 @@ async def test_every_way_to_change_something_is_recorded_and_nothing_else_is() -
             ("DELETE", "/v1/pools/m", None),
         ):
             await api.ask(method, path, json=body)
-        found = [(it["change"], it["replica"]) for it in (await entries(api))[::-1][3:]]
+        found = [(entry["change"], entry["replica"]) for entry in (await entries(api))[::-1][3:]]
         assert found == [
             ("changed", "a"),
             ("changed", "a"),
@@ -97,7 +97,7 @@ async def test_changes_that_come_to_be_together_are_each_their_own_askers() -> N
             await asyncio.sleep(0.01)
         api.held.set()
         await asyncio.gather(*both)
-        found = {it["replica"]: it["who"] for it in await entries(api, headers=headers[0])}
+        found = {entry["replica"]: entry["who"] for entry in await entries(api, headers=headers[0])}
         assert found == {"1": "y", "0": "x", None: "x"}
 
 
@@ -105,9 +105,9 @@ async def test_pages_go_back_in_time_without_gaps() -> None:
     async with served() as api:
         await api.filled()
         first = (await api.ask("GET", "/v1/audit?limit=2")).body
-        assert [it["number"] for it in first["entries"]] == [3, 2]
+        assert [entry["number"] for entry in first["entries"]] == [3, 2]
         rest = (await api.ask("GET", f"/v1/audit?limit=2&before={first['next']}")).body
-        assert ([it["number"] for it in rest["entries"]], rest["next"]) == ([1], None)
+        assert ([entry["number"] for entry in rest["entries"]], rest["next"]) == ([1], None)
 
 
 async def test_a_page_has_a_hundred_entries_unless_it_is_said_otherwise() -> None:
@@ -123,7 +123,7 @@ async def test_a_page_that_ends_with_the_oldest_entry_is_the_last() -> None:
     async with served() as api:
         await api.filled()
         found = (await api.ask("GET", "/v1/audit?limit=3")).body
-        assert ([it["number"] for it in found["entries"]], found["next"]) == ([3, 2, 1], None)
+        assert ([entry["number"] for entry in found["entries"]], found["next"]) == ([3, 2, 1], None)
         beyond = (await api.ask("GET", "/v1/audit?before=1")).body
         assert beyond == {"entries": [], "next": None}
 

@@ -36,7 +36,9 @@ async def test_classes_are_shown_as_they_can_be_put_again() -> None:
         await api.filled()
         assert (await api.ask("PUT", PATH, **put(classes=CLASSES))).status == 200
         body = (await api.ask("GET", PATH)).body
-        assert [(it["name"], it["objective"]) for it in body["classes"]] == [
+        assert [
+            (request_class["name"], request_class["objective"]) for request_class in body["classes"]
+        ] == [
             ("jobs", {"p99": "30s", "availability": None}),
             ("long", None),
         ]
@@ -56,7 +58,7 @@ async def test_who_serves_each_class_is_shown_once_that_is_decided() -> None:
         assert jobs["match"]["header"] == {"name": "x-job", "value": "nightly"}
         assert long["match"]["min_bytes"] == 4096
         assert default["match"] is None
-        assert [it["routed"] for it in (jobs, long, default)] == [False, False, True]
+        assert [item["routed"] for item in (jobs, long, default)] == [False, False, True]
         assert jobs["replicas"] == ["a", "b"]
 
 
@@ -69,7 +71,7 @@ async def test_what_classes_come_to_is_shown_beforehand() -> None:
             name + kind for name in ("m", "m:jobs", "m:long") for kind in ("", "/retries")
         )
         (host,) = resources[ROUTE]["m"]["virtualHosts"]
-        assert [it["name"] for it in host["routes"]] == ["m:jobs", "m:long", "m"]
+        assert [route["name"] for route in host["routes"]] == ["m:jobs", "m:long", "m"]
         assert api.plane.fleet.pool("m").settings.classes is None
 
 

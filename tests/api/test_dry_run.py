@@ -36,7 +36,9 @@ async def test_a_new_pool_shows_every_resource_that_envoys_would_get() -> None:
         assert set(answer.body["resources"]) == {CLUSTER, ENDPOINT, LISTENER, ROUTE}
         listener = answer.body["resources"][LISTENER]["new"]
         assert listener["address"]["socketAddress"]["portValue"] == 10000
-        assert [(it["before"], it["pointer"]) for it in answer.body["diff"]] == [(None, "")] * 5
+        assert [(item["before"], item["pointer"]) for item in answer.body["diff"]] == [
+            (None, "")
+        ] * 5
         assert (dict(api.plane.fleet.pools), api.changes) == ({}, 0)
 
 
@@ -61,7 +63,9 @@ async def test_a_drained_replica_is_one_difference() -> None:
     async with served() as api:
         await ready(api)
         answer = await api.ask("POST", f"{PATH}/drain?dry_run=true")
-        changed = {it["pointer"].rpartition("/")[2]: it["after"] for it in answer.body["diff"]}
+        changed = {
+            item["pointer"].rpartition("/")[2]: item["after"] for item in answer.body["diff"]
+        }
         assert changed["healthStatus"] == "DRAINING"
         assert answer.body["changes"] is True
 
@@ -124,7 +128,7 @@ def test_the_cluster_of_a_class_is_shown_where_there_is_one() -> None:
     together = validated(PoolSettings, POOL | {"balancing": {"long_requests": "any-replica"}})
     assert clusters(parted, PutPool("m", together)) == {"m", "m/retries"}
     found = preview_view(preview(parted.plane, PutPool("m", together), parted.now), "m")["diff"]
-    assert {(it["name"], it["after"]) for it in found if it["type_url"] == CLUSTER} == {
+    assert {(item["name"], item["after"]) for item in found if item["type_url"] == CLUSTER} == {
         ("m:bulk", None),
         ("m:bulk/retries", None),
     }
@@ -136,8 +140,10 @@ def test_documents_differ_somewhere_exactly_when_they_are_not_equal(a: object, b
     def bare(value: object) -> object:
         """In protobuf's JSON nothing is null."""
         if isinstance(value, dict):
-            return {key: bare(it) for key, it in value.items() if it is not None}
-        return [bare(it) for it in value if it is not None] if isinstance(value, list) else value
+            return {key: bare(item) for key, item in value.items() if item is not None}
+        return (
+            [bare(each) for each in value if each is not None] if isinstance(value, list) else value
+        )
 
     assert bool(list(differing(bare(a), bare(b)))) == (bare(a) != bare(b))
 

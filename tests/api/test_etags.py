@@ -157,14 +157,14 @@ async def test_of_two_who_saw_the_same_at_the_same_time_only_one_changes_it() ->
         seen = {"If-Match": (await api.ask("GET", PATH)).headers["ETag"]}
         api.held = asyncio.Event()
         both = [
-            asyncio.create_task(api.ask("PUT", PATH, json=REPLICA | {"slots": it}, headers=seen))
-            for it in (3, 4)
+            asyncio.create_task(api.ask("PUT", PATH, json=REPLICA | {"slots": each}, headers=seen))
+            for each in (3, 4)
         ]
         # Both have come as far as to wait.
         while api.waiting < 2:
             await asyncio.sleep(0.01)
         api.held.set()
-        assert sorted([(await it).status for it in both]) == [200, 412]
+        assert sorted([(await item).status for item in both]) == [200, 412]
 
 
 async def test_what_a_client_already_has_is_not_put_again() -> None:

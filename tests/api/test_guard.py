@@ -173,7 +173,7 @@ async def test_who_may_not_do_something_is_not_told_whether_it_is_there() -> Non
             await api.ask("DELETE", path, headers=bearer("token-of-read"))
             for path in ("/v1/pools/q", "/v1/pools/q?x=1", "/v1/pools/-")
         ]
-        assert [it.status for it in answers] == [403, 403, 403]
+        assert [answer.status for answer in answers] == [403, 403, 403]
 
 
 async def test_a_token_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:

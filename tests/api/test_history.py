@@ -46,7 +46,7 @@ def test_an_entry_has_the_keys_of_a_replica_and_what_has_changed() -> None:
 
 
 async def test_since_is_how_far_it_goes_back(api: Served) -> None:
-    assert [it["state"] for it in (await api.ask("GET", PATH)).body["entries"]] == [
+    assert [entry["state"] for entry in (await api.ask("GET", PATH)).body["entries"]] == [
         "starting",
         "ready",
     ]

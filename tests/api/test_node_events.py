@@ -28,7 +28,7 @@ def changes(events: Sequence[Event]) -> list[str]:
     told = NodeEvents(feed)
     for event in events:
         told.observe("sidecar", event, 0.0)
-    return [it.data.partition('"change": "')[2].partition('"')[0] for it in feed.after(0) or ()]
+    return [item.data.partition('"change": "')[2].partition('"')[0] for item in feed.after(0) or ()]
 
 
 async def test_a_node_that_connects_refuses_something_and_leaves_is_told_of_and_resumed() -> None:
@@ -114,7 +114,7 @@ async def test_the_last_refusal_of_each_is_listed_for_ten_minutes_or_until_it_co
         ]
         api.now += 596
         listed = (await api.ask("GET", "/v1/nodes")).body["refused"]
-        assert [it["id"] for it in listed] == ["a"]
+        assert [item["id"] for item in listed] == ["a"]
         for number in range(2 * MAX_REFUSED):
             api.server.observe(f"n{number}", Refused("10.0.0.1:1", "expired"))
         assert len((await api.ask("GET", "/v1/nodes")).body["refused"]) == MAX_REFUSED

@@ -55,14 +55,14 @@ async def test_every_endpoint_of_the_contract_is_there() -> None:
 
 async def test_each_operation_has_a_name_a_summary_words_a_role_and_answers() -> None:
     async with served() as api:
-        found = [it for _, _, it in operations(await document(api))]
-        assert len({it["operationId"] for it in found}) == len(found)
-        for it in found:
-            assert it["summary"]
-            assert it["description"]
-            assert it["x-role"] in ("read", "register", "operate", "nobody")
-            assert any(status.startswith("2") for status in it["responses"])
-            for parameter in it["parameters"]:
+        found = [each for _, _, each in operations(await document(api))]
+        assert len({item["operationId"] for item in found}) == len(found)
+        for entry in found:
+            assert entry["summary"]
+            assert entry["description"]
+            assert entry["x-role"] in ("read", "register", "operate", "nobody")
+            assert any(status.startswith("2") for status in entry["responses"])
+            for parameter in entry["parameters"]:
                 assert parameter["description"]
 
 
@@ -116,7 +116,7 @@ async def test_settings_in_an_answer_are_described_as_they_can_be_put() -> None:
 
 async def test_the_bodies_that_it_gives_as_examples_are_taken() -> None:
     async with served() as api:
-        found = {it["operationId"]: it for _, _, it in operations(await document(api))}
+        found = {item["operationId"]: item for _, _, item in operations(await document(api))}
         for name, path in (
             ("putPool", "/v1/pools/m"),
             ("putReplicas", "/v1/pools/m/replicas"),
@@ -148,8 +148,8 @@ class Page(HTMLParser):
         known = dict(attrs)
         if tag in ("script", "link", "img", "iframe", "object", "embed") or "src" in known:
             self.loaded.append(tag)
-        self.links += [it for it in (known.get("href"),) if it]
-        self.ids += [it for it in (known.get("id"),) if it]
+        self.links += [item for item in (known.get("href"),) if item]
+        self.ids += [each for each in (known.get("id"),) if each]
         if tag not in ("meta", "br", "input", "link"):
             self.open.append(tag)
 

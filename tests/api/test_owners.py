@@ -100,7 +100,7 @@ async def test_one_that_was_found_cannot_be_put_aside_by_another_at_its_address(
 
 async def test_what_a_token_registered_it_may_change_and_an_operator_may_change_all() -> None:
     async with registry() as api:
-        for token, id_ in (("mine", "my"), *(("operator", it) for it in ("my", "your", "op"))):
+        for token, id_ in (("mine", "my"), *(("operator", item) for item in ("my", "your", "op"))):
             changed = at({"my": 9003, "your": 9004, "op": 9005}[id_], slots=len(token))
             assert (await ask(api, token, "PUT", f"/{id_}", changed)).status == 200
             for action in ("heartbeat", "drain", "undrain"):
@@ -126,7 +126,7 @@ async def test_whose_a_replica_is_outlives_a_restart() -> None:
     async with registry() as api:
         config = validated(Config, CONFIG)
         again = restored(registered(api.plane.fleet), config, api.now)
-        owners = {it.id: it.layers.owner for it in again.pool("m").replicas.values()}
+        owners = {replica.id: replica.layers.owner for replica in again.pool("m").replicas.values()}
         assert owners == {"my": "me", "your": "you", "op": "ops", "filed": None, "found": None}
 
 

@@ -18,7 +18,7 @@ async def fill(api: Served) -> Served:
 
 async def ids(api: Served, query: str) -> tuple[list[str], str | None]:
     body = (await api.ask("GET", f"/v1/pools/m/replicas{query}")).body
-    return [it["id"] for it in body["replicas"]], body["next"]
+    return [replica["id"] for replica in body["replicas"]], body["next"]
 
 
 async def test_a_list_comes_in_pages_that_fit_together() -> None:
@@ -43,9 +43,9 @@ async def test_pools_come_in_pages_too() -> None:
             listener = {"address": f"127.0.0.1:{port}"}
             await api.ask("PUT", f"/v1/pools/{name}", json=POOL | {"listener": listener})
         first = (await api.ask("GET", "/v1/pools?limit=1")).body
-        assert ([it["name"] for it in first["pools"]], first["next"]) == (["a"], "a")
+        assert ([pool["name"] for pool in first["pools"]], first["next"]) == (["a"], "a")
         last = (await api.ask("GET", "/v1/pools?limit=1&after=a")).body
-        assert ([it["name"] for it in last["pools"]], last["next"]) == (["b"], None)
+        assert ([pool["name"] for pool in last["pools"]], last["next"]) == (["b"], None)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ async def shown(api: Served) -> dict[str, Any]:
 def told(api: Served, after: int = 0) -> list[dict[str, Any]]:
     """The events about classes."""
     events = api.server._feed.after(after) or ()
-    return [json.loads(it.data) for it in events if it.kind == "parting"]
+    return [json.loads(event.data) for event in events if event.kind == "parting"]
 
 
 async def test_a_pool_says_why_its_requests_are_parted_and_how_much_of_the_work_each_class_is() -> (
@@ -85,7 +85,7 @@ async def test_the_classes_of_a_user_wait_for_envoys_and_have_no_part_of_the_wor
         api.now += 60
         api.decide()
         api.decide()
-        assert [it["change"] for it in told(api)] == ["begun"]
+        assert [item["change"] for item in told(api)] == ["begun"]
         pool = await shown(api)
         assert [served["part_of_work"] for served in pool["parting"]] == [0.5, 0.5]
         assert pool["parting_reasons"] == [
@@ -100,7 +100,7 @@ async def test_an_event_tells_when_requests_begin_to_go_by_class() -> None:
         assert told(api) == []
         go(api, life, 60, *SIZES)
         begun = told(api)
-        assert [it["change"] for it in begun] == ["begun"]
+        assert [item["change"] for item in begun] == ["begun"]
         assert begun[0]["classes"] == {"bulk": 2, "search": 1}
         assert begun[0]["reasons"] == (await shown(api))["parting_reasons"]
 
@@ -126,7 +126,7 @@ async def test_an_event_tells_when_a_class_has_other_replicas_and_when_all_go_to
         await api.ask("POST", "/v1/pools/m/replicas/slow/drain")
         api.now += 1
         api.decide()
-        assert [(it["change"], it["classes"]) for it in told(api, before)] == [
+        assert [(item["change"], item["classes"]) for item in told(api, before)] == [
             ("changed", {"bulk": 1, "search": 1})
         ]
         before = api.server._feed.newest

@@ -15,13 +15,15 @@ async def test_a_pool_that_was_measured_says_what_each_class_needs() -> None:
         body = (await api.ask("GET", "/v1/pools/m/scaling")).body
     schema = {"$ref": "#/components/schemas/Scaling", "components": DOCUMENT["components"]}
     jsonschema_rs.validate(schema, body)
-    assert [it["name"] for it in body["classes"]] == ["search", "bulk"]
+    assert [request_class["name"] for request_class in body["classes"]] == ["search", "bulk"]
     # Just after the start nothing is scaled down.
-    assert body["replicas"] == max(3, sum(it["replicas"] for it in body["classes"]))
-    assert all(it["tokens"] > 0 for it in body["classes"])
+    assert body["replicas"] == max(
+        3, sum(request_class["replicas"] for request_class in body["classes"])
+    )
+    assert all(request_class["tokens"] > 0 for request_class in body["classes"])
     assert body["typical_capacity_tokens"] > 0
     assert body["reasons"][0].startswith(f"{body['replicas']} replicas wanted, 3 there")
-    assert any("p99" in it for it in body["reasons"])
+    assert any("p99" in reason for reason in body["reasons"])
 
 
 async def test_an_unknown_pool_is_a_problem_that_names_it() -> None:
@@ -38,7 +40,7 @@ async def test_the_number_is_a_plain_field_for_keda_before_anything_is_measured(
     assert body["replicas"] == 2
     assert body["active"] is True
     assert body["typical_capacity_tokens"] is None
-    assert any("Nothing is known yet" in it for it in body["reasons"])
+    assert any("Nothing is known yet" in reason for reason in body["reasons"])
 
 
 async def test_bounds_are_put_and_shown_and_wrong_ones_are_refused() -> None:
@@ -67,5 +69,5 @@ async def test_the_command_prints_the_reasons_and_json_of_every_pool() -> None:
         found = json.loads((await run(api, "scaling", "--json")).output)
         missing = await run(api, "scaling", "nobody")
     assert text.startswith("m: 2 replicas wanted, 2 there\n  Nothing is known yet")
-    assert [it["pool"] for it in found["pools"]] == ["m"]
+    assert [pool["pool"] for pool in found["pools"]] == ["m"]
     assert missing.exit_code == 1

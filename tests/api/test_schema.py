@@ -53,10 +53,10 @@ def is_a(model: str, value: Any) -> None:
 async def asked(api: Served, operation: str, path: str, **options: Any) -> Answer:
     """Ask, and compare what comes back with what the document says of the operation."""
     method, described = next(
-        (method.upper(), it)
+        (method.upper(), item)
         for methods in DOCUMENT["paths"].values()
-        for method, it in methods.items()
-        if it["operationId"] == operation
+        for method, item in methods.items()
+        if item["operationId"] == operation
     )
     answer = await api.ask(method, path, **options)
     content = described["responses"][str(answer.status)]["content"]
@@ -73,7 +73,7 @@ async def test_every_answer_has_all_keys_of_its_model_and_no_others() -> None:
                 await asked(api, "putPool", POOL_PATH, json=settings),
                 await asked(api, "putReplica", f"{REPLICAS}/a", json=replica),
             ]
-            assert [it.status for it in put] == [status, status]
+            assert [item.status for item in put] == [status, status]
         many = {"replicas": [{"id": "b", "address": "127.0.0.1:9002"}]}
         preview = await asked(api, "putReplicas", f"{REPLICAS}?dry_run=true", json=many)
         assert preview.body["diff"]
@@ -146,7 +146,7 @@ async def test_every_event_holds_to_its_model() -> None:
     assert [kind for kind, _ in seen] == ["pool", "replica", "replica", "node", "node", "node"]
     for kind, data in seen:
         if kind == "replica" and data["change"] != "removed":
-            short = {key: it for key, it in data.items() if key not in ("pool", "change")}
+            short = {key: item for key, item in data.items() if key not in ("pool", "change")}
             is_a("ReplicaInShort", short)
             is_a("ReplicaEvent", {key: data[key] for key in ("pool", "id", "change")})
         else:
@@ -166,7 +166,7 @@ async def test_an_event_of_classes_holds_to_its_model() -> None:
 
 async def test_the_server_routes_exactly_the_operations_of_the_table() -> None:
     async with served() as api:
-        assert [it for it, _ in api.server.routes] == list(OPERATIONS)
+        assert [item for item, _ in api.server.routes] == list(OPERATIONS)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ async def test_the_server_routes_exactly_the_operations_of_the_table() -> None:
         (pools.Pool, PoolSettings),
         (replicas.Replica, ReplicaSettings),
         *(
-            (it, it.settings_model)
+            (var, var.settings_model)
             for module in (answers, pools, replicas)
-            for it in vars(module).values()
-            if isinstance(it, type) and issubclass(it, Model) and it.settings_model is not None
+            for var in vars(module).values()
+            if isinstance(var, type) and issubclass(var, Model) and var.settings_model is not None
         ),
     ],
 )

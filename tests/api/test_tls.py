@@ -63,7 +63,7 @@ async def client(
 ) -> AsyncIterator[Client]:
     roots = ca.write(folder)
     files = leaf.write(folder, "client") if leaf else (None, None)
-    certificate, key = (str(it) if it else None for it in files)
+    certificate, key = (str(file) if file else None for file in files)
     url = f"https://{api.address}"
     async with Client(url, token=token, ca=str(roots), certificate=certificate, key=key) as here:
         yield here
@@ -78,11 +78,11 @@ async def test_a_certificate_has_the_role_that_the_config_gives_it(tmp_path: Pat
             with pytest.raises(ForbiddenError, match=f"the certificate '{REGISTRAR}' has the role"):
                 await registrar.delete_pool("m")
         async with client(api, tmp_path, CA.leaf(common_name="grafana")) as grafana:
-            assert [it.name for it in await grafana.pools()] == ["m"]
+            assert [pool.name for pool in await grafana.pools()] == ["m"]
             with pytest.raises(ForbiddenError, match="'CN=grafana' has the role read"):
                 await grafana.put_replica("m", "b", REPLICA)
         async with client(api, tmp_path, CA.leaf([ALICE])) as alice:
-            assert [it.who for it in (await alice.audit()).entries] == [REGISTRAR, ALICE]
+            assert [entry.who for entry in (await alice.audit()).entries] == [REGISTRAR, ALICE]
 
 
 async def test_what_one_certificate_registers_no_other_changes(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ async def test_a_pool_says_what_its_replicas_do_together() -> None:
         assert traffic["p50_ms"] < traffic["p99_ms"] <= 100
         assert (traffic["error_fraction"], traffic["queue"]) == (0.0, 3.0)
         capacity = sum(
-            it["capacity"] for it in (await api.ask("GET", "/v1/pools/m")).body["replicas"]
+            replica["capacity"]
+            for replica in (await api.ask("GET", "/v1/pools/m")).body["replicas"]
         )
         assert traffic["capacity_rps"] == pytest.approx(capacity, rel=1e-4)
         await api.ask("POST", "/v1/pools/m/replicas/r0001/drain")
@@ -31,11 +32,11 @@ async def test_its_last_hour_has_a_point_every_ten_seconds() -> None:
         await filled(api)
         live(api, 60)
         told = (await api.ask("GET", "/v1/pools/m/history")).body
-        ages = [it["age_s"] for it in told["points"]]
+        ages = [point["age_s"] for point in told["points"]]
         assert ages == [85.0, 75.0, 65.0, 55.0, 45.0, 35.0, 25.0, 15.0, 5.0]
         assert told["points"][-1]["rate_rps"] == pytest.approx(15.15)
         recent = (await api.ask("GET", "/v1/pools/m/history?since=20s")).body["points"]
-        assert [it["age_s"] for it in recent] == [15.0, 5.0]
+        assert [item["age_s"] for item in recent] == [15.0, 5.0]
         assert (await api.ask("GET", "/v1/pools/n/history")).status == 404
 
 
@@ -65,7 +66,11 @@ async def test_a_pool_is_shown_as_envoys_get_it() -> None:
         await filled(api)
         found = (await api.ask("GET", "/v1/pools/m/resources")).body["resources"]
         assert found[CLUSTER]["m"]["name"] == "m"
-        hosts = [it for group in found[ENDPOINT]["m"]["endpoints"] for it in group["lbEndpoints"]]
+        hosts = [
+            lbEndpoint
+            for group in found[ENDPOINT]["m"]["endpoints"]
+            for lbEndpoint in group["lbEndpoints"]
+        ]
         assert len(hosts) == 3
         assert (await api.ask("GET", "/v1/pools/n/resources")).status == 404
 
@@ -91,5 +96,7 @@ async def test_what_an_envoy_sends_is_told_with_it() -> None:
         for name in ("search-1", "search-2"):
             node = NodeStatus(name, "", Locality(), "envoy", "1.40.0", 0.0, ())
             api.nodes.append(node)
-        sends = {it["id"]: it["sends"] for it in (await api.ask("GET", "/v1/nodes")).body["nodes"]}
+        sends = {
+            item["id"]: item["sends"] for item in (await api.ask("GET", "/v1/nodes")).body["nodes"]
+        }
         assert sends == {"search-1": {"m": 5.0}, "search-2": {}}

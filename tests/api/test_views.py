@@ -70,7 +70,7 @@ def test_what_was_decided_stands_beside_why() -> None:
     assert weighing is not None
     assert (shown["weight"], shown["tier"]) == (weighing.weight, weighing.tier)
     assert (shown["share"], shown["shown_to_envoy"]) == (1.0, True)
-    assert [step["words"] for step in shown["steps"]] == [it.words for it in weighing.steps]
+    assert [step["words"] for step in shown["steps"]] == [item.words for item in weighing.steps]
     assert len(shown["why"]) == len(shown["steps"])
 
 

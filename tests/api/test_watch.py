@@ -34,7 +34,7 @@ class Watched:
         """Kind, change and id of each event since the last look."""
         seen = self.seen
         list(self.watch.looking(self.life.now))
-        found = [(it.kind, json.loads(it.data)) for it in self.feed.after(seen) or ()]
+        found = [(item.kind, json.loads(item.data)) for item in self.feed.after(seen) or ()]
         self.seen = self.feed.newest
         return [(kind, data["change"], data.get("id")) for kind, data in found]
 
@@ -81,7 +81,7 @@ def test_the_log_has_a_line_when_a_replica_is_cut_or_not_read_and_when_that_is_o
     for value in (True, False):
         here.decide(**{changed: value})
         here.told()
-    assert [(it.levelname, it.getMessage()) for it in caplog.records] == [
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", bad),
         ("INFO", good),
     ]
@@ -100,7 +100,11 @@ def test_the_log_has_a_line_when_a_replica_is_gone_and_when_it_is_back(
         plane.probed(target, answer, here.life.now)
         plane.decide(here.life.now)
         here.told()
-    said = [it for it in caplog.messages if "m/slow" in it and "read" not in it.split("is ")[0]]
+    said = [
+        message
+        for message in caplog.messages
+        if "m/slow" in message and "read" not in message.split("is ")[0]
+    ]
     address = target.replica.settings.address
     assert f"m/slow is gone: nobody listens at {address}, or another process" in said
     assert "m/slow is ready" in said
@@ -161,8 +165,8 @@ def test_one_of_many_that_are_alike_is_told_of_and_no_other() -> None:
     for n in range(60):
         address = validated(ReplicaSettings, {"address": f"127.0.0.1:{9000 + n}"})
         plane.apply(PutReplica("m", f"r{n}", address), 0.0)
-    for it in plane.targets():
-        plane.probed(it, Probe.HEALTHY, 0.0)
+    for entry in plane.targets():
+        plane.probed(entry, Probe.HEALTHY, 0.0)
     plane.decide(0.0)
     feed = Feed()
     watch = Watch(plane, feed)
@@ -173,8 +177,8 @@ def test_one_of_many_that_are_alike_is_told_of_and_no_other() -> None:
         # It looks less often than there are decisions.
         plane.decide(100.0)
     list(watch.looking(100.0))
-    told = [json.loads(it.data) for it in feed.after(0) or ()]
-    assert [(it["change"], it["id"], it["state"]) for it in told] == [
+    told = [json.loads(each.data) for each in feed.after(0) or ()]
+    assert [(item["change"], item["id"], item["state"]) for item in told] == [
         ("changed", "r7", "gone"),
         ("changed", "r8", "gone"),
     ]

@@ -90,7 +90,7 @@ class ByReports(Balanced):
         if window is None or in_flight is None:
             return given
         counts = self._reports.by_class(at, now)
-        ended = {name: float(it.succeeded + it.failed) for name, it in counts.items()}
+        ended = {name: float(count.succeeded + count.failed) for name, count in counts.items()}
         return given._replace(
             window=window,
             scraped_at=window.at,
@@ -116,7 +116,9 @@ def share_of_the_victim(world: World, liars: int, lie: Lie) -> float:
     )
     Fleet(scenario, 12, 1, contender).play()
     decisions = [each for each in made[0].decisions if each.at >= 18]
-    return REPLICAS * median(float(it.share[it.rows[f"{VICTIM}"]]) for it in decisions)
+    return REPLICAS * median(
+        float(decision.share[decision.rows[f"{VICTIM}"]]) for decision in decisions
+    )
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())

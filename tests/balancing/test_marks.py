@@ -23,7 +23,7 @@ EVENTS: tuple[dict[str, Serving], ...] = (
 def told(decision: Decision, id_: str) -> tuple[object, ...]:
     """What people are told of a replica, without the numbers."""
     found = decision.of(id_)
-    steps = {it.name for it in found.steps if is_telling(it.name, it.before, it.after)}
+    steps = {step.name for step in found.steps if is_telling(step.name, step.before, step.after)}
     return found.tier, found.drained, found.stale, found.classes, steps
 
 

@@ -84,7 +84,7 @@ def test_a_replica_that_claims_to_take_no_time_gets_at_most_twice_its_fair_share
     assert median(shares_of_the_first(world, EQUAL, {SECONDS: 1e-6}, load)) <= 2 / len(EQUAL)
 
 
-@pytest.mark.parametrize(("count", "name"), [(count, it) for count in (3, 8) for it in LIES])
+@pytest.mark.parametrize(("count", "name"), [(count, item) for count in (3, 8) for item in LIES])
 def test_no_other_lie_gets_it_more(count: int, name: str) -> None:
     shares = shares_of_the_first(BATCHING, (1.0,) * count, LIES[name])
     assert median(shares) <= 2 / count

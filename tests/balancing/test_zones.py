@@ -33,7 +33,7 @@ ZONES = st.dictionaries(st.sampled_from(PLACES), st.tuples(TOKENS, TOKENS), min_
 def solved(zones: Mapping[Place, tuple[float, float]]) -> dict[tuple[Place, Place], float]:
     """Tokens per second from each zone to each, of zones with demand and capacity."""
     places = [*zones]
-    demand, capacity = (np.asarray([zones[it][at] for it in places]) for at in (0, 1))
+    demand, capacity = (np.asarray([zones[place][at] for place in places]) for at in (0, 1))
     distance = np.asarray([[one.distance(other) for other in places] for one in places])
     found = flows(demand, capacity, distance)
     return {
@@ -70,7 +70,7 @@ def test_no_zone_is_fuller_than_the_target_while_another_has_room(
     zones: dict[Place, tuple[float, float]],
 ) -> None:
     found = solved(zones)
-    demand, capacity = (math.fsum(it[at] for it in zones.values()) for at in (0, 1))
+    demand, capacity = (math.fsum(zone[at] for zone in zones.values()) for at in (0, 1))
     level = max(TARGET, demand / capacity) if capacity else 0.0
     for place, (_, carried) in zones.items():
         got = math.fsum(found[other, place] for other in zones)
@@ -91,10 +91,10 @@ def test_a_zone_sends_nothing_away_while_it_has_room(
 def test_nothing_leaves_a_region_that_has_room(zones: dict[Place, tuple[float, float]]) -> None:
     found = solved(zones)
     for region in ("eu", "us"):
-        inside = [it for it in zones if it.region == region]
-        demand, carried = (math.fsum(zones[it][at] for it in inside) for at in (0, 1))
+        inside = [zone for zone in zones if zone.region == region]
+        demand, carried = (math.fsum(zones[item][at] for item in inside) for at in (0, 1))
         if demand <= TARGET * carried:
-            left = math.fsum(found[it, o] for it in inside for o in zones if o.region != region)
+            left = math.fsum(found[each, o] for each in inside for o in zones if o.region != region)
             assert left <= 1e-6 * demand + 1e-6
 
 
@@ -234,7 +234,7 @@ def test_people_read_that_nothing_was_counted_yet() -> None:
 
 
 def test_zones_are_compared_by_region_and_name() -> None:
-    assert [A.distance(it) for it in (A, B, US, NOWHERE)] == [0, 1, 2, 2]
+    assert [A.distance(item) for item in (A, B, US, NOWHERE)] == [0, 1, 2, 2]
     assert NOWHERE.distance(NOWHERE) == 2
     assert Place("", "a").distance(Place("", "a")) == 0
     assert Place("", "a").distance(Place("", "b")) == 2

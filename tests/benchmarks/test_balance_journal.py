@@ -20,8 +20,8 @@ LATE = 26.0
 def test_a_journal_says_what_was_written_into_it(tmp_path: Path) -> None:
     path = tmp_path / "results" / "j.jsonl"
     journal.begin(path, OPENING)
-    for it in ENTRIES:
-        journal.append(path, it)
+    for item in ENTRIES:
+        journal.append(path, item)
     assert journal.read(path) == (OPENING, ENTRIES)
 
 
@@ -36,8 +36,8 @@ def test_a_journal_is_json_that_anybody_reads(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_short_is_as_if_never_begun(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     journal.begin(path, OPENING)
-    for it in ENTRIES:
-        journal.append(path, it)
+    for item in ENTRIES:
+        journal.append(path, item)
     path.write_text(path.read_text()[:-20])
     assert journal.read(path)[1] == ENTRIES[:1]
     journal.append(path, ENTRIES[1])

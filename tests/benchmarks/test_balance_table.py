@@ -14,7 +14,7 @@ def test_every_row_has_a_scenario_and_wants_something_of_classes_that_come_there
     for row in ROWS:
         assert row.scenario in SCENARIOS
         assert row.wanted
-        kinds = {it.kind for it in row.wanted if isinstance(it, Target)}
+        kinds = {item.kind for item in row.wanted if isinstance(item, Target)}
         assert kinds <= {"all", *row.cell.kinds}
 
 

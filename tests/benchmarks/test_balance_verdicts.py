@@ -12,8 +12,8 @@ PEERS = {"A": [run_of(100), run_of(200)], "B": [run_of(300), run_of(300)]}
 
 def test_a_ratio_is_met_up_to_its_limit() -> None:
     ours = [run_of(65), run_of(130)]
-    assert [it.verdict for it in judge([*wanted("all p99 <= 0.65")], ours, PEERS)] == ["met"]
-    assert [it.verdict for it in judge([*wanted("all p99 <= 0.64")], ours, PEERS)] == ["MISSED"]
+    assert [item.verdict for item in judge([*wanted("all p99 <= 0.65")], ours, PEERS)] == ["met"]
+    assert [each.verdict for each in judge([*wanted("all p99 <= 0.64")], ours, PEERS)] == ["MISSED"]
 
 
 def test_a_ratio_is_taken_between_runs_with_the_same_seed() -> None:
@@ -29,14 +29,14 @@ def test_the_median_of_ratios_is_held_to_the_limit() -> None:
 
 def test_each_class_and_each_quantile_has_a_limit_of_its_own() -> None:
     found = judge([*wanted("search p99 <= 0.6, bulk p50 <= 0.4")], [run_of(50), run_of(100)], PEERS)
-    assert [it.verdict for it in found] == ["met", "MISSED"]
-    assert [it.wanted.partition(" ≤")[0] for it in found] == ["search p99", "bulk p50"]
+    assert [item.verdict for item in found] == ["met", "MISSED"]
+    assert [each.wanted.partition(" ≤")[0] for each in found] == ["search p99", "bulk p50"]
 
 
 def test_a_class_is_held_to_its_own_best_peer() -> None:
     peers = {"A": [run_of(100, bulk=900)], "B": [run_of(200, bulk=600)]}
     found = judge([*wanted("search p99 <= 1, bulk p99 <= 1")], [run_of(50, bulk=1200)], peers)
-    assert [it.found for it in found] == ["0.50 × that of A", "2.00 × that of B"]
+    assert [item.found for item in found] == ["0.50 × that of A", "2.00 × that of B"]
 
 
 def test_the_gap_to_who_knows_everything_is_told_and_is_no_target() -> None:

@@ -190,7 +190,7 @@ def test_the_sheet_has_a_line_for_each_run() -> None:
 def test_contenders_are_interleaved_and_who_has_no_control_plane_loses_none() -> None:
     scenarios = [KILL, SCENARIOS["plane-killed"]]
     found = [
-        (scenario.name, [it.name for it in contenders], repetition)
+        (scenario.name, [contender.name for contender in contenders], repetition)
         for scenario, contenders, repetition in command.units(scenarios, CONTENDERS, 2)
     ]
     assert found == [

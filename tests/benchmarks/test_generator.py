@@ -46,26 +46,29 @@ async def answers(session: aiohttp.ClientSession, port: int) -> bool:
 async def test_requests_are_dealt_in_turn_and_answered(tmp_path: Path) -> None:
     outcome = await sent(tmp_path, "equal-80")
     assert len(outcome.requests) > 50
-    assert [it.replica for it in outcome.requests[:4]] == [0, 1, 0, 1]
-    assert all(it.latency is not None and it.latency > 0 for it in outcome.requests)
+    assert [request.replica for request in outcome.requests[:4]] == [0, 1, 0, 1]
+    assert all(request.latency is not None and request.latency > 0 for request in outcome.requests)
 
 
 async def test_a_request_is_told_with_its_class_and_with_what_it_asked_for(tmp_path: Path) -> None:
     outcome = await sent(tmp_path, "classes-70")
-    assert {(it.kind, it.tokens) for it in outcome.requests} == {("search", 16), ("bulk", 2000)}
-    assert {it.status for it in outcome.requests} == {200}
+    assert {(request.kind, request.tokens) for request in outcome.requests} == {
+        ("search", 16),
+        ("bulk", 2000),
+    }
+    assert {request.status for request in outcome.requests} == {200}
 
 
 async def test_a_replica_without_a_model_answers_nothing_else(tmp_path: Path) -> None:
     outcome = await sent(tmp_path, "cold-80", ports=8)
-    assert {it.replica for it in outcome.requests} == {0, 1, 2, 3, 4, 5, 6, None}
-    assert {it.status for it in outcome.requests if it.replica is None} == {503}
+    assert {request.replica for request in outcome.requests} == {0, 1, 2, 3, 4, 5, 6, None}
+    assert {request.status for request in outcome.requests if request.replica is None} == {503}
 
 
 async def test_a_run_with_too_many_unanswered_is_cut(tmp_path: Path) -> None:
     outcome = await sent(tmp_path, "equal-80", slowness=10_000, most=20)
     assert outcome.cut_at is not None
-    assert sum(it.latency is None for it in outcome.requests) == 20
+    assert sum(request.latency is None for request in outcome.requests) == 20
 
 
 @pytest.fixture

@@ -92,8 +92,10 @@ def test_a_queue_that_grows_from_third_to_third_is_seen_and_its_end_is_shown() -
     growing = [answered(number / 10, number / 25) for number in range(300)]
     # What was slow at first only does not grow.
     shrinking = [answered(number / 10, 3.0 if number < 90 else 0.5) for number in range(300)]
-    found = [summarize(Outcome(tuple(it), None, 0.1), CELL) for it in (steady, growing, shrinking)]
-    assert [it.verdict for it in found] == ["steady", "growing", "steady"]
+    found = [
+        summarize(Outcome(tuple(each), None, 0.1), CELL) for each in (steady, growing, shrinking)
+    ]
+    assert [item.verdict for item in found] == ["steady", "growing", "steady"]
     assert found[0].waiting == pytest.approx(5, rel=0.1)
     assert 60 < found[1].waiting < 100
     assert found[2].waiting == pytest.approx(5, rel=0.1)

@@ -28,16 +28,18 @@ def test_replicas_are_dealt_out_evenly_and_each_has_an_address_of_its_own() -> N
     assert [(pool, len(batch)) for pool, batch in batches] == [
         (f"pool-{number:03}", size) for number in range(4) for size in (100, 100, 50)
     ]
-    entries = [validated(ReplicaEntry, it) for _, batch in batches for it in batch]
-    assert len({it.id for it in entries}) == len({it.address for it in entries}) == 1_000
-    assert all(it.address.is_loopback for it in entries)
+    entries = [validated(ReplicaEntry, item) for _, batch in batches for item in batch]
+    assert (
+        len({entry.id for entry in entries}) == len({entry.address for entry in entries}) == 1_000
+    )
+    assert all(entry.address.is_loopback for entry in entries)
     placed = [layout.pool_of(number) for number in range(1_000)]
     assert placed == [pool for pool, batch in batches for _ in batch]
 
 
 def test_the_config_of_a_fleet_is_one_that_is_taken() -> None:
     config = validated(Config, Layout(pools=3, replicas=9).config(8080, 18000))
-    assert [it.name for it in config.pools] == ["pool-000", "pool-001", "pool-002"]
+    assert [pool.name for pool in config.pools] == ["pool-000", "pool-001", "pool-002"]
     assert (config.admin.address.port, config.xds.address.port) == (8080, 18000)
 
 
@@ -164,7 +166,7 @@ async def test_all_of_it_plays_with_a_small_fleet(tmp_path: Path) -> None:
         port = (await replicas.answer())["port"]
         stage = Stage(plan, port, tmp_path, lambda _: None, random.Random(1))  # noqa: S311 - which replica changes
         found: Round = {"bare sqlite3": stage.bare(), "one by one": await stage.one_by_one()}
-        found |= {str(it): await stage.fleet(it) for it in plan.layouts[:2]}
+        found |= {str(layout): await stage.fleet(layout) for layout in plan.layouts[:2]}
     assert "40 replicas in 2 pools" in report.table([found])
     for figures in found.values():
         assert all(value >= 0 for name, value in figures.items() if "CPU, ms" not in name)

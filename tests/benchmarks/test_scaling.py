@@ -62,12 +62,12 @@ def test_who_has_not_started_serves_nothing_and_goes_first() -> None:
     fleet = Fleet(Requests(_floats(), _floats()), seed=1, cold_start=60.0, begin=1)
     fleet.scale(3)
     fleet.go_on(10.0)
-    assert [it.id for it in fleet.ready] == ["r1"]
+    assert [item.id for item in fleet.ready] == ["r1"]
     fleet.scale(1)
-    assert [it.id for it in fleet.replicas] == ["r1"]
+    assert [replica.id for replica in fleet.replicas] == ["r1"]
 
 
-@pytest.mark.parametrize("scaler", SCALERS, ids=lambda it: it.name)
+@pytest.mark.parametrize("scaler", SCALERS, ids=lambda item: item.name)
 def test_the_same_seed_gives_the_same_run(scaler: Scaler) -> None:
     one, other = (play(scaler, STEADY, 1, 1.0, 60.0) for _ in range(2))
     assert one == other
@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_run(scaler: Scaler) -> None:
 
 
 def test_a_steady_load_is_carried_without_a_late_request() -> None:
-    (ours,) = (it for it in SCALERS if it.name == "Plimsoll")
+    (ours,) = (item for item in SCALERS if item.name == "Plimsoll")
     found = play(ours, STEADY, 1, 1.0, 60.0)
     assert found.minutes == 0
     assert found.most <= 4

@@ -16,7 +16,10 @@ def test_a_page_is_as_long_as_that_of_a_real_server_and_can_be_read_whole(server
     text = Page(server, seed=1, rate=10.0).after(1.0).decode()
     assert 20_000 < len(text) < 64_000
     families = [*text_string_to_metric_families(text)]
-    assert len([it for it in families if it.type == "histogram"]) >= len(SERVERS[server].shapes) / 2
+    assert (
+        len([family for family in families if family.type == "histogram"])
+        >= len(SERVERS[server].shapes) / 2
+    )
 
 
 @pytest.mark.parametrize("server", SERVERS)

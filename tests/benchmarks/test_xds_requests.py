@@ -13,7 +13,7 @@ def test_a_client_asks_for_every_type_and_names_endpoints_and_routes() -> None:
         discovery_v3.DeltaDiscoveryRequest.parse(data)
         for data in first_requests("n", TYPE_URLS, ["a", "b"], shown=None)
     ]
-    assert {it.type_url: list(it.resource_names_subscribe) for it in requests} == {
+    assert {request.type_url: list(request.resource_names_subscribe) for request in requests} == {
         url: ["a", "b"] if url in (ENDPOINT, ROUTE) else [] for url in TYPE_URLS
     }
 

@@ -162,7 +162,7 @@ def test_what_was_read_twice_is_equal_until_something_changes(folder: CaFolder) 
     folder.revoke(node="a")
     assert folder.load(NOW) != before
     assert folder.load(NOW).authority == before.authority
-    assert all(it.is_file() for it in folder.files)
+    assert all(file.is_file() for file in folder.files)
 
 
 def test_a_rotation_trusts_the_new_root_before_it_issues_and_the_old_one_after(

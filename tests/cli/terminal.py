@@ -47,7 +47,7 @@ class Terminal:
 
     def drawn(self) -> list[str]:
         """Every state of the line, without colours."""
-        return [_CONTROL.sub("", it).strip() for it in re.split(r"[\r\n]+", self.text)]
+        return [_CONTROL.sub("", item).strip() for item in re.split(r"[\r\n]+", self.text)]
 
     def plain(self) -> str:
         """All that was written, without colours and movements."""

@@ -63,7 +63,7 @@ async def test_on_a_terminal_yes_does_it(api: Served) -> None:
 async def test_draining_can_be_taken_back_so_scripts_need_not_say_yes(api: Served) -> None:
     assert (await run(api, "replicas", "drain", "m", "a")).exit_code == 0
     assert (await run(api, "replicas", "drain", "m", "b", "--yes")).exit_code == 0
-    assert all(it.draining for it in api.plane.fleet.pool("m").replicas.values())
+    assert all(replica.draining for replica in api.plane.fleet.pool("m").replicas.values())
 
 
 async def test_force_removes_what_the_guard_of_the_pool_keeps(api: Served) -> None:

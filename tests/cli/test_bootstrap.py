@@ -97,9 +97,9 @@ def test_an_envoy_takes_so_many_connections_at_a_time(arguments: list[str], most
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
     data = yaml.safe_load(result.output)
     (monitor,) = [
-        it["typed_config"]
-        for it in data["overload_manager"]["resource_monitors"]
-        if it["name"] == "envoy.resource_monitors.global_downstream_max_connections"
+        item["typed_config"]
+        for item in data["overload_manager"]["resource_monitors"]
+        if item["name"] == "envoy.resource_monitors.global_downstream_max_connections"
     ]
     assert monitor["max_active_downstream_connections"] == most
     assert data["admin"]["ignore_global_conn_limit"]
@@ -201,7 +201,7 @@ def test_envoy_takes_a_bootstrap_with_a_spire_agent(tmp_path: Path) -> None:
     file.write_text(CliRunner().invoke(plimsoll, ["bootstrap", *arguments]).output)
     data = yaml.safe_load(file.read_text())
     assert data["node"]["metadata"]["plimsoll"]["identity"] == {"source": "spire"}
-    assert [it["name"] for it in data["static_resources"]["clusters"]] == [
+    assert [cluster["name"] for cluster in data["static_resources"]["clusters"]] == [
         "_plimsoll",
         "spire_agent",
     ]
@@ -211,7 +211,7 @@ def test_envoy_takes_a_bootstrap_with_a_spire_agent(tmp_path: Path) -> None:
 
 
 def test_files_for_the_control_plane_go_with_an_agent_for_the_others(tmp_path: Path) -> None:
-    files = [f"--tls-{it}={tmp_path / it}" for it in ("certificate", "key", "ca")]
+    files = [f"--tls-{item}={tmp_path / item}" for item in ("certificate", "key", "ca")]
     arguments = ["bootstrap", "--node", "n", "--spire", "/a", *files, "--json"]
     data = json.loads(CliRunner().invoke(plimsoll, arguments).stdout)
     (control_plane, agent) = data["static_resources"]["clusters"]
@@ -278,7 +278,7 @@ def test_an_ingress_travels_as_node_metadata_and_reports_nothing() -> None:
 
 
 def test_certificates_for_other_envoys_are_named_by_files_that_it_writes(tmp_path: Path) -> None:
-    files = [f"--identity-{it}={tmp_path / it}.pem" for it in ("certificate", "key", "ca")]
+    files = [f"--identity-{item}={tmp_path / item}.pem" for item in ("certificate", "key", "ca")]
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *files, "--json"])
     assert result.exit_code == 0, result.output
     metadata = json.loads(result.stdout)["node"]["metadata"]["plimsoll"]
@@ -294,7 +294,7 @@ def test_certificates_for_other_envoys_are_named_by_files_that_it_writes(tmp_pat
 
 def test_files_that_name_other_certificates_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "roots.json").write_text("{}")
-    files = [f"--identity-{it}={tmp_path / it}.pem" for it in ("certificate", "key", "ca")]
+    files = [f"--identity-{item}={tmp_path / item}.pem" for item in ("certificate", "key", "ca")]
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *files])
     assert result.exit_code == 1
     assert "names other files" in result.output
@@ -322,7 +322,7 @@ def test_certificates_are_read_through_secrets_in_files_that_are_written(
     common = tls["common_tls_context"]
     (identity,) = common["tls_certificate_sds_secret_configs"]
     roots = common["combined_validation_context"]["validation_context_sds_secret_config"]
-    paths = [it["sds_config"]["path_config_source"]["path"] for it in (identity, roots)]
+    paths = [item["sds_config"]["path_config_source"]["path"] for item in (identity, roots)]
     assert paths == [str(tmp_path / f"{name}.json") for name in ("identity", "roots")]
     (secret,) = json.loads(Path(paths[0]).read_text())["resources"]
     assert secret["tls_certificate"] == {
@@ -360,7 +360,7 @@ def test_a_grpc_client_shows_a_certificate_from_files_and_no_others_are_written(
     monkeypatch.chdir(tmp_path)
     (server,) = json.loads(invoke("--grpc", "--node", "n", *TLS).stdout)["xds_servers"]
     files = {"certificate": "node.pem", "private_key": "key.pem", "ca_certificate": "ca.pem"}
-    config = {f"{it}_file": str(tmp_path / name) for it, name in files.items()}
+    config = {f"{item}_file": str(tmp_path / name) for item, name in files.items()}
     assert server["channel_creds"] == [{"type": "tls", "config": config}]
     assert not [*tmp_path.iterdir()]
 

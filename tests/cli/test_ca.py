@@ -90,7 +90,7 @@ def test_the_control_plane_is_no_node(folder: Path, tmp_path: Path) -> None:
     hosts = ("--host", "cp.example", "--host", "10.0.0.1")
     assert _ca("issue", folder, "--control-plane", *hosts, "--out", tmp_path).exit_code == 0
     (leaf, _) = certificates_of((tmp_path / "certificate.pem").read_bytes())
-    names = [it.value for it in leaf.extensions[1].value]
+    names = [item.value for item in leaf.extensions[1].value]
     assert [*map(str, names)] == [
         "spiffe://plimsoll.local/control-plane",
         "cp.example",
@@ -145,7 +145,7 @@ def test_one_certificate_is_revoked_by_its_serial(folder: Path) -> None:
 def test_what_cannot_be_done_is_said_in_one_line(
     folder: Path, tmp_path: Path, arguments: list[str], problem: str
 ) -> None:
-    result = _ca(*(it.replace("{tmp}", str(tmp_path)) for it in arguments))
+    result = _ca(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
     assert result.exit_code != 0
     assert problem in result.output
     assert result.output.count("\n") == 1

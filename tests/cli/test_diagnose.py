@@ -120,14 +120,17 @@ async def test_the_report_has_all_parts_and_none_of_the_secrets(
 async def test_events_since_the_start_are_in_it(api: Served, tmp_path: Path) -> None:
     _, files = await diagnosed(api, tmp_path)
     events = json.loads(files["events.json"])
-    told = [(it["event"], it["data"].get("id")) for it in events]
+    told = [(event["event"], event["data"].get("id")) for event in events]
     assert told[0] == ("pool", None)
     assert {("replica", "a"), ("replica", "b")} <= {*told}
 
 
 async def test_why_each_replica_gets_what_it_gets_is_in_it(api: Served, tmp_path: Path) -> None:
     _, files = await diagnosed(api, tmp_path)
-    assert [it["id"] for it in json.loads(files["replicas/m.json"]) if it["why"]] == ["a", "b"]
+    assert [load["id"] for load in json.loads(files["replicas/m.json"]) if load["why"]] == [
+        "a",
+        "b",
+    ]
 
 
 async def test_what_a_token_may_not_read_is_said_and_the_rest_is_there(

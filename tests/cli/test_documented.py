@@ -21,8 +21,8 @@ def test_the_page_of_the_client_names_every_method_and_every_error() -> None:
     methods = {name for name, _ in inspect.getmembers(Client, inspect.isfunction)}
     errors = {
         name
-        for name, it in inspect.getmembers(kinds, inspect.isclass)
-        if issubclass(it, ClientError)
+        for name, item in inspect.getmembers(kinds, inspect.isclass)
+        if issubclass(item, ClientError)
     }
     named = set(re.findall(r"`([A-Za-z_]+)`", text))
     assert {name for name in methods if not name.startswith("_")} <= named

@@ -191,7 +191,7 @@ async def test_before_the_replicas_stands_why_requests_are_parted_and_who_serves
     assert text[5].startswith("m/fast: ")
     for key in ("parting", "parting_reasons"):
         assert as_json[key] == pool[key]
-    assert [it["id"] for it in as_json["replicas"]] == ["fast", "same", "slow"]
+    assert [replica["id"] for replica in as_json["replicas"]] == ["fast", "same", "slow"]
 
 
 async def test_of_a_pool_whose_requests_go_together_there_are_no_lines_about_classes(
@@ -215,7 +215,7 @@ async def test_where_zones_matter_there_is_a_line_for_each() -> None:
         as_json = json.loads((await run(api, "explain", "m", "--json")).stdout)
     assert text[1] == "  Zone eu/a: its replicas carry an unknown amount."
     assert text[1:3] == [f"  {sentence}" for sentence in as_json["zone_reasons"]]
-    assert [(it["region"], it["stays"]) for it in as_json["zones"]] == [("eu", 1.0)]
+    assert [(zone["region"], zone["stays"]) for zone in as_json["zones"]] == [("eu", 1.0)]
 
 
 async def test_a_pool_without_replicas_says_so() -> None:

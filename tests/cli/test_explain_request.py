@@ -48,7 +48,7 @@ async def test_class_replica_and_the_weights_of_that_moment_are_said() -> None:
     assert f"with weight {last['weight']} in {last['tier']}, " in now[2]
     assert f" with weight {history[1]['weight']} in " in early[2]
     assert "  It served class bulk first." in now
-    assert [it for it in last["why"] if f"  {it}" in now] == last["why"]
+    assert [item for item in last["why"] if f"  {item}" in now] == last["why"]
     document = json.loads(as_json.stdout)
     assert document["in_force"] == last
     assert (document["pool"], document["class"], document["replica"]) == ("m", "bulk", "fast")
@@ -57,7 +57,9 @@ async def test_class_replica_and_the_weights_of_that_moment_are_said() -> None:
 async def test_a_replica_of_another_class_is_said_to_be_one() -> None:
     async with parted() as api:
         lines = await said(api, typed=line(api.now, replica="slow", cluster="m:bulk/retries"))
-    assert any("served class search first: requests of class bulk come to it" in it for it in lines)
+    assert any(
+        "served class search first: requests of class bulk come to it" in item for item in lines
+    )
     assert "  This was a retry: another replica had not answered the request." in lines
 
 
@@ -75,8 +77,8 @@ async def test_without_its_id_a_replica_is_found_by_its_address() -> None:
 async def test_a_request_from_before_the_record_is_not_explained_by_what_came_later() -> None:
     async with parted() as api:
         lines = await said(api, typed=line(api.now - 7_200))
-    assert any("got then is unknown" in it for it in lines)
-    assert not any("Weights then" in it for it in lines)
+    assert any("got then is unknown" in each for each in lines)
+    assert not any("Weights then" in item for item in lines)
 
 
 async def test_headers_can_be_given_as_options() -> None:

@@ -66,7 +66,7 @@ def test_what_a_cut_off_export_left_is_removed_by_the_next(tmp_path: Path) -> No
     (folder / "xds" / "0123456789abcdef" / "eds").mkdir(parents=True)
     assert export(folder, "--listen", "m=127.0.0.1:10001").exit_code == 0
     current = os.readlink(folder / "xds" / "current")
-    assert {it.name for it in (folder / "xds").iterdir()} == {"current", current}
+    assert {item.name for item in (folder / "xds").iterdir()} == {"current", current}
 
 
 def test_it_writes_into_no_file_and_below_none(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_bootstrap_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert said(export(folder), 2) == (
         f"plimsoll: {folder}/envoy.yaml is there already, and of no export: give another folder"
     )
-    assert [it.name for it in folder.iterdir()] == ["envoy.yaml"]
+    assert [item.name for item in folder.iterdir()] == ["envoy.yaml"]
     assert (folder / "envoy.yaml").read_text() == "mine"
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_written_whole_leaves_what_was_there(
     ran = CliRunner().invoke(plimsoll, ["export", "--node", "n", *arguments])
     assert said(ran, 1) == f"plimsoll: {folder} cannot be written: No space left on device"
     assert os.readlink(folder / "xds" / "current") == before
-    assert {it.name for it in (folder / "xds").iterdir()} == {"current", before}
+    assert {item.name for item in (folder / "xds").iterdir()} == {"current", before}
 
 
 @pytest.mark.parametrize("option", ["--pool=n", "--listen=n=127.0.0.1:10001"])

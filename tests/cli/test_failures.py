@@ -54,7 +54,9 @@ def test_without_a_control_plane_each_command_says_how_to_start_one(
     )
 
 
-@pytest.mark.parametrize("arguments", [it for it in ASKING if it != ("openapi",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [item for item in ASKING if item != ("openapi",)], ids=" ".join
+)
 async def test_a_wrong_token_is_one_sentence(arguments: tuple[str, ...]) -> None:
     async with served(token=TOKEN) as guarded:
         result = await run(guarded, *arguments, token="wrong")  # noqa: S106 - it is wrong

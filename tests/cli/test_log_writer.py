@@ -60,8 +60,8 @@ def test_nobody_waits_for_a_reader_who_reads_nothing_and_what_is_dropped_is_coun
         pipe.log.write(f"a line that is longer than some others, number {number}")
     assert not pipe.log.finish(0.1)
     lines = pipe.lines()
-    dropped = sum(int(it.split()[2]) for it in lines if "nobody read in time" in it)
-    written = [it for it in lines if it.startswith("a line")]
+    dropped = sum(int(line.split()[2]) for line in lines if "nobody read in time" in line)
+    written = [line for line in lines if line.startswith("a line")]
     assert dropped > MAX_WAITING
     assert len(written) + dropped == MAX_WAITING * 3
 
@@ -82,8 +82,8 @@ def test_of_many_lines_that_are_alike_some_are_written_and_the_others_counted(pi
     pipe.now += SIMILAR_SECONDS
     pipe.logger.info("%d connected", -1)
     lines = pipe.lines()
-    assert sum("connected" in it for it in lines) == SIMILAR + 2
-    assert sum("left" in it for it in lines) == 2
+    assert sum("connected" in line for line in lines) == SIMILAR + 2
+    assert sum("left" in line for line in lines) == 2
     assert "… and 50 more lines like '%d connected'" in lines
     assert lines[-1] == "-1 connected"
 

@@ -129,7 +129,7 @@ def no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *nodes: dict[str, Any]) -> str:
-    print_nodes([Node.model_validate(it) for it in nodes])
+    print_nodes([Node.model_validate(item) for item in nodes])
     return capsys.readouterr().out
 
 

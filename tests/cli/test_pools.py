@@ -25,7 +25,7 @@ async def test_each_pool_has_a_line_with_or_without_the_word_list(api: Served) -
     for arguments in (("pools",), ("pools", "list")):
         result = await run(api, *arguments)
         assert result.exit_code == 0
-        row = next(it.split() for it in result.stdout.splitlines() if "127.0.0.1" in it)
+        row = next(line.split() for line in result.stdout.splitlines() if "127.0.0.1" in line)
         assert row == [
             "m",
             "minilm",
@@ -57,10 +57,10 @@ async def test_one_pool_is_shown_with_where_its_settings_come_from(api: Served) 
     assert lines[0] == "m: 1 of 2 ready, 1 starting, declared by api"
     assert "  objective: p99 250ms  (api)" in lines
     assert any(
-        it.startswith(
+        line.startswith(
             "  route: prefix /, timeout 60s, retry_buffer 32MiB, explain false  (default)"
         )
-        for it in lines
+        for line in lines
     )
 
 
@@ -112,7 +112,7 @@ async def test_a_pool_is_added_and_changed_and_its_replicas_stay(api: Served) ->
     more = ("--model", "y", "--listener", "127.0.0.1:10000", "--profile", "tei", "--json")
     put = json.loads((await run(api, "pools", "add", "m", *more)).stdout)
     assert (put["model"], put["metrics"]["profile"]) == ("y", "tei")
-    assert [it["id"] for it in put["replicas"]] == ["a", "b"]
+    assert [replica["id"] for replica in put["replicas"]] == ["a", "b"]
 
 
 async def test_without_a_terminal_no_pool_is_removed_unasked(api: Served) -> None:

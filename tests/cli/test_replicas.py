@@ -122,14 +122,14 @@ async def test_explain_says_which_policy_is_in_force_and_that_it_has_no_weights(
     assert lines[0] == "m: policy maglev; Envoy does not know what each replica can carry"
     assert lines[1].startswith("m/a: ready, policy maglev, no weight of its own, capacity -")
     assert any(
-        it.startswith("  Policy maglev: requests with the same header x-user go to the")
-        for it in lines
+        line.startswith("  Policy maglev: requests with the same header x-user go to the")
+        for line in lines
     )
 
 
 async def test_explain_can_be_asked_about_one_replica(api: Served) -> None:
     result = await run(api, "explain", "m", "--replica", "b", "--json")
-    assert [it["id"] for it in json.loads(result.stdout)["replicas"]] == ["b"]
+    assert [replica["id"] for replica in json.loads(result.stdout)["replicas"]] == ["b"]
 
 
 async def test_the_token_is_taken_from_the_environment() -> None:

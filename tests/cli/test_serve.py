@@ -122,7 +122,7 @@ async def test_paths_in_the_config_file_are_relative_to_it(tmp_path: Path) -> No
 
         async def is_found() -> bool:
             answer = await plane.get("/v1/pools/minilm/replicas")
-            return [it["id"] for it in answer["replicas"]] == ["a"]
+            return [replica["id"] for replica in answer["replicas"]] == ["a"]
 
         await until("the replica in the folder is found", is_found)
         (source,) = (await plane.get("/v1/pools/minilm"))["discovery"]["sources"]

@@ -54,7 +54,7 @@ async def test_what_the_config_file_changes_is_in_the_audit_log_and_in_the_event
                 while b'"pool": "second", "change": "added"' not in seen:
                     seen = await events.content.readline()
         entries: list[dict[str, Any]] = (await plane.get("/v1/audit"))["entries"]
-        assert [(it["who"], it["pool"], it["change"]) for it in entries] == [
+        assert [(entry["who"], entry["pool"], entry["change"]) for entry in entries] == [
             ("config file", "second", "added")
         ]
 
@@ -66,7 +66,7 @@ async def test_a_replica_whose_lease_runs_out_is_told_of_while_it_happens(tmp_pa
 
         async def is_recorded() -> bool:
             entries = (await plane.get("/v1/audit"))["entries"]
-            return [it["who"] for it in entries] == ["control plane", "loopback"]
+            return [entry["who"] for entry in entries] == ["control plane", "loopback"]
 
         await until("the lease has run out", is_recorded)
 

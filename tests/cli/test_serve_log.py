@@ -53,10 +53,14 @@ async def test_every_line_is_an_object_and_what_happens_to_a_replica_is_one(
         started.terminate()
         await started.wait()
     found = lines()
-    assert all({"time", "level", "logger"} <= it.keys() for it in found)
-    (added,) = [it["audit"] for it in found if "audit" in it and '"m"' in json.dumps(it)][:1]
+    assert all({"time", "level", "logger"} <= item.keys() for item in found)
+    (added,) = [each["audit"] for each in found if "audit" in each and '"m"' in json.dumps(each)][
+        :1
+    ]
     assert isinstance(added, dict)
     assert added["pool"] == "m"
-    assert ("warning", "controlplane.api.watch") in [(it["level"], it["logger"]) for it in found]
+    assert ("warning", "controlplane.api.watch") in [
+        (entry["level"], entry["logger"]) for entry in found
+    ]
     for secret in (TOKEN, CHECK):
         assert secret not in log.read_text()

@@ -62,7 +62,7 @@ async def asked(url: str, env: Mapping[str, str], *arguments: str) -> Result:
 
 
 async def test_commands_trust_the_root_and_show_a_certificate(tmp_path: Path) -> None:
-    certificate, key = (str(it) for it in CA.leaf([ALICE]).write(tmp_path, "alice"))
+    certificate, key = (str(item) for item in CA.leaf([ALICE]).write(tmp_path, "alice"))
     ca = str(CA.write(tmp_path))
     files = {"PLIMSOLL_CA": ca, "PLIMSOLL_CERTIFICATE": certificate, "PLIMSOLL_KEY": key}
     async with serving(tmp_path, CA.server()) as url:

@@ -33,7 +33,7 @@ def writes(result: str) -> str:
 
 
 def value_of(told: str, series: str) -> float:
-    (line,) = (it for it in told.splitlines() if it.startswith(f"{series} "))
+    (line,) = (item for item in told.splitlines() if item.startswith(f"{series} "))
     return float(line.split()[-1])
 
 
@@ -80,7 +80,10 @@ async def test_who_changed_what_is_told_after_a_kill_and_numbers_go_on(tmp_path:
     async with serving(tmp_path, [POOL], admin=admin) as plane:
         second = await change(plane, "bob", 4)
     assert second[1:] == first
-    told = [(it["number"], it["who"], it["before"]["slots"], it["after"]["slots"]) for it in second]
+    told = [
+        (item["number"], item["who"], item["before"]["slots"], item["after"]["slots"])
+        for item in second
+    ]
     assert told == [(2, "bob", 3, 4), (1, "ann", 2, 3)]
 
 
@@ -143,7 +146,7 @@ async def test_on_a_full_disk_it_serves_on_refuses_changes_and_recovers(tmp_path
         # Each of the two that were asked for, and whatever was tried besides.
         assert value_of(told, writes(failed[0])) >= 2
         good = value_of(told, writes("ok"))
-        assert {it["id"] for it in (await plane.get(PATH))["replicas"]} == {"a", "b"}
+        assert {item["id"] for item in (await plane.get(PATH))["replicas"]} == {"a", "b"}
         resource.prlimit(plane.pid, resource.RLIMIT_FSIZE, (soft, hard))
         assert await plane.call("PUT", f"{PATH}/d", replica(9004)) == 201
         told = await plane.text("/metrics")
@@ -151,13 +154,13 @@ async def test_on_a_full_disk_it_serves_on_refuses_changes_and_recovers(tmp_path
         assert value_of(told, writes("ok")) > good
         plane.kill()
     async with serving(tmp_path, [POOL]) as plane:
-        assert {it["id"] for it in (await plane.get(PATH))["replicas"]} == {"a", "b", "d"}
+        assert {each["id"] for each in (await plane.get(PATH))["replicas"]} == {"a", "b", "d"}
 
 
 async def test_a_damaged_file_is_kept_aside_and_the_config_file_is_served(tmp_path: Path) -> None:
     (tmp_path / "plimsoll.db").write_bytes(b"no database" * 1000)
     async with serving(tmp_path, [POOL]) as plane:
-        assert {it["id"] for it in (await plane.get(PATH))["replicas"]} == {"a"}
+        assert {item["id"] for item in (await plane.get(PATH))["replicas"]} == {"a"}
         assert "it is kept as" in (tmp_path / "plimsoll.log").read_text()
     assert (tmp_path / "plimsoll.db.damaged-1").read_bytes() == b"no database" * 1000
 

@@ -75,7 +75,7 @@ async def top(api: Served, *options: str, rows: int = 30, columns: int = 160) ->
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env={key: it for key, it in os.environ.items() if key not in ("COLUMNS", "LINES")}
+        env={key: item for key, item in os.environ.items() if key not in ("COLUMNS", "LINES")}
         | {"TERM": "xterm", "NO_COLOR": "1"},
         start_new_session=True,
     )
@@ -132,7 +132,7 @@ async def test_a_pool_whose_requests_are_parted_has_a_line_about_its_classes() -
     rows = {line.split()[0]: line for line in lines[3:]}
     assert " bulk " in rows["fast"]
     assert " bulk " in rows["same"]
-    assert [it["name"] for it in pool["parting"]] == ["bulk", "search"]
+    assert [item["name"] for item in pool["parting"]] == ["bulk", "search"]
 
 
 async def test_only_the_pools_that_are_named_are_shown(api: Served) -> None:
@@ -159,55 +159,62 @@ async def test_an_interval_that_is_none_is_bad_usage(api: Served, interval: str,
 
 
 async def test_on_a_terminal_it_follows_what_changes_in_place_until_q(api: Served) -> None:
-    async with top(api) as it:
-        before = termios.tcgetattr(it.ours)
-        await it.terminal.says("plimsoll top")
-        await it.terminal.says("a .*ready")
-        assert not termios.tcgetattr(it.ours)[3] & termios.ECHO
+    async with top(api) as screen:
+        before = termios.tcgetattr(screen.ours)
+        await screen.terminal.says("plimsoll top")
+        await screen.terminal.says("a .*ready")
+        assert not termios.tcgetattr(screen.ours)[3] & termios.ECHO
         await api.ask("POST", "/v1/pools/m/replicas/a/drain")
-        await it.terminal.says(r"draining \(operator\)")
-        await it.terminal.says("ago: ")
-        assert it.process.returncode is None
-        it.press("x")
-        it.press("q")
-        assert await it.ended() == 0
+        await screen.terminal.says(r"draining \(operator\)")
+        await screen.terminal.says("ago: ")
+        assert screen.process.returncode is None
+        screen.press("x")
+        screen.press("q")
+        assert await screen.ended() == 0
         # Nothing scrolls: it has a screen of its own, draws from its corner, and gives it back.
-        assert it.terminal.text.count("\x1b[?1049h") == it.terminal.text.count("\x1b[?1049l") == 1
-        assert it.terminal.text.index("\x1b[?25l") < it.terminal.text.index("\x1b[?25h")
-        assert it.terminal.text.count("\x1b[H") > 1
-        assert termios.tcgetattr(it.ours) == before
+        assert (
+            screen.terminal.text.count("\x1b[?1049h")
+            == screen.terminal.text.count("\x1b[?1049l")
+            == 1
+        )
+        assert screen.terminal.text.index("\x1b[?25l") < screen.terminal.text.index("\x1b[?25h")
+        assert screen.terminal.text.count("\x1b[H") > 1
+        assert termios.tcgetattr(screen.ours) == before
 
 
 async def test_ctrl_c_ends_it_as_well_and_sigterm_leaves_the_terminal_as_it_was(
     api: Served,
 ) -> None:
     for number, code in ((signal.SIGINT, 0), (signal.SIGTERM, 143)):
-        async with top(api) as it:
-            before = termios.tcgetattr(it.ours)
-            await it.terminal.says("plimsoll top")
-            it.process.send_signal(number)
-            assert await it.ended() == code
-            assert termios.tcgetattr(it.ours) == before
-            assert "\x1b[?25h" in it.terminal.text
-            assert "Traceback" not in it.terminal.text
+        async with top(api) as screen:
+            before = termios.tcgetattr(screen.ours)
+            await screen.terminal.says("plimsoll top")
+            screen.process.send_signal(number)
+            assert await screen.ended() == code
+            assert termios.tcgetattr(screen.ours) == before
+            assert "\x1b[?25h" in screen.terminal.text
+            assert "Traceback" not in screen.terminal.text
 
 
 async def test_it_fits_the_terminal_and_follows_its_size(api: Served) -> None:
-    async with top(api, "--interval", "1h", columns=150, rows=12) as it:
-        await it.terminal.says("a .*ready")
-        await it.terminal.says("…")
-        assert "capacity " in it.terminal.plain()
-        assert max(map(len, it.terminal.drawn())) <= 150
-        begun = len(it.terminal.text)
-        resize(it.ours, 12, 80)
-        it.process.send_signal(signal.SIGWINCH)
+    async with top(api, "--interval", "1h", columns=150, rows=12) as screen:
+        await screen.terminal.says("a .*ready")
+        await screen.terminal.says("…")
+        assert "capacity " in screen.terminal.plain()
+        assert max(map(len, screen.terminal.drawn())) <= 150
+        begun = len(screen.terminal.text)
+        resize(screen.ours, 12, 80)
+        screen.process.send_signal(signal.SIGWINCH)
         await asyncio.sleep(0)
-        while "a " not in it.terminal.text[begun:] or "q quits" not in it.terminal.text[begun:]:
-            it.terminal.changed.clear()
-            await it.terminal.changed.wait()
-        it.press("q")
-        assert await it.ended() == 0
-        narrow = it.terminal.text[begun:]
+        while (
+            "a " not in screen.terminal.text[begun:]
+            or "q quits" not in screen.terminal.text[begun:]
+        ):
+            screen.terminal.changed.clear()
+            await screen.terminal.changed.wait()
+        screen.press("q")
+        assert await screen.ended() == 0
+        narrow = screen.terminal.text[begun:]
     lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", narrow)]
     assert max(map(len, lines)) <= 80
     assert "capacity " not in "\n".join(line for line in lines if "in flight" in line)
@@ -218,25 +225,25 @@ async def test_it_fits_the_terminal_and_follows_its_size(api: Served) -> None:
 async def test_when_the_control_plane_goes_away_it_says_so_and_shows_what_it_knows(
     api: Served,
 ) -> None:
-    async with top(api) as it:
-        await it.terminal.says("a .*ready")
+    async with top(api) as screen:
+        await screen.terminal.says("a .*ready")
         await api.server.stop(0.1)
-        await it.terminal.says(r"as of \d\d:\d\d:\d\d: ")
-        begun = len(it.terminal.text)
-        while "a " not in it.terminal.text[begun:]:
-            it.terminal.changed.clear()
-            await it.terminal.changed.wait()
-        it.press("q")
-        assert await it.ended() == 0
+        await screen.terminal.says(r"as of \d\d:\d\d:\d\d: ")
+        begun = len(screen.terminal.text)
+        while "a " not in screen.terminal.text[begun:]:
+            screen.terminal.changed.clear()
+            await screen.terminal.changed.wait()
+        screen.press("q")
+        assert await screen.ended() == 0
 
 
 async def test_when_there_is_no_control_plane_from_the_start_it_ends_with_a_sentence() -> None:
     async with served() as gone:
         pass
-    async with top(gone) as it:
-        await it.terminal.says("plimsoll: no control plane answers at .*\n")
-        assert await it.process.wait() == 1
-        assert "\x1b[?1049h" not in it.terminal.text
+    async with top(gone) as screen:
+        await screen.terminal.says("plimsoll: no control plane answers at .*\n")
+        assert await screen.process.wait() == 1
+        assert "\x1b[?1049h" not in screen.terminal.text
 
 
 async def test_it_asks_for_no_more_than_a_terminal_has_room_for(api: Served) -> None:
@@ -245,8 +252,8 @@ async def test_it_asks_for_no_more_than_a_terminal_has_room_for(api: Served) -> 
         await here.put_replicas("m", many)
         calls = sent(here)
         sight = await Poller(here, ()).poll(40)
-    assert [len(it.rows) for it in sight] == [31]
-    asked = [it.operation.id for it in calls]
+    assert [len(item.rows) for item in sight] == [31]
+    asked = [call.operation.id for call in calls]
     assert asked.count("getHistory") == 24
     assert asked.count("listReplicas") == 1
 
@@ -258,13 +265,15 @@ async def test_why_a_replica_moved_is_asked_again_only_when_it_did(api: Served) 
         async def histories() -> int:
             before = len(calls)
             await poller.poll(40)
-            return sum(it.operation.id == "getHistory" for it in calls[before:])
+            return sum(call.operation.id == "getHistory" for call in calls[before:])
 
         assert await histories() == 3
         assert await histories() == 0
         await here.drain("m", "b")
         assert await histories() >= 1
-        (row,) = [row for it in await poller.poll(40) for row in it.rows if row.replica.id == "b"]
+        (row,) = [
+            row for item in await poller.poll(40) for row in item.rows if row.replica.id == "b"
+        ]
     assert row.moved is not None
     assert row.why is not None
     assert "lost its share" in row.why
@@ -287,32 +296,32 @@ async def many(api: Served) -> None:
 
 async def test_it_scrolls_sorts_and_filters_at_a_key(api: Served) -> None:
     await many(api)
-    async with top(api, "--interval", "1h", rows=20) as it:
-        await it.terminal.says(r"1-\d+ of 93")
-        it.press("\x1b[6~")
-        await it.terminal.says("r012 ")
-        it.press("\x1bOF")
-        await it.terminal.says(r"-93 of 93")
-        await it.terminal.says("r089 ")
-        it.press("/89\r")
-        await it.terminal.says(r"1-1 of 1  filter: 89 ")
-        it.press("\x1b")
-        await it.terminal.says(r"(?s)1-1 of 1 .*1-\d+ of 93")
-        it.press(">>>")
-        await it.terminal.says("by share ↓")
-        it.press("q")
-        assert await it.ended() == 0
+    async with top(api, "--interval", "1h", rows=20) as screen:
+        await screen.terminal.says(r"1-\d+ of 93")
+        screen.press("\x1b[6~")
+        await screen.terminal.says("r012 ")
+        screen.press("\x1bOF")
+        await screen.terminal.says(r"-93 of 93")
+        await screen.terminal.says("r089 ")
+        screen.press("/89\r")
+        await screen.terminal.says(r"1-1 of 1  filter: 89 ")
+        screen.press("\x1b")
+        await screen.terminal.says(r"(?s)1-1 of 1 .*1-\d+ of 93")
+        screen.press(">>>")
+        await screen.terminal.says("by share ↓")
+        screen.press("q")
+        assert await screen.ended() == 0
 
 
 async def test_a_key_that_is_typed_into_the_filter_ends_nothing(api: Served) -> None:
-    async with top(api, "--interval", "1h") as it:
-        await it.terminal.says("q quits")
-        it.press("/q")
-        await it.terminal.says("filter: q_")
-        it.press("\x7f\r")
-        await it.terminal.says(r"1-3 of 3")
-        it.press("q")
-        assert await it.ended() == 0
+    async with top(api, "--interval", "1h") as screen:
+        await screen.terminal.says("q quits")
+        screen.press("/q")
+        await screen.terminal.says("filter: q_")
+        screen.press("\x7f\r")
+        await screen.terminal.says(r"1-3 of 3")
+        screen.press("q")
+        assert await screen.ended() == 0
 
 
 @pytest.mark.parametrize(

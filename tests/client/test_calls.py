@@ -40,7 +40,7 @@ async def test_each_operation_has_a_method_that_asks_it() -> None:
         await here.delete_replica("m", "a", force=True)
         await here.delete_pool("m")
         assert (await here.openapi())["openapi"] == "3.1.0"
-    assert {it.operation.id for it in calls} - {""} == {it.id for it in OPERATIONS}
+    assert {item.operation.id for item in calls} - {""} == {each.id for each in OPERATIONS}
     # A method sends only the parameters and headers that the operation takes.
     for call in calls:
         assert set(call.query) <= set(call.operation.query.model_fields)
@@ -50,7 +50,7 @@ async def test_each_operation_has_a_method_that_asks_it() -> None:
 async def test_each_change_that_can_be_tried_has_a_preview() -> None:
     async with served() as api:
         await api.filled()
-        tried = {it.id for it in OPERATIONS if it.has_preview}
+        tried = {each.id for each in OPERATIONS if each.has_preview}
         async with client(api) as here:
             calls, preview = sent(here), here.preview
             found = [
@@ -62,9 +62,9 @@ async def test_each_change_that_can_be_tried_has_a_preview() -> None:
                 await preview.drain("m", "a"),
                 await preview.undrain("m", "a"),
             ]
-        assert all(it.dry_run for it in found)
+        assert all(item.dry_run for item in found)
         assert found[0].diff[0].after is not None
-        assert {it.operation.id for it in calls} == tried
+        assert {call.operation.id for call in calls} == tried
         assert api.changes == 0
 
 
@@ -73,7 +73,7 @@ async def test_what_was_read_can_be_written_down_as_it_was_sent() -> None:
         await api.filled()
         api.decide()
         async with client(api) as here:
-            told = [it.document() for it in await here.replicas("m")]
+            told = [replica.document() for replica in await here.replicas("m")]
             assert told == (await api.ask("GET", "/v1/pools/m/replicas")).body["replicas"]
             shown = (await here.pool("m")).document()
         assert shown == (await api.ask("GET", "/v1/pools/m")).body

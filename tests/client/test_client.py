@@ -45,8 +45,8 @@ async def api() -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def here(api: Served) -> AsyncIterator[Client]:
-    async with client(api) as it:
-        yield it
+    async with client(api) as made:
+        yield made
 
 
 async def test_a_replica_is_read_with_its_types(api: Served, here: Client) -> None:
@@ -82,19 +82,19 @@ async def test_lists_come_whole_or_page_by_page(api: Served, here: Client) -> No
     await here.put_pool("n", POOL | {"listener": {"address": "127.0.0.1:10001"}})
     await here.put_replica("m", "c", {"address": "127.0.0.1:9003", "labels": {"rack": "7"}})
     calls = sent(here)
-    assert [it.name async for it in here.each_pool(page=1)] == ["m", "n"]
-    assert [it.id async for it in here.each_replica("m", page=2)] == ["a", "b", "c"]
+    assert [item.name async for item in here.each_pool(page=1)] == ["m", "n"]
+    assert [each.id async for each in here.each_replica("m", page=2)] == ["a", "b", "c"]
     assert len(calls) == 4
-    assert [it.name for it in await here.pools()] == ["m", "n"]
-    assert [it.id for it in await here.replicas("m")] == ["a", "b", "c"]
-    assert [it.id for it in await here.replicas("m", labels=["rack=7"])] == ["c"]
-    assert [it.id async for it in here.each_replica("m", labels=["rack"], page=1)] == ["c"]
+    assert [pool.name for pool in await here.pools()] == ["m", "n"]
+    assert [replica.id for replica in await here.replicas("m")] == ["a", "b", "c"]
+    assert [replica.id for replica in await here.replicas("m", labels=["rack=7"])] == ["c"]
+    assert [entry.id async for entry in here.each_replica("m", labels=["rack"], page=1)] == ["c"]
 
 
 async def test_the_audit_log_is_read_page_by_page(here: Client) -> None:
     assert (await here.audit(limit=1)).entries[0].replica == "b"
-    entries = [it async for it in here.each_audit_entry(page=2)]
-    assert [it.number for it in entries] == [3, 2, 1]
+    entries = [item async for item in here.each_audit_entry(page=2)]
+    assert [entry.number for entry in entries] == [3, 2, 1]
     assert (entries[-1].pool, entries[-1].replica, entries[-1].change) == ("m", None, "added")
 
 
@@ -382,7 +382,7 @@ async def test_out_of_its_context_it_says_how_it_is_used() -> None:
 
 async def test_many_calls_may_be_under_way_at_once(here: Client) -> None:
     found = await asyncio.gather(*(here.replica("m", id_) for id_ in "ab" * 20))
-    assert [it.id for it in found] == list("ab" * 20)
+    assert [item.id for item in found] == list("ab" * 20)
 
 
 def test_everything_that_is_public_has_a_docstring() -> None:

@@ -84,7 +84,7 @@ async def test_first_comes_the_state_and_then_each_change(api: Served) -> None:
     async with client(api) as here, aclosing(here.events()) as events:
         state = await soon(events)
         assert isinstance(state, StateShown)
-        assert [(it.name, it.counts.total) for it in state.pools] == [("m", 2)]
+        assert [(pool.name, pool.counts.total) for pool in state.pools] == [("m", 2)]
         await here.drain("m", "a")
         await here.delete_replica("m", "b")
         await here.put_pool("m", POOL | {"model": "other"})
@@ -170,9 +170,9 @@ async def test_after_a_cut_it_goes_on_where_it_was_and_nothing_is_lost_or_told_t
             way.refuses = False
             second, third = await waiting, await soon(events)
     assert f"Last-Event-ID: {first.id}".encode() in way.seen
-    told = [(it.replica, it.now and it.now.draining) for it in (first, second, third)]  # type: ignore[attr-defined]
+    told = [(each.replica, each.now and each.now.draining) for each in (first, second, third)]  # type: ignore[attr-defined]
     assert told == [("a", "operator"), ("a", None), ("b", "operator")]
-    assert all(isinstance(it, UnreachableError) for it in cuts)
+    assert all(isinstance(item, UnreachableError) for item in cuts)
 
 
 async def test_after_a_restart_it_says_that_something_was_missed_and_shows_the_state(

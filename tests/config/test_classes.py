@@ -15,7 +15,7 @@ POOL = """pools:
 
 def of(*classes: str, more: str = "") -> PoolSettings:
     """A pool with these classes, whose first is in line 6."""
-    lines = "".join(f"      - {it}\n" for it in classes)
+    lines = "".join(f"      - {request_class}\n" for request_class in classes)
     (pool,) = load_config(f"{POOL}    classes:\n{lines}{more}", "f.yaml").pools
     return pool.settings()
 
@@ -134,7 +134,7 @@ def test_no_class_at_all_is_no_list() -> None:
 
 
 def test_there_are_eight_at_most() -> None:
-    classes = [f"{{name: a{it}, match: {{prefix: /{it}}}}}" for it in range(9)]
+    classes = [f"{{name: a{index}, match: {{prefix: /{index}}}}}" for index in range(9)]
     assert len(of(*classes[:8]).classes or ()) == 8
     assert refusal(*classes).startswith("f.yaml:5: pools[0].classes: ")
 

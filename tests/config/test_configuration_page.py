@@ -43,7 +43,11 @@ def test_what_it_shows_is_what_there_is_without_a_word_of_it() -> None:
 
 def test_the_classes_that_it_shows_are_read() -> None:
     (pool,) = load_config(LEAST.rstrip() + "\n" + CLASSES, "page").pools
-    assert [it.name for it in pool.classes or ()] == ["nightly", "index", "long"]
+    assert [request_class.name for request_class in pool.classes or ()] == [
+        "nightly",
+        "index",
+        "long",
+    ]
 
 
 def test_it_shows_every_key_of_tls() -> None:

@@ -17,7 +17,7 @@ def sources(line: str) -> tuple[DiscoverySettings, ...]:
 
 
 def test_every_kind_of_source_is_read_and_has_a_name() -> None:
-    assert [str(it) for it in sources(ALL)] == [
+    assert [str(source) for source in sources(ALL)] == [
         "dns tei.svc:8080",
         "dns srv _http._tcp.tei",
         "docker plimsoll.pool=minilm at /var/run/docker.sock",

@@ -17,7 +17,7 @@ def test_by_default_the_host_is_the_replicas_address_and_200_alone_is_well() -> 
 
 def test_statuses_are_numbers_and_ranges() -> None:
     check = checked(expected_statuses=[204, "200-201", "301"])
-    assert [it for it in range(100, 600) if check.expects(it)] == [200, 201, 204, 301]
+    assert [index for index in range(100, 600) if check.expects(index)] == [200, 201, 204, 301]
 
 
 def test_a_host_is_the_same_for_all_replicas() -> None:

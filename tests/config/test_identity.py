@@ -46,7 +46,7 @@ def test_plain_text_is_not_meant_beside_tls() -> None:
 
 @pytest.mark.parametrize("key", ["certificate", "key", "client_ca"])
 def test_tls_of_xds_takes_all_three_files(key: str) -> None:
-    files = ", ".join(it for it in FILES.split(", ") if not it.startswith(f"{key}:"))
+    files = ", ".join(item for item in FILES.split(", ") if not item.startswith(f"{key}:"))
     assert f"xds.tls.{key}: is required and missing" in refusal(f"xds: {{tls: {{{files}}}}}")
 
 

@@ -44,7 +44,7 @@ def test_what_istio_would_not_take_is_refused_with_its_place(
     key: str, value: str, why: str
 ) -> None:
     given = {"address": '"127.0.0.1:18001"', key: value}
-    text = "istio:\n" + "".join(f"  {name}: {it}\n" for name, it in given.items())
+    text = "istio:\n" + "".join(f"  {name}: {item}\n" for name, item in given.items())
     with pytest.raises(SettingsError, match=why) as error:
         load_config(text, "plimsoll.yaml")
     line = 2 + [*given].index(key)

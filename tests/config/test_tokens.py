@@ -29,7 +29,7 @@ def test_a_token_is_not_kept_only_its_hash() -> None:
 
 def test_each_line_has_its_role_and_its_name() -> None:
     tokens = parse_tokens(f"# ours\n\nread {OTHER} grafana\nregister {HASH}\n", "f")
-    assert [(it.role, it.name) for it in tokens] == [
+    assert [(token.role, token.name) for token in tokens] == [
         (Role.READ, "grafana"),
         (Role.REGISTER, HASH[:8]),
     ]

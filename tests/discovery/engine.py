@@ -63,11 +63,11 @@ class Engine:
         filters = json.loads(request.query["filters"])
         (key, _, value), states = filters["label"][0].partition("="), filters["status"]
         found = [
-            {"Id": it["Id"], "Names": [it["Name"]]}
-            for it in self.containers.values()
-            if key in it["Config"]["Labels"]
-            and value in ("", it["Config"]["Labels"][key])
-            and it["State"]["Status"] in states
+            {"Id": container["Id"], "Names": [container["Name"]]}
+            for container in self.containers.values()
+            if key in container["Config"]["Labels"]
+            and value in ("", container["Config"]["Labels"][key])
+            and container["State"]["Status"] in states
         ]
         return web.json_response(found, status=self.status)
 

@@ -26,7 +26,9 @@ class Looked:
 
     def write(self, name: str, *replicas: str) -> None:
         """Replace a file at once, as a careful program does."""
-        lines = "".join(f'  - {{id: {it}, address: "10.0.0.{ord(it)}:80"}}\n' for it in replicas)
+        lines = "".join(
+            f'  - {{id: {replica}, address: "10.0.0.{ord(replica)}:80"}}\n' for replica in replicas
+        )
         self.put(name, f"replicas:\n{lines}" if lines else "replicas: []\n")
 
     def put(self, name: str, text: str) -> None:

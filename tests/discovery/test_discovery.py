@@ -76,7 +76,7 @@ class Run:
         self.resumed[is_recheck].clear()
 
     def follow(self, *folders: str, interval: str = "1s") -> None:
-        sources = [{"directory": {"path": it, "interval": interval}} for it in folders]
+        sources = [{"directory": {"path": folder, "interval": interval}} for folder in folders]
         data = {"name": "p", "model": "m", "listener": LISTENER, "discovery": sources}
         entry = validated(PoolEntry, data)
         self.plane.apply(PutPool("p", entry.settings()), 0.0)
@@ -88,7 +88,11 @@ class Run:
 
     @property
     def ids(self) -> set[str]:
-        return {it.id for it in self.plane.fleet.pool("p").replicas.values() if not it.draining}
+        return {
+            replica.id
+            for replica in self.plane.fleet.pool("p").replicas.values()
+            if not replica.draining
+        }
 
     async def have(self, *ids: str) -> None:
         async def holds() -> bool:
@@ -98,7 +102,7 @@ class Run:
 
     async def said(self, folder: str, problem: str | None) -> None:
         def told() -> str | None:
-            known = {it.source: it for it in self.plane.discoveries.report("p").sources}
+            known = {source.source: source for source in self.plane.discoveries.report("p").sources}
             return known[f"directory {folder}"].problem
 
         async def holds() -> bool:
@@ -118,7 +122,7 @@ async def running(*folders: str) -> AsyncIterator[Run]:
     task = asyncio.create_task(run.discovery.run())
 
     async def open_() -> bool:
-        return len(run.scripts) == len(folders) and all(it.begun for it in run.scripts.values())
+        return len(run.scripts) == len(folders) and all(item.begun for item in run.scripts.values())
 
     await until("the sources are asked", open_)
     try:
@@ -189,7 +193,9 @@ async def test_a_problem_is_logged_once_and_so_is_its_end(caplog: pytest.LogCapt
             await run.have(*(f"r{port}" for port in ports))
         run.script("one").found(1, 2, 3)
         await run.have("r1", "r2", "r3")
-    said = [it.getMessage() for it in caplog.records if "directory one" in it.getMessage()]
+    said = [
+        record.getMessage() for record in caplog.records if "directory one" in record.getMessage()
+    ]
     assert said == [
         "pool p, directory one: bad file",
         "pool p, directory one: all is well again",

@@ -38,7 +38,7 @@ async def look(server: DnsServer, **settings: Any) -> Found:
 
 async def addresses(server: DnsServer, **settings: Any) -> dict[str, str]:
     found = await look(server, **settings)
-    return {id_: str(it.address) for id_, it in found.replicas.items()}
+    return {id_: str(replica.address) for id_, replica in found.replicas.items()}
 
 
 async def test_every_address_of_a_name_is_a_replica(server: DnsServer) -> None:
@@ -58,7 +58,9 @@ async def test_one_family_alone_may_be_asked_for(server: DnsServer) -> None:
 
 async def test_slots_and_locality_are_those_of_the_settings(server: DnsServer) -> None:
     found = await look(server, slots=4, locality={"region": "eu"})
-    assert {(it.slots, it.locality.region) for it in found.replicas.values()} == {(4, "eu")}
+    assert {(replica.slots, replica.locality.region) for replica in found.replicas.values()} == {
+        (4, "eu")
+    }
 
 
 async def test_a_name_that_does_not_exist_is_an_empty_set_that_says_so(server: DnsServer) -> None:
@@ -120,7 +122,7 @@ async def test_the_targets_of_a_service_are_replicas_at_their_ports(server: DnsS
     found = await look(server, srv="_http._tcp.tei", family="ipv4")
     assert set(found.replicas) == {"10.0.0.1-9001", "10.0.0.1-9002", "10.0.0.2-9001"}
     # Weights say nothing about how much a replica computes at once.
-    assert {it.slots for it in found.replicas.values()} == {None}
+    assert {replica.slots for replica in found.replicas.values()} == {None}
 
 
 async def test_targets_that_stand_by_are_no_replicas(server: DnsServer) -> None:

@@ -17,7 +17,7 @@ from tests.processes import free_port
 
 def attributes(of: Iterable[KeyValue]) -> dict[str, str]:
     """The attributes of a span or a record that are text."""
-    return {it.key: it.value.string_value for it in of}
+    return {item.key: item.value.string_value for item in of}
 
 
 @dataclass
@@ -43,21 +43,23 @@ class Collector:
 
     def of_trace(self, trace: str) -> list[Span]:
         """The spans of a trace."""
-        return [it for it in self.spans if it.trace_id.hex() == trace]
+        return [span for span in self.spans if span.trace_id.hex() == trace]
 
     async def take_spans(
         self, request: traces.ExportTraceServiceRequest, _: object
     ) -> traces.ExportTraceServiceResponse:
         for resource in request.resource_spans:
             self.services.add(attributes(resource.resource.attributes)["service.name"])
-            self.spans += [it for scope in resource.scope_spans for it in scope.spans]
+            self.spans += [span for scope in resource.scope_spans for span in scope.spans]
         return traces.ExportTraceServiceResponse()
 
     async def take_records(
         self, request: logs.ExportLogsServiceRequest, _: object
     ) -> logs.ExportLogsServiceResponse:
         for resource in request.resource_logs:
-            self.records += [it for scope in resource.scope_logs for it in scope.log_records]
+            self.records += [
+                record for scope in resource.scope_logs for record in scope.log_records
+            ]
         return logs.ExportLogsServiceResponse()
 
 

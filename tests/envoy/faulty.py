@@ -136,7 +136,7 @@ async def fleet(
     replicas = [FaultyReplica() for _ in faults]
     entry = pool(
         POOL,
-        {f"r{i}": {"address": f"127.0.0.1:{it.port}"} for i, it in enumerate(replicas)},
+        {f"r{i}": {"address": f"127.0.0.1:{replica.port}"} for i, replica in enumerate(replicas)},
         **{"metrics": {"profile": "none"}, **more},
     )
     async with AsyncExitStack() as stack:
@@ -153,10 +153,10 @@ async def fleet(
 
         async def all_served() -> bool:
             healthy = [
-                await it.healthy(f"{POOL}{end}") for it in envoys for end in ("", "/retries")
+                await envoy.healthy(f"{POOL}{end}") for envoy in envoys for end in ("", "/retries")
             ]
-            return all(len(it) == len(replicas) for it in healthy) and all(
-                [await it.post(POOL) == 200 for it in envoys]
+            return all(len(item) == len(replicas) for item in healthy) and all(
+                [await envoy.post(POOL) == 200 for envoy in envoys]
             )
 
         await until("every Envoy has all replicas", all_served)

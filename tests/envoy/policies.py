@@ -117,5 +117,5 @@ async def answering(
     """The id of the replica that answers a request."""
     status, answered = await envoy.ask(POOL, headers=headers)
     assert status == 200
-    (found,) = [id_ for id_, it in replicas.items() if it.address == answered["x-replica"]]
+    (found,) = [id_ for id_, item in replicas.items() if item.address == answered["x-replica"]]
     return found

@@ -34,7 +34,9 @@ def pool(name: str, replicas: dict[str, dict[str, Any]], **more: Any) -> dict[st
 
 def pool_of(name: str, *replicas: FakeReplica, **more: Any) -> dict[str, Any]:
     """A pool whose replicas are called r0, r1 and so on."""
-    return pool(name, {f"r{i}": {"address": it.address} for i, it in enumerate(replicas)}, **more)
+    return pool(
+        name, {f"r{i}": {"address": replica.address} for i, replica in enumerate(replicas)}, **more
+    )
 
 
 async def put(plane: Plimsoll, entry: dict[str, Any]) -> None:

@@ -267,7 +267,7 @@ async def test_a_leaf_comes_over_ads_is_shown_to_others_and_renewed_without_a_fa
 
             await until("three leaves were shown", is_renewed)
         assert {*statuses} == {200}, statuses
-        assert {tuple(names(it)) for it in world.certificates.values()} == {
+        assert {tuple(names(certificate)) for certificate in world.certificates.values()} == {
             (node_uri(DOMAIN, NODE),)
         }
 
@@ -304,7 +304,11 @@ async def test_another_root_takes_the_place_of_the_first_without_a_failed_reques
                 assert await envoy.post("peer") == 200
         assert {*statuses} == {200}, statuses
         second = world.certificates[
-            next(it for it in world.certificates if it != first.serial_number)
+            next(
+                certificate
+                for certificate in world.certificates
+                if certificate != first.serial_number
+            )
         ]
         assert second.issuer != first.issuer
 
@@ -315,7 +319,7 @@ async def test_an_envoy_whose_node_is_revoked_is_refused_and_gets_no_other_leaf(
     world = World(tmp_path)
     async with world.peer(), world.serving("1h") as plane, world.envoy(plane, "delta") as envoy:
         await until("a request is answered", lambda: answered(envoy))
-        assert [it["id"] for it in (await plane.get("/v1/nodes"))["nodes"]] == [NODE]
+        assert [node["id"] for node in (await plane.get("/v1/nodes"))["nodes"]] == [NODE]
         updates = await envoy.stat("sds.identity.update_success")
         world.ca.revoke(node=NODE)
 
@@ -344,8 +348,8 @@ async def secrets_of(plane: Plimsoll, files: Path) -> dict[str, tls_v3.Secret]:
         data = await client.call.read()
         assert isinstance(data, bytes)
         response = discovery_v3.DeltaDiscoveryResponse.parse(data)
-        packed = {it.name: it.resource for it in response.resources}
-        return {name: tls_v3.Secret.parse(it.value) for name, it in packed.items() if it}
+        packed = {resource.name: resource.resource for resource in response.resources}
+        return {name: tls_v3.Secret.parse(item.value) for name, item in packed.items() if item}
 
 
 async def test_no_key_is_in_the_store_a_log_or_any_answer(tmp_path: Path) -> None:
@@ -363,7 +367,7 @@ async def test_no_key_is_in_the_store_a_log_or_any_answer(tmp_path: Path) -> Non
         shown = x509.load_pem_x509_certificate(leaf.certificate_chain.inline_bytes or b"")
         assert shown.serial_number in world.seen, "it is the one that Envoy shows"
         files = [world.ca.path / "root.key", world.ca.path / "intermediate.key"]
-        files += [tmp_path / it / "key.pem" for it in (NODE, "peer", "control-plane")]
+        files += [tmp_path / item / "key.pem" for item in (NODE, "peer", "control-plane")]
         keys = [file.read_bytes() for file in files] + [leaf.private_key.inline_bytes or b""]
         # The second line of a key in PEM is all of its own.
         marks = [*(key.splitlines()[2] for key in keys), b"PRIVATE KEY"]

@@ -58,8 +58,8 @@ class Stage:
     def part(self, jobs: str, *, routed: bool = True) -> None:
         """Give the jobs these replicas, as in ``r0 r1``, and all other requests the others."""
         of_jobs = set(jobs.split())
-        own = {id_: it for id_, it in self.endpoint_weights.items() if id_ in of_jobs}
-        rest = {id_: it for id_, it in self.endpoint_weights.items() if id_ not in of_jobs}
+        own = {id_: weight for id_, weight in self.endpoint_weights.items() if id_ in of_jobs}
+        rest = {id_: weight for id_, weight in self.endpoint_weights.items() if id_ not in of_jobs}
         others = TrafficClass(OTHERS, None, rest, routed=True)
         self.show(Parting((TrafficClass(JOBS, self.match, own, routed), others)))
 
@@ -91,14 +91,14 @@ class Stage:
     async def is_parted(self, jobs: str) -> bool:
         """Whether Envoy has come to know that these replicas are those of jobs, and healthy."""
         of_jobs, everybody = set(jobs.split()), set(self.endpoint_weights)
-        own = {id_ for id_, it in (await self.priorities()).items() if it == 0}
-        rest = {id_ for id_, it in (await self.priorities(OTHERS)).items() if it == 0}
+        own = {id_ for id_, priority in (await self.priorities()).items() if priority == 0}
+        rest = {id_ for id_, priority in (await self.priorities(OTHERS)).items() if priority == 0}
         checked = await self.envoy.healthy(cluster_of(POOL, JOBS))
         return (own, rest, checked) == (of_jobs, everybody - of_jobs, everybody)
 
     async def served(self, count: int, **request: Any) -> Counter[str]:
         """How many of so many requests each replica answers, by id."""
-        names = {it.address: f"r{index}" for index, it in enumerate(self.replicas)}
+        names = {item.address: f"r{index}" for index, item in enumerate(self.replicas)}
         found = Counter[str]()
         for _ in range(count):
             status, headers = await self.envoy.ask(POOL, **request)
@@ -130,7 +130,7 @@ async def stage(
             stops.append(stop)
         pool = PutPool(POOL, validated(PoolSettings, body))
         fleet = after(
-            pool, *(registered(f"r{i}", it.port, pool=POOL) for i, it in enumerate(replicas))
+            pool, *(registered(f"r{i}", item.port, pool=POOL) for i, item in enumerate(replicas))
         )
         async with (
             serving(Catalog(), loads=loads) as plane,
@@ -250,8 +250,8 @@ async def test_what_envoy_reports_is_told_apart_by_class(tmp_path: Path) -> None
             found = Counter[str]()
             for one in here.replicas:
                 at = Endpoint(POOL, "127.0.0.1", one.port)
-                for name, it in sink.reports.by_class(at, time.monotonic()).items():
-                    found[name] += int(it.succeeded)
+                for name, item in sink.reports.by_class(at, time.monotonic()).items():
+                    found[name] += int(item.succeeded)
             return found
 
         await sink.everything()
@@ -298,14 +298,14 @@ async def test_requests_at_a_replica_that_moves_between_classes_are_finished(
         await here.parted("r0 r1")
         of_jobs, moved = here.replicas[:2], here.replicas[1]
         await here.served(8, headers=JOB)
-        begun = [it.started for it in of_jobs]
+        begun = [job.started for job in of_jobs]
         for one in of_jobs:
             one.answers.clear()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(here.envoy.post(POOL, headers=JOB)) for _ in range(12)]
 
             async def all_wait() -> bool:
-                return sum(it.started for it in of_jobs) == sum(begun) + 12
+                return sum(job.started for job in of_jobs) == sum(begun) + 12
 
             await until("all wait at the replicas of their class", all_wait)
             before = requests((await here.envoy.hosts(f"{POOL}:{JOBS}"))["r1"])
@@ -324,7 +324,7 @@ async def test_requests_at_a_replica_that_moves_between_classes_are_finished(
 
 def requests(host: Mapping[str, Any]) -> dict[str, int]:
     """What Envoy counts of a host that it would forget with it."""
-    found = {it["name"]: int(it.get("value", 0)) for it in host["stats"]}
+    found = {stat["name"]: int(stat.get("value", 0)) for stat in host["stats"]}
     return {name: found[name] for name in ("rq_active", "rq_total")}
 
 

@@ -85,7 +85,7 @@ async def test_a_gateway_believes_no_client_and_writes_down_what_it_did(tmp_path
             assert response.status == 400
 
         async def are_written() -> list[dict[str, Any]]:
-            return [it for it in logged(tmp_path) if it["forwarded_for"] == forwarded]
+            return [item for item in logged(tmp_path) if item["forwarded_for"] == forwarded]
 
         await until("its log has the request", are_written)
         (line,) = await are_written()
@@ -111,7 +111,7 @@ async def test_the_last_proxy_says_who_the_client_is_where_it_is_trusted(tmp_pat
 def logged(folder: Path) -> list[dict[str, Any]]:
     """The lines of a gateway's log."""
     lines = (folder / "envoy.log").read_text().splitlines()
-    return [json.loads(it) for it in lines if it.startswith("{")]
+    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 async def test_connections_over_the_limit_are_closed(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_connections_over_the_limit_are_closed(tmp_path: Path) -> None:
         ended = [asyncio.create_task(reader.read()) for reader, _ in held]
 
         async def are_two_closed() -> bool:
-            return sum(it.done() for it in ended) == 2
+            return sum(item.done() for item in ended) == 2
 
         await until("two of four connections are closed", are_two_closed)
         assert await envoy.admin("/listeners?format=json") is not None

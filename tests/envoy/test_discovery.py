@@ -16,7 +16,7 @@ from tests.replica import FakeReplica, replica
 
 
 def write(folder: Path, name: str, **replicas: FakeReplica) -> None:
-    entries = [{"id": id_, "address": it.address} for id_, it in replicas.items()]
+    entries = [{"id": id_, "address": item.address} for id_, item in replicas.items()]
     (folder / ".new").write_text(yaml.safe_dump({"replicas": entries}))
     os.replace(folder / ".new", folder / name)
 
@@ -29,7 +29,7 @@ def forget(folder: Path) -> None:
 
 async def draining(plane: Plimsoll) -> dict[str, str | None]:
     answer = await plane.get("/v1/pools/p")
-    return {it["id"]: it["draining"] for it in answer["replicas"]}
+    return {item["id"]: item["draining"] for item in answer["replicas"]}
 
 
 async def test_replicas_of_a_folder_come_and_go_and_no_request_fails(tmp_path: Path) -> None:

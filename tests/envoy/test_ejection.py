@@ -27,9 +27,9 @@ async def pool(
         ]
 
         async def have_all() -> bool:
-            found = [await it.healthy("p") for it in envoys]
-            return all(len(it) == count for it in found) and all(
-                [await it.post("p") == 200 for it in envoys]
+            found = [await envoy.healthy("p") for envoy in envoys]
+            return all(len(item) == count for item in found) and all(
+                [await envoy.post("p") == 200 for envoy in envoys]
             )
 
         await until("all Envoys have all replicas", have_all)
@@ -47,27 +47,28 @@ async def test_a_replica_that_fails_every_second_request_is_left_out_of_every_si
         # A sidecar sends a replica two requests a second: too few to judge it by. One that is slow
         # to answer must not make them fewer.
         loads = [
-            await stack.enter_async_context(load(it, "p", workers=16, rate=10)) for it in envoys
+            await stack.enter_async_context(load(envoy, "p", workers=16, rate=10))
+            for envoy in envoys
         ]
         bad, *good = replicas
         setattr(bad, how, 2)
 
         async def is_left_out() -> bool:
             # By chance one of them may have seen enough to eject it by itself.
-            hosts = [(await it.hosts("p"))["r0"]["health_status"] for it in envoys]
+            hosts = [(await envoy.hosts("p"))["r0"]["health_status"] for envoy in envoys]
             return all(
-                it["eds_health_status"] == "DRAINING" or it.get("failed_outlier_check", False)
-                for it in hosts
+                host["eds_health_status"] == "DRAINING" or host.get("failed_outlier_check", False)
+                for host in hosts
             )
 
         async def gets_nothing() -> bool:
             """Whether it does while the others serve; an ejection may be over meanwhile."""
             if not await is_left_out():
                 return False
-            sent, begun, failed = bad.started, sum(it.served for it in good), failures(loads)
+            sent, begun, failed = bad.started, sum(each.served for each in good), failures(loads)
 
             async def do_others_serve() -> bool:
-                return sum(it.served for it in good) >= begun + 20
+                return sum(item.served for item in good) >= begun + 20
 
             await until("the others serve", do_others_serve)
             return (bad.started, failures(loads)) == (sent, failed)
@@ -77,7 +78,7 @@ async def test_a_replica_that_fails_every_second_request_is_left_out_of_every_si
 
 def failures(loads: list[Any]) -> int:
     """Requests that were not answered well."""
-    return sum(count for it in loads for status, count in it.items() if status != 200)
+    return sum(count for item in loads for status, count in item.items() if status != 200)
 
 
 @pytest.mark.parametrize("how", ["fails_every", "cuts_off"])
@@ -93,11 +94,11 @@ async def test_one_envoy_that_sees_enough_ejects_a_replica_by_itself(
             return await envoy.stat("cluster.p.outlier_detection.ejections_active") == 1
 
         await until("it is ejected", is_ejected)
-        sent, begun = bad.started, sum(it.served for it in good)
+        sent, begun = bad.started, sum(each.served for each in good)
         lost = statuses.total() - statuses[200]
 
         async def do_others_serve() -> bool:
-            return sum(it.served for it in good) >= begun + 50
+            return sum(item.served for item in good) >= begun + 50
 
         await until("the others serve", do_others_serve)
         # What was on its way when it was ejected may still fail.
@@ -107,8 +108,8 @@ async def test_one_envoy_that_sees_enough_ejects_a_replica_by_itself(
 
 async def test_a_pool_of_which_every_replica_fails_keeps_most_of_them(tmp_path: Path) -> None:
     async with pool(tmp_path, 4) as (_, (envoy,), replicas):
-        for it in replicas:
-            it.fails_every = 2
+        for item in replicas:
+            item.fails_every = 2
         async with load(envoy, "p") as statuses:
 
             async def have_many_failed() -> bool:
@@ -117,9 +118,9 @@ async def test_a_pool_of_which_every_replica_fails_keeps_most_of_them(tmp_path: 
 
             await until("one is ejected", have_many_failed)
         hosts = (await envoy.hosts("p")).values()
-        out = [it for it in hosts if it["health_status"].get("failed_outlier_check")]
+        out = [host for host in hosts if host["health_status"].get("failed_outlier_check")]
         assert len(out) == 1
-        assert {it["health_status"]["eds_health_status"] for it in hosts} == {"HEALTHY"}
+        assert {host["health_status"]["eds_health_status"] for host in hosts} == {"HEALTHY"}
         # No more fail than would without ejection.
         assert statuses[500] / statuses.total() < 0.55
 

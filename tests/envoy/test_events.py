@@ -54,7 +54,7 @@ async def following(plane: Plimsoll, last: str | None = None) -> AsyncIterator[N
 
 async def is_in_sync(plane: Plimsoll, node: str) -> bool:
     nodes = (await plane.get("/v1/nodes"))["nodes"]
-    return any(it["id"] == node and len(it["types"]) == 4 and it["in_sync"] for it in nodes)
+    return any(item["id"] == node and len(item["types"]) == 4 and item["in_sync"] for item in nodes)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

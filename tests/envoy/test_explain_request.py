@@ -57,7 +57,7 @@ async def test_an_answer_and_its_line_of_the_log_are_explained(
                     return "no_healthy_upstream" in log.read_text()
 
                 await until("both are logged", is_logged)
-                lines = [it for it in log.read_text().splitlines() if "/v1/embeddings" in it]
+                lines = [line for line in log.read_text().splitlines() if "/v1/embeddings" in line]
                 header = f"x-plimsoll: {headers['x-plimsoll']}"
                 for said in (
                     await explained(plane, "-H", "HTTP/1.1 200 OK", "-H", header),

@@ -29,9 +29,9 @@ async def export(folder: Path, *options: str) -> None:
 def weights_in(exported: Path) -> dict[str, int]:
     found = json.loads((exported / "xds" / "current" / "eds" / f"{POOL}.json").read_text())
     return {
-        it["endpoint"]["hostname"]: it["loadBalancingWeight"]
+        lbEndpoint["endpoint"]["hostname"]: lbEndpoint["loadBalancingWeight"]
         for locality in found["resources"][0]["endpoints"]
-        for it in locality["lbEndpoints"]
+        for lbEndpoint in locality["lbEndpoints"]
     }
 
 

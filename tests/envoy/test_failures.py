@@ -42,7 +42,7 @@ async def test_a_request_of_any_length_survives_replicas_that_reset_connections_
     async with fleet(tmp_path, *faults) as (_, envoys, replicas):
         found = await statuses(envoys, 60, "t" * (mebibytes << 20))
         assert found == {200: 60}
-        assert sum(it.reached for it in replicas) > 60
+        assert sum(replica.reached for replica in replicas) > 60
 
 
 async def test_what_a_replica_takes_nothing_of_another_answers(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ async def test_replicas_that_are_killed_together_take_no_request_with_them(
 
 async def _reached(port: int, envoy: Envoy) -> bool:
     return any(
-        it["address"]["socket_address"]["port_value"] == port
-        and any(stat["name"] == "rq_active" and int(stat.get("value", 0)) for stat in it["stats"])
-        for it in (await envoy.hosts(POOL)).values()
+        host["address"]["socket_address"]["port_value"] == port
+        and any(stat["name"] == "rq_active" and int(stat.get("value", 0)) for stat in host["stats"])
+        for host in (await envoy.hosts(POOL)).values()
     )
 
 
@@ -133,7 +133,7 @@ async def test_replicas_that_all_fail_get_few_requests_more_than_there_are(
 ) -> None:
     async with fleet(tmp_path, *[fault] * 4, sidecars=sidecars) as (_, envoys, replicas):
         assert await statuses(envoys, 40) == {status: 40 * sidecars}
-        assert sum(it.reached for it in replicas) <= 1.5 * 40 * sidecars
+        assert sum(replica.reached for replica in replicas) <= 1.5 * 40 * sidecars
 
 
 @pytest.mark.parametrize("fault", ["errs", "breaks", "half-broken"])
@@ -151,7 +151,7 @@ async def test_a_request_that_all_replicas_answer_with_an_error_reaches_two(
     faults: list[Fault] = ["errs"] * 6
     async with fleet(tmp_path, *faults) as (_, (envoy,), replicas):
         assert await envoy.post(POOL) == 500
-        assert sum(it.reached > 0 for it in replicas) == 2
+        assert sum(replica.reached > 0 for replica in replicas) == 2
 
 
 @pytest.mark.parametrize("dead", [0, 2])
@@ -160,7 +160,7 @@ async def test_a_request_that_ends_replicas_ends_two(tmp_path: Path, dead: int) 
         for one in replicas[:dead]:
             one.die()
         assert await envoy.post(POOL, POISON) == 503
-        assert sum(it.is_dead for it in replicas) == dead + 2
+        assert sum(replica.is_dead for replica in replicas) == dead + 2
         assert await statuses([envoy], 40) == {200: 40}
 
 
@@ -201,7 +201,7 @@ async def test_a_request_whose_answers_are_all_cut_off_reaches_two(tmp_path: Pat
     faults: list[Fault] = ["cuts"] * 4
     async with fleet(tmp_path, *faults) as (_, (envoy,), replicas):
         assert await envoy.post(POOL) == 503
-        assert sum(it.reached > 0 for it in replicas) == 2
+        assert sum(replica.reached > 0 for replica in replicas) == 2
 
 
 async def test_an_answer_that_is_longer_than_what_is_kept_comes_whole(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_a_hedged_request_that_is_only_slow_is_answered(tmp_path: Path) ->
         for one in replicas:
             one.service = 1.0
         assert await statuses([envoy], 8) == {200: 8}
-        assert sum(it.reached for it in replicas) <= 4 * 8
+        assert sum(replica.reached for replica in replicas) <= 4 * 8
 
 
 async def test_when_all_are_full_the_client_learns_so_and_when_to_come_again(
@@ -223,7 +223,7 @@ async def test_when_all_are_full_the_client_learns_so_and_when_to_come_again(
 ) -> None:
     async with fleet(tmp_path, *[IS_FULL] * 4) as (_, (envoy,), replicas):
         assert await statuses([envoy], 40) == {429: 40}
-        assert sum(it.reached for it in replicas) <= 60
+        assert sum(replica.reached for replica in replicas) <= 60
         status, headers = await envoy.ask(POOL)
         assert (status, headers["retry-after"]) == (429, "1")
         assert "x-plimsoll-retry" not in headers

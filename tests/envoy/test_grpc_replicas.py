@@ -31,7 +31,7 @@ def entry_of(replicas: list[GrpcReplica], **more: Any) -> dict[str, Any]:
         "health_check": {**HEALTH_CHECK, "protocol": "grpc", "service": SERVICE},
         **more,
     }
-    entry = pool("p", {f"r{i}": {"address": it.address} for i, it in enumerate(replicas)})
+    entry = pool("p", {f"r{i}": {"address": replica.address} for i, replica in enumerate(replicas)})
     return {**entry, **settings}
 
 
@@ -54,12 +54,13 @@ async def fleet(
         async def all_serve() -> bool:
             healthy = [await envoy.healthy(f"p{end}") for end in ("", "/retries")]
             return (
-                all(len(it) == len(replicas) for it in healthy) and (await clients.embed())[0] is OK
+                all(len(item) == len(replicas) for item in healthy)
+                and (await clients.embed())[0] is OK
             )
 
         await until("the sidecar has all replicas", all_serve)
-        for it in replicas:
-            it.reached = 0
+        for each in replicas:
+            each.reached = 0
         yield plane, envoy, clients
 
 
@@ -84,7 +85,7 @@ async def statuses(clients: Client, count: int, at_once: int = 8) -> Counter[str
 async def test_requests_are_shared_out_over_one_connection_of_a_client(tmp_path: Path) -> None:
     async with running(3) as replicas, fleet(tmp_path, replicas) as (_, _, clients):
         assert await statuses(clients, 300) == {"OK": 300}
-        assert min(it.reached for it in replicas) > 60
+        assert min(replica.reached for replica in replicas) > 60
         assert await clients.echoed(b"one", b"two") == [b"one", b"two"]
 
 
@@ -116,7 +117,7 @@ async def test_a_replica_whose_model_is_not_loaded_is_not_shown_to_envoys(tmp_pa
 
         async def was_asked() -> bool:
             found = await plane.get("/v1/pools/p/replicas/late")
-            return any("has not answered SERVING" in it for it in found["why"])
+            return any("has not answered SERVING" in item for item in found["why"])
 
         await until("it was asked for its health", was_asked)
         assert (await envoy.hosts("p")).keys() == {"r0"}
@@ -136,7 +137,7 @@ async def test_a_replica_that_is_killed_takes_no_request_with_it(tmp_path: Path)
         requests = asyncio.create_task(statuses(clients, 200, 12))
 
         async def is_busy() -> bool:
-            return replicas[0].reached > 1 and all(it.reached > 5 for it in replicas[1:])
+            return replicas[0].reached > 1 and all(replica.reached > 5 for replica in replicas[1:])
 
         await until("all have requests in flight", is_busy)
         await replicas[0].die()
@@ -155,10 +156,10 @@ async def test_what_one_replica_answers_with_an_error_another_answers(
 
 async def test_what_is_the_fault_of_the_request_is_not_tried_again(tmp_path: Path) -> None:
     async with running(2) as replicas, fleet(tmp_path, replicas) as (_, envoy, clients):
-        for it in replicas:
-            it.fault = "wrong"
+        for item in replicas:
+            item.fault = "wrong"
         assert await statuses(clients, 20) == {"INVALID_ARGUMENT": 20}
-        assert sum(it.reached for it in replicas) == 20
+        assert sum(replica.reached for replica in replicas) == 20
         assert await envoy.stat("cluster.p.outlier_detection.ejections_enforced_total") == 0
 
 
@@ -167,11 +168,13 @@ async def test_a_request_that_all_answer_with_an_error_reaches_few_and_its_clien
     tmp_path: Path, fault: Fault, status: int
 ) -> None:
     async with running(3) as replicas, fleet(tmp_path, replicas) as (_, _, clients):
-        for it in replicas:
-            it.fault = fault
+        for item in replicas:
+            item.fault = fault
         found, details = await clients.embed()
         assert (found.value[0], details) == (status, "as the test has it")
-        assert 1 < sum(it.reached for it in replicas) <= 10 if fault == "unavailable" else 2
+        assert (
+            1 < sum(replica.reached for replica in replicas) <= 10 if fault == "unavailable" else 2
+        )
 
 
 async def test_a_replica_that_fails_at_once_is_ejected(tmp_path: Path) -> None:
@@ -224,7 +227,7 @@ async def test_a_gateway_finds_a_pool_by_metadata_and_logs_what_became_of_a_requ
         def logged() -> list[tuple[Any, ...]]:
             lines = (tmp_path / "envoy.log").read_text().splitlines()
             read = [json.loads(line) for line in lines if line.startswith("{")]
-            return [(it["status"], it["grpc"], it["path"]) for it in read]
+            return [(item["status"], item["grpc"], item["path"]) for item in read]
 
         async def are_written() -> bool:
             return any(path == "/q/" for *_, path in logged())

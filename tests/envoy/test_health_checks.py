@@ -25,7 +25,7 @@ class Strict:
 
     async def answer(self, request: web.Request) -> web.Response:
         agent = "envoy" if "Envoy" in request.headers.get("User-Agent", "") else "control plane"
-        said = (request.path, *(request.headers.get(it) for it in ("Host", *self.headers)))
+        said = (request.path, *(request.headers.get(item) for item in ("Host", *self.headers)))
         self.seen.setdefault(agent, set()).add(said)
         expected = (self.host, *self.headers.values())
         is_well = said[1:] == expected and agent != self.refused
@@ -101,11 +101,11 @@ async def test_where_envoy_sees_another_health_than_the_control_plane_all_say_so
             async def disagrees() -> Any:
                 (node,) = (await plane.get("/v1/nodes"))["nodes"]
                 why = (await plane.get("/v1/pools/p/replicas/r"))["why"]
-                told = [it for it in why if "disagree about its health" in it]
+                told = [item for item in why if "disagree about its health" in item]
                 (line,) = [
-                    it
-                    for it in (await plane.text("/metrics")).splitlines()
-                    if it.startswith("plimsoll_pool_health_disputed{")
+                    each
+                    for each in (await plane.text("/metrics")).splitlines()
+                    if each.startswith("plimsoll_pool_health_disputed{")
                 ]
                 return node["disagrees"], told, line.rpartition(" ")[2]
 

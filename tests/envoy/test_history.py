@@ -41,12 +41,18 @@ async def test_when_and_why_the_share_of_a_slowed_replica_fell_can_be_read_after
         text = await explained(plane, "--replica", "a", "--history", "--since", "10m")
         answer = await explained(plane, "--replica", "a", "--history", "--json")
         now = await explained(plane)
-    later = [it for it in json.loads(answer)["histories"][0]["entries"] if it["at"] > before["at"]]
-    fell = [said for it in later for said in it["changes"] if said.startswith("its share fell: ")]
+    later = [
+        entry
+        for entry in json.loads(answer)["histories"][0]["entries"]
+        if entry["at"] > before["at"]
+    ]
+    fell = [
+        said for each in later for said in each["changes"] if said.startswith("its share fell: ")
+    ]
     assert fell
     assert any("because" in said for said in fell)
     assert any(said in text for said in fell)
     assert later[-1]["readings"]["latency_mean_ms"] > 5
-    assert all(it["steps"] and it["why"] for it in later)
+    assert all(item["steps"] and item["why"] for item in later)
     assert "  readings, " in now
     assert "p99 " in now

@@ -35,14 +35,14 @@ async def answer(envoy: Envoy, replicas: Mapping[str, FakeReplica]) -> bool:
     alone = {"connection": "close"}
     return all(
         [
-            (await envoy.ask(name, headers=alone))[1].get("x-replica") == it.address
-            for name, it in replicas.items()
+            (await envoy.ask(name, headers=alone))[1].get("x-replica") == item.address
+            for name, item in replicas.items()
         ]
     )
 
 
 async def in_sync(plane: Plimsoll) -> bool:
-    return all(it["in_sync"] for it in (await plane.get("/v1/nodes"))["nodes"])
+    return all(node["in_sync"] for node in (await plane.get("/v1/nodes"))["nodes"])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -52,7 +52,7 @@ async def test_pools_that_swap_or_hand_on_their_addresses_end_up_served(
     async with AsyncExitStack() as stack:
         names = ("a", "b", "c")
         replicas = {name: await stack.enter_async_context(replica()) for name in names}
-        pools = {name: pool_of(name, it) for name, it in replicas.items()}
+        pools = {name: pool_of(name, item) for name, item in replicas.items()}
         one, two, three, four = (free_port() for _ in range(4))
         places = {"a": one, "b": two, "c": three}
         config = [at(pools[name], port) for name, port in places.items()]
@@ -101,4 +101,4 @@ async def test_no_replica_is_where_an_envoy_listens_and_no_envoy_listens_where_a
             return sentence in said and sentence in log.read_text()
 
         await until("both logs say why it is not served", is_refused)
-        assert [it["id"] for it in (await plane.get("/v1/nodes"))["nodes"]] == ["sidecar"]
+        assert [node["id"] for node in (await plane.get("/v1/nodes"))["nodes"]] == ["sidecar"]

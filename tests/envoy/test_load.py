@@ -87,7 +87,7 @@ async def test_the_slow_one_of_two_replicas_is_named_and_shares_are_what_they_se
                 answer = await ended(await started(plane, envoy, *options))
             (step,) = answer["steps"]
             assert step["failed"] == 0
-            replicas = {it["id"]: it for it in step["replicas"]}
+            replicas = {item["id"]: item for item in step["replicas"]}
             means = [replicas[name]["latency_mean_ms"] for name in ("fast", "slow")]
             found = culprits(answer)[0] == ("replica", "slow") and means[1] > 3 * means[0]
             if found or not (machine.stood_still or was_late(answer)):

@@ -58,13 +58,13 @@ async def parting(plane: Plimsoll) -> tuple[int, list[str]] | None:
 async def are_parted(plane: Plimsoll) -> bool:
     """Whether the control plane has requests parted, and every Envoy knows."""
     nodes = (await plane.get("/v1/nodes"))["nodes"]
-    told = all(it["in_sync"] for node in nodes for it in node["types"])
+    told = all(item["in_sync"] for node in nodes for item in node["types"])
     return told and await parting(plane) is not None
 
 
 def long_ones(replicas: list[FakeReplica]) -> list[int]:
     """How many long requests each has answered."""
-    return [sum(length >= LONG for length in it.lengths) for it in replicas]
+    return [sum(length >= LONG for length in item.lengths) for item in replicas]
 
 
 async def after_more(replicas: list[FakeReplica], count: int) -> list[int]:

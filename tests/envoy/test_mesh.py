@@ -69,16 +69,16 @@ async def meshed(
     async with AsyncExitStack() as stack:
         replicas = [await stack.enter_async_context(replica()) for _ in range(with_ingress + plain)]
         ports = [free_port() for _ in range(with_ingress)]
-        entries = {f"r{i}": {"address": it.address} for i, it in enumerate(replicas)}
+        entries = {f"r{i}": {"address": item.address} for i, item in enumerate(replicas)}
         for index, port in enumerate(ports):
             entries[f"r{index}"]["ingress"] = f"127.0.0.1:{port}"
         entry = pool(POOL, entries, mesh={"mode": mode, **mesh})
         plane = await stack.enter_async_context(serving(folder, [entry]))
         ingresses = [
             await stack.enter_async_context(
-                _ingress(folder, authority, plane, index, port, it.address)
+                _ingress(folder, authority, plane, index, port, each.address)
             )
-            for index, (port, it) in enumerate(zip(ports, replicas, strict=False))
+            for index, (port, each) in enumerate(zip(ports, replicas, strict=False))
         ]
         secrets = install(authority, folder / "egress-certs", node_id("egress"))
         egress = await stack.enter_async_context(
@@ -100,8 +100,8 @@ async def faulty(folder: Path, count: int) -> AsyncIterator[tuple[Envoy, list[Fa
     authority, replicas = Authority(), [FaultyReplica() for _ in range(count)]
     ports = [free_port() for _ in replicas]
     entries = {
-        f"r{i}": {"address": f"127.0.0.1:{it.port}", "ingress": f"127.0.0.1:{ports[i]}"}
-        for i, it in enumerate(replicas)
+        f"r{i}": {"address": f"127.0.0.1:{each.port}", "ingress": f"127.0.0.1:{ports[i]}"}
+        for i, each in enumerate(replicas)
     }
     entry = pool(POOL, entries, mesh={"mode": "strict"}, metrics={"profile": "none"})
     async with AsyncExitStack() as stack:
@@ -121,7 +121,7 @@ async def faulty(folder: Path, count: int) -> AsyncIterator[tuple[Envoy, list[Fa
 
         async def all_serve() -> bool:
             healthy = [await egress.healthy(f"{POOL}{end}") for end in ("", "/retries")]
-            return all(len(it) == count for it in healthy) and await egress.post(POOL) == 200
+            return all(len(item) == count for item in healthy) and await egress.post(POOL) == 200
 
         await until("all replicas serve", all_serve)
         yield egress, replicas
@@ -198,9 +198,11 @@ async def test_a_permissive_pool_takes_both_and_has_replicas_of_both_kinds(tmp_p
         async with sidecar(tmp_path, mesh.plane.xds, [POOL], "without") as without:
             await serves(without, mesh.replicas)
             for envoy in (mesh.egress, without):
-                before = [it.served for it in mesh.replicas]
+                before = [each.served for each in mesh.replicas]
                 assert [await envoy.post(POOL) for _ in range(40)] == [200] * 40
-                assert all(it.served > was for it, was in zip(mesh.replicas, before, strict=True))
+                assert all(
+                    item.served > was for item, was in zip(mesh.replicas, before, strict=True)
+                )
             assert await mesh.egress.stat(f"cluster.{POOL}.ssl.handshake") > 0
             assert await without.stat(f"cluster.{POOL}.ssl.handshake") == 0
             assert await mesh.direct(None) == 200
@@ -287,7 +289,7 @@ async def test_a_request_that_ends_replicas_ends_no_more_than_two_behind_ingress
 ) -> None:
     async with faulty(tmp_path, 4) as (egress, replicas):
         await egress.post(POOL, POISON)
-        assert sum(it.is_dead for it in replicas) == 2
+        assert sum(item.is_dead for item in replicas) == 2
 
 
 async def test_a_replica_that_resets_used_connections_loses_no_request_behind_its_ingress(
@@ -330,7 +332,7 @@ async def test_the_control_plane_issues_and_renews_the_certificates_of_both_side
         folder = tmp_path / name
         NodeFiles(folder).write(issued.chain, content.roots, key_pem(key))
         certificate, private, roots = (
-            str(folder / f"{it}.pem") for it in ("certificate", "key", "roots")
+            str(folder / f"{item}.pem") for item in ("certificate", "key", "roots")
         )
         tls = NodeTls(certificate, private, roots, str(folder), control_plane_uri(DOMAIN))
         for path, secret in secret_files(tls).items():

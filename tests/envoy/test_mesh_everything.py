@@ -25,11 +25,11 @@ async def test_a_zone_of_a_strict_pool_with_classes_is_lost_without_a_failed_req
     ports = [free_port() for _ in ZONES]
     entries = {
         f"r{i}": {
-            "address": f"127.0.0.1:{it.port}",
+            "address": f"127.0.0.1:{replica.port}",
             "ingress": f"127.0.0.1:{ports[i]}",
             "locality": {"region": "eu", "zone": ZONES[i]},
         }
-        for i, it in enumerate(replicas)
+        for i, replica in enumerate(replicas)
     }
     entry = pool(
         POOL,
@@ -73,8 +73,10 @@ async def test_a_zone_of_a_strict_pool_with_classes_is_lost_without_a_failed_req
 
         async def all_serve() -> bool:
             clusters = await egress.clusters()
-            healthy = [await egress.healthy(it) for it in clusters if it.startswith(POOL)]
-            return len(healthy) == 4 and all(len(it) == len(ZONES) for it in healthy)
+            healthy = [
+                await egress.healthy(cluster) for cluster in clusters if cluster.startswith(POOL)
+            ]
+            return len(healthy) == 4 and all(len(item) == len(ZONES) for item in healthy)
 
         await until("all replicas serve in all clusters", all_serve)
 
@@ -82,7 +84,7 @@ async def test_a_zone_of_a_strict_pool_with_classes_is_lost_without_a_failed_req
             """The part of its requests that the zone of the egress keeps."""
             zones = (await plane.get(f"/v1/pools/{POOL}"))["zones"]
             # Of the class whose replicas are here; the other may have its own elsewhere.
-            return float(max(it["stays"] for it in zones if it["zone"] == "here"))
+            return float(max(zone["stays"] for zone in zones if zone["zone"] == "here"))
 
         async with (
             load(egress, POOL, workers=8, rate=50.0) as others,

@@ -67,7 +67,7 @@ async def test_a_trace_goes_on_over_every_kind_of_envoy_if_it_is_sampled(tmp_pat
             for name in found:
                 await _goes_on(found, name, target, collector)
         # What brought no traceparent was not sampled, and neither was what said so.
-        assert {it.trace_id.hex()[:4] for it in collector.spans} == {"abcd"}
+        assert {span.trace_id.hex()[:4] for span in collector.spans} == {"abcd"}
         assert collector.services == {"plimsoll-envoy"}
 
 
@@ -90,7 +90,7 @@ async def _goes_on(
         return len(collector.of_trace(sampled)) == 2
 
     await until(f"the spans of the {name} come", has_come)
-    spans = {it.span_id.hex(): it for it in collector.of_trace(sampled)}
+    spans = {item.span_id.hex(): item for item in collector.of_trace(sampled)}
     at_replica = received["traceparent"].split("-")[2]
     tried = spans[at_replica]
     assert attributes(tried.attributes)["upstream_address"] == target.address
@@ -123,12 +123,15 @@ async def test_a_record_of_every_request_says_what_the_log_says(tmp_path: Path) 
 
             async def has_come() -> bool:
                 return any(
-                    attributes(it.attributes)["request_id"] == "mine" for it in collector.records
+                    attributes(record.attributes)["request_id"] == "mine"
+                    for record in collector.records
                 )
 
             await until("the record comes", has_come)
             record = next(
-                it for it in collector.records if attributes(it.attributes)["request_id"] == "mine"
+                item
+                for item in collector.records
+                if attributes(item.attributes)["request_id"] == "mine"
             )
             said = attributes(record.attributes)
             assert (said["status"], said["cluster"], said["replica"]) == ("200", POOL, "r0")
@@ -184,7 +187,7 @@ async def test_such_a_part_of_the_requests_is_traced_as_is_said(tmp_path: Path) 
                 return bool(collector.of_trace(last))
 
             await until("the spans come", all_came)
-    traces = {it.trace_id for it in collector.spans}
+    traces = {span.trace_id for span in collector.spans}
     # Of 400, six standard deviations around 100.
     assert 48 < len(traces) < 153
 

@@ -59,7 +59,7 @@ async def test_weighted_least_request_divides_as_the_weights_say(tmp_path: Path)
 
         async def given() -> dict[str, int]:
             found = (await plane.get(f"/v1/pools/{POOL}/replicas"))["replicas"]
-            return {it["id"]: it["weight"] for it in found}
+            return {item["id"]: item["weight"] for item in found}
 
         async def are_told_apart() -> bool:
             seen = await weights(envoy)
@@ -144,7 +144,7 @@ async def test_a_cookie_that_envoy_gives_brings_a_client_back(tmp_path: Path) ->
         name, _, rest = headers["set-cookie"].partition("=")
         value, *attributes = rest.split(";")
         assert (status, name) == (200, "replica")
-        assert "Max-Age=3600" in [it.strip() for it in attributes]
+        assert "Max-Age=3600" in [attribute.strip() for attribute in attributes]
         cookie = {"cookie": f"replica={value}"}
         first = headers["x-replica"]
         again = {await answering(envoy, replicas, cookie) for _ in range(20)}

@@ -21,7 +21,10 @@ from tests.envoy.policies import (
 from tests.envoy.pools import PROTOCOLS
 from tests.processes import Envoy, Plimsoll, until
 
-ROUND: tuple[Policy, ...] = (*[it for it in BALANCING if it != "capacity-tiers"], "capacity-tiers")
+ROUND: tuple[Policy, ...] = (
+    *[item for item in BALANCING if item != "capacity-tiers"],
+    "capacity-tiers",
+)
 """Through all and back to the first."""
 
 
@@ -62,9 +65,9 @@ async def test_a_policy_after_the_other_and_no_request_fails(
             await becomes(envoy, policy)
             if BALANCING[policy]:
                 await becomes_hashed(envoy)
-            served = {id_: it.served for id_, it in replicas.items()}
+            served = {id_: replica.served for id_, replica in replicas.items()}
             await goes_on(statuses)
-            assert all(it.served > served[id_] for id_, it in replicas.items()), policy
+            assert all(replica.served > served[id_] for id_, replica in replicas.items()), policy
         assert await has_waited_in_vain(envoy) == 0
         assert set(statuses) == {200}
 
@@ -113,19 +116,19 @@ async def test_what_a_pool_has_in_flight_is_answered_by_the_cluster_that_it_had(
     tmp_path: Path,
 ) -> None:
     async with balanced(tmp_path, "least-request", 2) as (plane, envoy, replicas):
-        for it in replicas.values():
-            it.answers.clear()
+        for item in replicas.values():
+            item.answers.clear()
         waiting = [asyncio.create_task(envoy.post(POOL)) for _ in range(6)]
 
         async def have_all() -> bool:
-            return sum(it.started - it.served for it in replicas.values()) == 6
+            return sum(replica.started - replica.served for replica in replicas.values()) == 6
 
         await until("six requests are in flight", have_all)
-        started = {id_: it.started for id_, it in replicas.items()}
+        started = {id_: replica.started for id_, replica in replicas.items()}
         await put(plane, "round-robin")
         await becomes(envoy, "round-robin")
-        for it in replicas.values():
-            it.answers.set()
+        for item in replicas.values():
+            item.answers.set()
         assert {*await asyncio.gather(*waiting)} == {200}
         # None was sent a second time.
-        assert {id_: it.started for id_, it in replicas.items()} == started
+        assert {id_: replica.started for id_, replica in replicas.items()} == started

@@ -46,8 +46,8 @@ class Members:
     async def has_drained_itself(self, id_: str) -> bool:
         """Whether one was drained by its own request, as the audit log tells after it is gone."""
         entries = (await self.plane.get("/v1/audit?limit=1000"))["entries"]
-        after = [it["after"] or {} for it in entries if it["replica"] == id_]
-        return "operator" in [it.get("draining") for it in after]
+        after = [entry["after"] or {} for entry in entries if entry["replica"] == id_]
+        return "operator" in [item.get("draining") for item in after]
 
     async def generation(self, id_: str) -> object:
         """None where there is none."""
@@ -113,7 +113,7 @@ async def test_a_replica_that_is_killed_comes_back_as_another_or_is_given_up(
         await until("it is back as another generation", is_back)
 
         async def starts_slowly() -> bool:
-            return any(it["name"] == "slow start" for it in (await members.known("a"))["steps"])
+            return any(step["name"] == "slow start" for step in (await members.known("a"))["steps"])
 
         await until("it starts slowly", starts_slowly)
         await until("all are in again", lambda: has(envoy, "a", "b", "c"))

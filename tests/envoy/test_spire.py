@@ -65,7 +65,7 @@ class Agent:
             self.asked |= {*request.resource_names}
             if not request.response_nonce:
                 found = [self._secrets[name] for name in request.resource_names]
-                packed = [protobuf.Any(type_url=SECRET, value=bytes(it)) for it in found]
+                packed = [protobuf.Any(type_url=SECRET, value=bytes(item)) for item in found]
                 yield bytes(
                     discovery_v3.DiscoveryResponse(
                         version_info="1", resources=packed, type_url=SECRET, nonce="1"
@@ -91,7 +91,7 @@ async def test_an_envoy_shows_the_control_plane_what_its_agent_gave_it(tmp_path:
 
             async def is_known() -> bool:
                 nodes = (await plane.get("/v1/nodes"))["nodes"]
-                return [it["id"] for it in nodes] == [NODE]
+                return [node["id"] for node in nodes] == [NODE]
 
             await until("the control plane knows the node", is_known)
         assert agent.asked == {node_uri(DOMAIN, NODE), "ROOTCA"}

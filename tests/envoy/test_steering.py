@@ -21,7 +21,7 @@ def pool(replicas: dict[str, FakeReplica]) -> dict[str, Any]:
         "listener": {"address": f"127.0.0.1:{free_port()}"},
         "health_check": dict(HEALTH_CHECK),
         "metrics": {"interval": "200ms"},
-        "replicas": [{"id": name, "address": it.address} for name, it in replicas.items()],
+        "replicas": [{"id": name, "address": item.address} for name, item in replicas.items()],
     }
 
 
@@ -34,7 +34,7 @@ async def plane_and_envoy(
         serving(folder, [pool(replicas)]) as plane,
         sidecar(folder, plane.xds, [POOL]) as envoy,
     ):
-        ready = {name for name, it in replicas.items() if it.loaded}
+        ready = {name for name, item in replicas.items() if item.loaded}
 
         async def is_steered() -> bool:
             return await envoy.healthy(POOL) == ready and bool(await envoy.post(POOL))
@@ -43,12 +43,12 @@ async def plane_and_envoy(
         yield plane, envoy
 
 
-async def serves_on(it: FakeReplica) -> None:
+async def serves_on(fake: FakeReplica) -> None:
     """Wait until a replica has served a hundred requests more."""
-    seen = it.served
+    seen = fake.served
 
     async def has_served_on() -> bool:
-        return it.served > seen + 100
+        return fake.served > seen + 100
 
     await until("it serves on", has_served_on)
 
@@ -60,7 +60,7 @@ async def test_envoy_gets_every_type_and_acknowledges_it(tmp_path: Path) -> None
             nodes = (await plane.get("/v1/nodes"))["nodes"]
             types = nodes[0]["types"] if nodes else []
             return len(types) == 4 and all(
-                it["in_sync"] and not it["last_rejection"] for it in types
+                item["in_sync"] and not item["last_rejection"] for item in types
             )
 
         await until("the node has acknowledged all four types", is_in_sync)
@@ -233,7 +233,7 @@ async def test_the_weights_that_envoy_shows_are_those_that_the_control_plane_gav
         async def given() -> dict[str, tuple[int, str]]:
             paths = {name: f"/v1/pools/{POOL}/replicas/{name}" for name in ("fast", "slow")}
             return {
-                name: ((it := await plane.get(path))["weight"], it["tier"])
+                name: ((item := await plane.get(path))["weight"], item["tier"])
                 for name, path in paths.items()
             }
 

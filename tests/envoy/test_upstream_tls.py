@@ -54,13 +54,13 @@ async def test_a_replica_gets_requests_if_its_certificate_is_of_the_name(
         async with fleet(tmp_path, [*good, *bad], protocol=protocol) as (plane, envoy):
 
             async def serve() -> bool:
-                return all([await envoy.post(it["name"]) == 200 for it in good])
+                return all([await envoy.post(item["name"]) == 200 for item in good])
 
             await until("those of the right name serve", serve)
             served = one.served
-            for it in bad:
-                assert await envoy.post(it["name"]) == 503
-                assert await envoy.healthy(it["name"]) == set()
+            for each in bad:
+                assert await envoy.post(each["name"]) == 503
+                assert await envoy.healthy(each["name"]) == set()
             assert one.served == served
             assert expired.served == 0
             assert await envoy.stat("cluster.misnamed.ssl.fail_verify_san") > 0
@@ -139,7 +139,7 @@ async def test_a_pool_of_replicas_that_speak_http1_stands_beside_one_over_tls(
         async with fleet(tmp_path, entries) as (plane, envoy):
 
             async def serve() -> bool:
-                return all([await envoy.post(it["name"]) == 200 for it in entries])
+                return all([await envoy.post(entry["name"]) == 200 for entry in entries])
 
             await until("both serve", serve)
             # A pool that changes over, and one that is told of over the API.

@@ -17,11 +17,11 @@ from tests.replica import FakeReplica, replica
 
 async def served(envoy: Envoy, name: str, replicas: dict[str, FakeReplica]) -> dict[str, int]:
     """How many of 30 requests each replica serves, with as much time between them that one can."""
-    before = {id_: it.served for id_, it in replicas.items()}
+    before = {id_: item.served for id_, item in replicas.items()}
     for _ in range(30):
         assert await envoy.post(name) == 200
         await asyncio.sleep(0.03)
-    return {id_: it.served - before[id_] for id_, it in replicas.items()}
+    return {id_: each.served - before[id_] for id_, each in replicas.items()}
 
 
 @pytest.mark.parametrize("policy", BALANCING)
@@ -32,8 +32,8 @@ async def test_an_envoy_sends_to_its_zone_and_elsewhere_only_when_that_is_down(
         replicas = {id_: await stack.enter_async_context(replica()) for id_ in ("near", "far")}
         zones = {"near": "a", "far": "b"}
         entries = {
-            id_: {"address": it.address, "locality": {"region": "eu", "zone": zones[id_]}}
-            for id_, it in replicas.items()
+            id_: {"address": item.address, "locality": {"region": "eu", "zone": zones[id_]}}
+            for id_, item in replicas.items()
         }
         declared = pool("p", entries, balancing=balancing(policy, locality="nearest"))
         plane = await stack.enter_async_context(serving(tmp_path, [declared]))
@@ -69,7 +69,7 @@ async def test_an_envoy_sends_to_its_zone_and_elsewhere_only_when_that_is_down(
 async def test_a_gateway_finds_pools_by_path_and_by_header(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         replicas = {name: await stack.enter_async_context(replica()) for name in ("p", "q")}
-        pools = [pool(name, {"a": {"address": it.address}}) for name, it in replicas.items()]
+        pools = [pool(name, {"a": {"address": item.address}}) for name, item in replicas.items()]
         plane = await stack.enter_async_context(serving(tmp_path, pools))
         port = free_port()
         gateway = Address("127.0.0.1", port)
@@ -89,10 +89,10 @@ async def test_a_gateway_finds_pools_by_path_and_by_header(tmp_path: Path) -> No
             return healthy == [{"a"}, {"a"}] and bool(await envoy.post("all"))
 
         await until("the gateway has both pools", is_there)
-        for name, it in replicas.items():
-            before = it.served
+        for name, each in replicas.items():
+            before = each.served
             assert (await ask(f"/{name}/v1/embeddings"))[0] == 200
             assert (await ask("/v1/embeddings", **{"x-plimsoll-pool": name}))[0] == 200
-            assert it.served == before + 2
+            assert each.served == before + 2
         status, text = await ask("/v1/embeddings")
         assert (status, "x-plimsoll-pool" in text) == (404, True)

@@ -59,19 +59,20 @@ async def editions(envoy: Envoy, type_url: str) -> dict[str, int]:
     """Of which edition each resource is that Envoy uses."""
     if type_url == ENDPOINT:
         hosts = {name: await envoy.hosts(name) for name in NAMES}
-        return {name: it["r0"]["weight"] - 100 for name, it in hosts.items() if it}
+        return {name: host["r0"]["weight"] - 100 for name, host in hosts.items() if host}
     if type_url == CLUSTER:
         found = await envoy.admin("/config_dump?resource=dynamic_active_clusters")
-        clusters = [it["cluster"] for it in found.get("configs", [])]
+        clusters = [config["cluster"] for config in found.get("configs", [])]
         return {
-            it["name"]: round(seconds(it["health_checks"][0]["interval"]) * 1000) - 200
-            for it in clusters
+            cluster["name"]: round(seconds(cluster["health_checks"][0]["interval"]) * 1000) - 200
+            for cluster in clusters
         }
     found = await envoy.admin("/config_dump?resource=dynamic_route_configs")
-    routes = [it["route_config"] for it in found.get("configs", [])]
+    routes = [config["route_config"] for config in found.get("configs", [])]
     return {
-        it["name"]: round(seconds(it["virtual_hosts"][0]["routes"][0]["route"]["timeout"])) - 10
-        for it in routes
+        route["name"]: round(seconds(route["virtual_hosts"][0]["routes"][0]["route"]["timeout"]))
+        - 10
+        for route in routes
     }
 
 

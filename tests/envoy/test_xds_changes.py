@@ -32,7 +32,9 @@ async def standing(
     async with AsyncExitStack() as stack:
         replicas = [await stack.enter_async_context(replica()) for _ in range(3)]
         # A replica alone always has the weight of its pool: no endpoints come by chance.
-        pools = [pool_of(name, it) for name, it in zip(("steady", "other"), replicas, strict=False)]
+        pools = [
+            pool_of(name, item) for name, item in zip(("steady", "other"), replicas, strict=False)
+        ]
         plane = await stack.enter_async_context(serving(folder, pools))
         names = ["steady", "other", "third"]
         envoy = await stack.enter_async_context(

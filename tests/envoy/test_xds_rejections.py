@@ -21,9 +21,9 @@ REJECTED: Final = "listener_manager.lds.update_rejected"
 
 async def rejection(plane: Plimsoll, node: str) -> Any:
     """What the API says of the listeners that a node last rejected."""
-    for it in (await plane.get("/v1/nodes"))["nodes"]:
-        for status in it["types"]:
-            if (it["id"], status["type_url"]) == (node, LISTENER):
+    for item in (await plane.get("/v1/nodes"))["nodes"]:
+        for status in item["types"]:
+            if (item["id"], status["type_url"]) == (node, LISTENER):
                 return status["last_rejection"]
     return None
 
@@ -85,6 +85,6 @@ async def test_a_listener_that_envoy_rejects_keeps_nothing_else_from_anybody(
         await until("Envoy takes the listener put right", lambda: serves(refuser, "bad"))
         assert await refuser.stat(REJECTED) == 2
         log = (tmp_path / "plimsoll.log").read_text().splitlines()
-        lines = [it for it in log if " rejected " in it]
+        lines = [item for item in log if " rejected " in item]
         assert len(lines) == 2
-        assert all("refuser rejected Listener bad: " in it and NOT_OURS in it for it in lines)
+        assert all("refuser rejected Listener bad: " in line and NOT_OURS in line for line in lines)

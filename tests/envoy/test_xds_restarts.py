@@ -35,7 +35,9 @@ async def killed_at_the_end(
 async def connected(plane: Plimsoll, count: int) -> bool:
     """Whether so many Envoys are there, each with all that it asked for."""
     nodes = (await plane.get("/v1/nodes"))["nodes"]
-    return len(nodes) == count and all(len(it["types"]) == 4 and it["in_sync"] for it in nodes)
+    return len(nodes) == count and all(
+        len(node["types"]) == 4 and node["in_sync"] for node in nodes
+    )
 
 
 async def built(envoy: Envoy) -> dict[str, int]:
@@ -64,9 +66,9 @@ async def updated(envoy: Envoy) -> dict[str, int]:
 async def told(plane: Plimsoll) -> list[dict[str, Any]]:
     """What each replica gets, and whether Envoys know it."""
     return [
-        {key: it[key] for key in ("pool", "id", "tier", "weight", "drained", "shown_to_envoy")}
+        {key: item[key] for key in ("pool", "id", "tier", "weight", "drained", "shown_to_envoy")}
         for pool in "pq"
-        for it in (await plane.get(f"/v1/pools/{pool}/replicas"))["replicas"]
+        for item in (await plane.get(f"/v1/pools/{pool}/replicas"))["replicas"]
     ]
 
 
@@ -80,13 +82,13 @@ def kept(folder: Path) -> set[tuple[str, str, str | None, int]]:
     with contextlib.closing(sqlite3.connect(copy / "plimsoll.db")) as database:
         rows = database.execute("SELECT pool, replica, data FROM weighings WHERE replica != ''")
         read = [(pool, id_, json.loads(data)["weighing"]) for pool, id_, data in rows]
-    return {(pool, id_, it["tier"] or None, it["weight"]) for pool, id_, it in read}
+    return {(pool, id_, item["tier"] or None, item["weight"]) for pool, id_, item in read}
 
 
 async def versions(plane: Plimsoll) -> dict[str, str]:
     """Of everything of a type that the Envoy holds, by the type."""
     (node,) = (await plane.get("/v1/nodes"))["nodes"]
-    return {it["type_url"]: it["acknowledged"] for it in node["types"]}
+    return {item["type_url"]: item["acknowledged"] for item in node["types"]}
 
 
 async def settled(plane: Plimsoll, folder: Path) -> list[dict[str, Any]]:
@@ -105,7 +107,7 @@ async def settled(plane: Plimsoll, folder: Path) -> list[dict[str, Any]]:
         before = now
         with contextlib.suppress(sqlite3.DatabaseError):  # copied in the middle of a write
             differs = kept(folder) ^ {
-                (it["pool"], it["id"], it["tier"], it["weight"]) for it in now
+                (item["pool"], item["id"], item["tier"], item["weight"]) for item in now
             }
             return since >= 10 and not differs
         return False
@@ -134,7 +136,7 @@ async def test_a_control_plane_that_restarts_with_unchanged_state_rebuilds_nothi
             await until("Envoy serves both pools", lambda: serves(envoy, "p", "q"))
 
             async def has_weighed() -> bool:
-                return len({it["weight"] for it in await told(plane)}) > 1
+                return len({item["weight"] for item in await told(plane)}) > 1
 
             async with load(envoy, "p", workers=2):
                 await until("replicas differ in what they get", has_weighed)
@@ -154,7 +156,9 @@ async def test_a_control_plane_that_restarts_with_unchanged_state_rebuilds_nothi
         await until("requests go on", has_served_on)
         assert await told(again) == weights
         # Of a type of which it has all, state of the world says nothing to who has it.
-        assert {url: it or held[url] for url, it in (await versions(again)).items()} == held
+        assert {
+            url: version or held[url] for url, version in (await versions(again)).items()
+        } == held
         assert await built(envoy) == before
         if protocol == "state-of-the-world":
             # Envoy says which version of all of them it has, and that is all there is to say. In

@@ -46,7 +46,7 @@ def log_of(folder: Path) -> str:
 
 async def has_logged(folder: Path, *words: str) -> None:
     async def has() -> bool:
-        return all(it in log_of(folder) for it in words)
+        return all(word in log_of(folder) for word in words)
 
     await until(f"the log has {words}", has)
 
@@ -60,8 +60,8 @@ async def shows(envoy: Envoy, leaf: Leaf) -> bool:
     known = (await envoy.admin("/certs"))["certificates"]
     return any(
         int(chain["serial_number"], 16) == serial(leaf)
-        for it in known
-        for chain in it.get("cert_chain", [])
+        for item in known
+        for chain in item.get("cert_chain", [])
     )
 
 
@@ -200,7 +200,7 @@ async def test_envoys_that_prove_nothing_are_refused_and_the_log_says_why(tmp_pa
         await has_logged(tmp_path, "xDS refuses a TLS connection: wrong version number")
         answer = await plane.get("/v1/nodes")
         assert answer["nodes"] == []
-        listed = {it["id"]: it["reason"] for it in answer["refused"]}
+        listed = {item["id"]: item["reason"] for item in answer["refused"]}
         # Those whose certificate names no node of ours are known by their address.
         assert listed.keys() == {"sidecar", "127.0.0.1", "beyond"}
         assert listed["beyond"] == "it may not have pool 'p'"

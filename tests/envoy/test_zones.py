@@ -33,13 +33,13 @@ class Stage:
     stops: dict[str, AsyncExitStack]
 
     def served(self) -> dict[str, int]:
-        return {name: it.served for name, it in self.replicas.items()}
+        return {name: item.served for name, item in self.replicas.items()}
 
     async def zone(self, name: str) -> dict[str, Any]:
         """What the API shows of a zone."""
         region, zone = ZONES[name]
         zones = (await self.plane.get("/v1/pools/p"))["zones"]
-        return next(it for it in zones if (it["region"], it["zone"]) == (region, zone))
+        return next(item for item in zones if (item["region"], item["zone"]) == (region, zone))
 
 
 @asynccontextmanager
@@ -48,9 +48,9 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
         replicas, stops, entries = {}, {}, {}
         for name, (region, zone) in ZONES.items():
             stops[name] = await stack.enter_async_context(AsyncExitStack())
-            it = replicas[name] = await stops[name].enter_async_context(replica(SECONDS))
+            scene = replicas[name] = await stops[name].enter_async_context(replica(SECONDS))
             locality = {"region": region, "zone": zone}
-            entries[name] = {"address": it.address, "slots": 1, "locality": locality}
+            entries[name] = {"address": scene.address, "slots": 1, "locality": locality}
         declared = pool("p", entries, balancing={"locality": "nearest", "slow_start": None})
         plane = await stack.enter_async_context(serving(folder, [declared]))
         envoys = {}
@@ -77,46 +77,46 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
 async def test_a_zone_keeps_its_requests_spills_what_is_too_much_and_survives_its_replicas(
     tmp_path: Path,
 ) -> None:
-    async with stage(tmp_path) as it:
-        for name, envoy in it.envoys.items():
+    async with stage(tmp_path) as scene:
+        for name, envoy in scene.envoys.items():
 
             async def stays(name: str = name, envoy: Envoy = envoy) -> bool:
-                before = it.served()
+                before = scene.served()
                 for _ in range(20):
                     assert await envoy.post("p") == 200
                     # Without a rest these would be all that a replica can carry.
                     await asyncio.sleep(3 * SECONDS)
-                grown = {each: count - before[each] for each, count in it.served().items()}
+                grown = {each: count - before[each] for each, count in scene.served().items()}
                 return grown == {each: 20 if each == name else 0 for each in ZONES}
 
             await until("a zone keeps its requests", stays)
 
-        before = it.served()
-        async with load(it.envoys["near"], "p", workers=400, rate=65.0) as statuses:
+        before = scene.served()
+        async with load(scene.envoys["near"], "p", workers=400, rate=65.0) as statuses:
 
             async def is_spilt() -> bool:
-                zone = await it.zone("near")
+                zone = await scene.zone("near")
                 spills = {each["zone"]: each["part"] for each in zone["spills"]}
-                enough = it.replicas["region"].served - before["region"] > 60
+                enough = scene.replicas["region"].served - before["region"] > 60
                 return enough and zone["stays"] < 0.85 and spills.get("b", 0) > 0.1
 
             await until("what is too much for a zone goes to the next one", is_spilt)
         assert {*statuses} == {200}
-        assert it.replicas["near"].served - before["near"] > 60
+        assert scene.replicas["near"].served - before["near"] > 60
 
-        async with load(it.envoys["near"], "p", workers=100, rate=25.0) as statuses:
+        async with load(scene.envoys["near"], "p", workers=100, rate=25.0) as statuses:
             begun = statuses[200]
 
             async def goes_on() -> bool:
                 return statuses[200] - begun > 50
 
             await until("some requests are answered", goes_on)
-            await it.stops["near"].aclose()
+            await scene.stops["near"].aclose()
             begun = statuses[200]
             await until("the zone goes on without replicas of its own", goes_on)
 
             async def is_lost() -> bool:
-                zone = await it.zone("near")
+                zone = await scene.zone("near")
                 return bool(zone["capacity"] == 0 and zone["stays"] == 0)
 
             await until("the control plane counts on nothing there", is_lost)

@@ -64,12 +64,12 @@ class Composed:
         waits = declared.get("depends_on", {})
         assert waits.keys() <= self._started, f"{service} waits for {[*waits]}"
         awaited = [
-            it["depends_on"][service]["condition"]
-            for it in self.services.values()
-            if service in it.get("depends_on", {})
+            item["depends_on"][service]["condition"]
+            for item in self.services.values()
+            if service in item.get("depends_on", {})
         ]
         arguments = [*self._entrypoint(declared), *declared.get("command", ())]
-        argv = [self._here(service, it) for it in arguments]
+        argv = [self._here(service, argument) for argument in arguments]
         log = self._folder / f"{service}.log"
         async with self._process(service, argv, log) as started:
             if "service_completed_successfully" in awaited:
@@ -139,7 +139,9 @@ class Composed:
             return self._folder / source
         copies = self._folder / f"{service}.mounted"
         origin = self._source / source
-        files = [origin] if origin.is_file() else [it for it in origin.iterdir() if it.is_file()]
+        files = (
+            [origin] if origin.is_file() else [item for item in origin.iterdir() if item.is_file()]
+        )
         copies.mkdir(exist_ok=True)
         for each in files:
             copy = copies / each.name

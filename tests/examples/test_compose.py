@@ -47,7 +47,7 @@ def docker_compose() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["docker-compose.yaml", *(f"examples/{it}/compose.yaml" for it in VARIANTS)]
+    "file", ["docker-compose.yaml", *(f"examples/{item}/compose.yaml" for item in VARIANTS)]
 )
 def test_compose_itself_takes_the_file(file: str) -> None:
     argv = [*docker_compose(), "--file", str(ROOT / file), "--profile", "*", "config", "--quiet"]
@@ -64,11 +64,13 @@ def test_prometheus_and_grafana_go_with_it() -> None:
     assert {*merged["services"]} == {*SERVICES, "prometheus", "grafana"}
     # Paths in it are taken from the folder of the first file.
     added = yaml.safe_load(more.read_text())["services"]
-    mounts = [it.split(":") for each in added.values() for it in each["volumes"]]
+    mounts = [volume.split(":") for each in added.values() for volume in each["volumes"]]
     folders = {inside: ROOT / outside for outside, inside, _ in mounts if outside[0] == "."}
     assert len(folders) == 3
     assert all(folder.is_dir() for folder in folders.values())
-    (config,) = (it for it in added["prometheus"]["command"] if it.startswith("--config.file="))
+    (config,) = (
+        item for item in added["prometheus"]["command"] if item.startswith("--config.file=")
+    )
     _, _, name = config.rpartition("/")
     asked = yaml.safe_load((folders["/etc/prometheus"] / name).read_text())
     (job,) = asked["scrape_configs"]

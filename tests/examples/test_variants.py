@@ -20,7 +20,7 @@ EXPOSITIONS = ROOT / "tests" / "telemetry" / "expositions"
 def replicas(folder: Path, config: str) -> dict[str, str]:
     """The address of each replica, as the config file has it."""
     (pool,) = load_config((folder / config).read_text(), config).pools
-    return {it.id: str(it.address) for it in pool.replicas}
+    return {replica.id: str(replica.address) for replica in pool.replicas}
 
 
 def written(folder: Path) -> list[tuple[str, str]]:
@@ -68,8 +68,8 @@ async def test_the_replicas_of_a_known_server_serve_and_are_read(
 
         async def are_read() -> bool:
             found = (await asked(api))["replicas"]
-            readings = [it["readings"] or {} for it in found]
-            return all(it.get("rate_rps") is not None for it in readings)
+            readings = [item["readings"] or {} for item in found]
+            return all(reading.get("rate_rps") is not None for reading in readings)
 
         await until("both replicas' metrics are understood", are_read)
 
@@ -97,7 +97,7 @@ async def test_a_mesh_serves_whom_it_may_and_nobody_without_a_certificate(tmp_pa
     folder = EXAMPLES / "mesh"
     names = ("certificates", "control-plane", "web", "gpu-a", "gpu-b")
     async with composed(folder / "compose.yaml", tmp_path, *names) as made, AsyncExitStack() as own:
-        at = {f"replica-{it}": f"{made.address(f'replica-{it}')}:9000" for it in "ab"}
+        at = {f"replica-{item}": f"{made.address(f'replica-{item}')}:9000" for item in "ab"}
         for address in at.values():
             await own.enter_async_context(stand_in(address))
         seen = set[str]()

@@ -164,7 +164,7 @@ async def test_many_streams_are_read_more_rarely(monkeypatch: pytest.MonkeyPatch
         async with log(plane) as other:
             await other.write(message(3))
             await until(lambda: sink.count == 4)
-        assert [len(it) for it in sink.messages] == [1, 3]
+        assert [len(item) for item in sink.messages] == [1, 3]
 
 
 async def test_nobody_is_listened_to_before_there_is_a_fleet() -> None:

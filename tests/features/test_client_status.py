@@ -37,8 +37,8 @@ async def ask(plane: Plane, **request: Any) -> dict[str, status_v3.ClientConfig]
 
 def states(config: status_v3.ClientConfig) -> dict[tuple[str, str], tuple[State, Client]]:
     return {
-        (it.type_url, it.name): (it.config_status, it.client_status)
-        for it in config.generic_xds_configs
+        (item.type_url, item.name): (item.config_status, item.client_status)
+        for item in config.generic_xds_configs
     }
 
 
@@ -82,7 +82,7 @@ async def test_contents_can_be_left_out() -> None:
     async with serving(FixedCatalog(AB)) as plane, envoy(plane.address) as client:
         await asked(client, CLUSTER)
         config = (await ask(plane, exclude_resource_contents=True))["sidecar-1"]
-        assert [(it.name, it.xds_config) for it in config.generic_xds_configs] == [
+        assert [(item.name, item.xds_config) for item in config.generic_xds_configs] == [
             ("a", None),
             ("b", None),
         ]

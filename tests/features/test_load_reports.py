@@ -119,7 +119,7 @@ async def test_more_envoys_report_more_rarely_until_some_have_left(
     async with serving(A, loads=sink) as plane, AsyncExitStack() as stack:
         calls = [await stack.enter_async_context(reporter(plane)) for _ in range(5)]
         found = [await asked(call) for call in calls[:4]]
-        assert found == [timedelta(seconds=it * INTERVAL) for it in (1, 1, 1.5, 2)]
+        assert found == [timedelta(seconds=item * INTERVAL) for item in (1, 1, 1.5, 2)]
         for call in calls[:4]:
             call.cancel()
         await until(lambda: len(sink.gone) == 4)
@@ -134,7 +134,7 @@ async def test_an_envoy_whose_interval_is_twice_too_short_or_too_long_is_asked_a
     async with serving(A, loads=sink) as plane, AsyncExitStack() as stack:
         calls = [await stack.enter_async_context(reporter(plane)) for _ in range(3)]
         assert [await asked(call) for call in calls] == [
-            timedelta(seconds=it * INTERVAL) for it in (1, 2, 3)
+            timedelta(seconds=item * INTERVAL) for item in (1, 2, 3)
         ]
         assert await asked(calls[0]) == timedelta(seconds=3 * INTERVAL)
         for call in calls[1:]:

@@ -73,12 +73,12 @@ def test_the_other_pool_has_something_of_every_kind() -> None:
     found = foreign(held)
     assert all(found.values())
     encoded = [
-        it.packed
+        each.packed
         for url, names in found.items()
         for name in names
-        if (it := held.view(View((OTHER,))).get(url, name)) is not None
+        if (each := held.view(View((OTHER,))).get(url, name)) is not None
     ]
-    assert all(any(it in text for text in encoded) for it in HIDDEN)
+    assert all(any(item in text for text in encoded) for item in HIDDEN)
     assert {*found} == {CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET}
 
 
@@ -86,9 +86,9 @@ def contents(protocol: type[Envoy], data: bytes) -> dict[str, bytes]:
     """The resources of a response, by name where it has names beside them."""
     if protocol is SotwEnvoy:
         packed = discovery_v3.DiscoveryResponse.parse(data).resources
-        return {str(number): it.value for number, it in enumerate(packed)}
+        return {str(number): item.value for number, item in enumerate(packed)}
     there = discovery_v3.DeltaDiscoveryResponse.parse(data).resources
-    return {it.name: it.resource.value for it in there if it.resource}
+    return {each.name: each.resource.value for each in there if each.resource}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -119,5 +119,5 @@ async def test_by_name_and_by_wildcard_there_is_nothing_of_another_pool(
                     found = contents(protocol, data)
                     # An assignment without replicas says that there are none of this name.
                     words = HIDDEN if url == ENDPOINT else (*HIDDEN, OTHER.encode())
-                    assert not any(it in text for it in words for text in found.values())
+                    assert not any(word in text for word in words for text in found.values())
                     client.call.cancel()

@@ -45,8 +45,10 @@ VALID = {
         )
     ),
 }
-TYPES_OF_PYTHON = [it for it in dir(builtins) if isinstance(getattr(builtins, it), type)]
-EXCEPTIONS = [it for it in TYPES_OF_PYTHON if issubclass(getattr(builtins, it), BaseException)]
+TYPES_OF_PYTHON = [item for item in dir(builtins) if isinstance(getattr(builtins, item), type)]
+EXCEPTIONS = [
+    each for each in TYPES_OF_PYTHON if issubclass(getattr(builtins, each), BaseException)
+]
 INTERNALS = re.compile(rf"Traceback|File \"|\.py\b|controlplane|<|internal|{'|'.join(EXCEPTIONS)}")
 DAMAGES = st.lists(
     st.tuples(

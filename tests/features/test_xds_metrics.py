@@ -129,7 +129,7 @@ pools:
             async with session.get("/metrics") as response:
                 families = parsed(await response.text()).values()
             samples = (sample for family in families for sample in family.samples)
-            return {it.name + "".join(it.labels.values()): it.value for it in samples}
+            return {item.name + "".join(item.labels.values()): item.value for item in samples}
 
         async def is_ready() -> bool:
             async with session.get("/readyz") as response:

@@ -26,7 +26,7 @@ PROTOCOLS = pytest.mark.parametrize(
     "protocol", [Envoy, SotwEnvoy], ids=["delta", "state of the world"]
 )
 BY_TYPE = pytest.mark.parametrize(
-    "service", [it for it in SERVICES if it.type_url], ids=lambda it: it.noun
+    "service", [entry for entry in SERVICES if entry.type_url], ids=lambda each: each.noun
 )
 
 
@@ -130,7 +130,7 @@ async def test_an_aggregated_stream_without_a_type_is_an_invalid_argument(
 
 
 @PROTOCOLS
-@pytest.mark.parametrize("service", SERVICES, ids=lambda it: it.noun)
+@pytest.mark.parametrize("service", SERVICES, ids=lambda item: item.noun)
 async def test_nothing_loaded_yet_is_unavailable_and_never_an_empty_set(
     protocol: type[Envoy], service: Service
 ) -> None:
@@ -148,7 +148,9 @@ async def test_nothing_loaded_yet_is_unavailable_and_never_an_empty_set(
 @PROTOCOLS
 # Secrets are in no catalog; test_xds_secrets has them.
 @pytest.mark.parametrize(
-    "service", [it for it in SERVICES if it.type_url not in (None, SECRET)], ids=lambda it: it.noun
+    "service",
+    [entry for entry in SERVICES if entry.type_url not in (None, SECRET)],
+    ids=lambda each: each.noun,
 )
 @pytest.mark.parametrize("named", [True, False], ids=["named", "implied"])
 async def test_a_service_of_one_type_serves_it_and_follows_changes(
@@ -164,7 +166,7 @@ async def test_a_service_of_one_type_serves_it_and_follows_changes(
         kind = "ceslr"[TYPE_URLS.index(service.type_url)]
         assert (got.type_url, got.resources) == (service.type_url, {"a": kind})
         kinds = ("clusters", "endpoints", "secrets", "listeners", "routes")
-        plane.show(snapshot(**{it: {"a": "2"} for it in kinds}))
+        plane.show(snapshot(**{item: {"a": "2"} for item in kinds}))
         assert (await client.accept()).resources == {"a": "2"}
 
 

@@ -105,7 +105,7 @@ async def test_what_is_new_reaches_streams_that_are_open_in_one_response(
         envoy = Envoy(opened, "a")
         await envoy.want(SECRET, *NAMES)
         await envoy.answer(await envoy.got())
-        assert {it.node for it in await plane.server.renew_secrets()} == {"a"}
+        assert {secret.node for secret in await plane.server.renew_secrets()} == {"a"}
         source.time = 2
         await plane.server.renew_secrets()
         async with asyncio.timeout(DEADLINE):
@@ -126,6 +126,6 @@ async def test_client_status_shows_that_there_are_secrets_and_not_what_is_in_the
         data = await ask(bytes(status_v3.ClientStatusRequest()))
         assert b"of a, 1" not in data
         (config,) = status_v3.ClientStatusResponse.parse(data).config
-        listed = [it for it in config.generic_xds_configs if it.type_url == SECRET]
-        assert [(it.name, it.xds_config) for it in listed] == [(name, None) for name in NAMES]
-        assert all(it.version_info for it in listed)
+        listed = [entry for entry in config.generic_xds_configs if entry.type_url == SECRET]
+        assert [(item.name, item.xds_config) for item in listed] == [(name, None) for name in NAMES]
+        assert all(each.version_info for each in listed)

@@ -166,7 +166,7 @@ async def asks(opened: grpc.aio.Channel, service: str, id_: str) -> Any:
                 )
             )
         else:
-            known = next(it for it in SERVICES if it.name == service)
+            known = next(item for item in SERVICES if item.name == service)
             client = Envoy(opened, id_, known)
             call = client.call
             await client.request(known.type_url or CLUSTER)
@@ -192,7 +192,7 @@ async def until_written(call: Any) -> None:
         raise AssertionError("the stream has ended")
 
 
-ANSWERING = [*(it.name for it in SERVICES[:2]), LOAD_REPORTING, ACCESS_LOGS]
+ANSWERING = [*(this.name for this in SERVICES[:2]), LOAD_REPORTING, ACCESS_LOGS]
 """Services whose first request names a node, and is answered."""
 NODES = [*ANSWERING, HEALTH_DISCOVERY]
 
@@ -306,7 +306,7 @@ async def test_a_stream_ends_when_its_certificate_does() -> None:
         assert "has expired" in await stream.details()
         assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
         assert await reports.code() is grpc.StatusCode.UNAUTHENTICATED
-        assert not any(it.loads for it in sink.loads)
+        assert not any(load.loads for load in sink.loads)
 
 
 async def test_a_revoked_node_loses_its_stream() -> None:
@@ -426,17 +426,17 @@ async def test_a_node_is_shown_and_may_report_the_pools_that_the_config_lets_it_
         call: Any = opened.stream_stream(f"/{LOAD_REPORTING}/StreamLoadStats")()
         await call.write(load_report("sidecar-1", "a", "b"))
         await until(lambda: bool(sink.loads))
-        assert {it.pool for stats in sink.loads for it in stats.loads} == {"a"}
+        assert {load.pool for stats in sink.loads for load in stats.loads} == {"a"}
         log: Any = opened.stream_unary(f"/{ACCESS_LOGS}/StreamAccessLogs")()
-        entries = [entry(Sample(it, "", "10.0.0.1", 1, 1, 0.1, 200)) for it in ("a", "b")]
+        entries = [entry(Sample(each, "", "10.0.0.1", 1, 1, 0.1, 200)) for each in ("a", "b")]
         await log.write(bytes(logs(*entries, node="sidecar-1")))
         await log.done_writing()
         await log
-        assert [it.pool for it in sink.samples] == ["a"]
+        assert [sample.pool for sample in sink.samples] == ["a"]
         health = await asks(opened, HEALTH_DISCOVERY, "sidecar-1")
         await health.write(health_report("a", "b"))
         await until(lambda: bool(sink.health))
-        assert {it.pool for seen in sink.health for it in seen} == {"a"}
+        assert {item.pool for seen in sink.health for item in seen} == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -481,7 +481,7 @@ async def test_a_node_sees_the_status_of_itself_alone() -> None:
             await client.accept()
             answer = await asks(opened, CLIENT_STATUS, id_)
             shown = status_v3.ClientStatusResponse.parse(answer)
-            assert [it.node.id for it in shown.config if it.node] == [id_]
-        assert [(it.id, it.identity) for it in plane.server.nodes()] == [
-            (it, node(it)) for it in ("sidecar-1", "sidecar-2")
+            assert [item.node.id for item in shown.config if item.node] == [id_]
+        assert [(each.id, each.identity) for each in plane.server.nodes()] == [
+            (found_one, node(found_one)) for found_one in ("sidecar-1", "sidecar-2")
         ]

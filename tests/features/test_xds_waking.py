@@ -53,7 +53,7 @@ class RealDelta(Envoy):
 
     def read(self, data: bytes) -> Got:
         message = discovery_v3.DeltaDiscoveryResponse.parse(data)
-        versions = {it.name: it.version for it in message.resources}
+        versions = {resource.name: resource.version for resource in message.resources}
         return Got(message.type_url, versions, message.removed_resources, message.nonce, "")
 
 
@@ -62,7 +62,7 @@ class RealSotw(SotwEnvoy):
 
     def read(self, data: bytes) -> Got:
         message = discovery_v3.DiscoveryResponse.parse(data)
-        found = {str(index): it.type_url for index, it in enumerate(message.resources)}
+        found = {str(index): resource.type_url for index, resource in enumerate(message.resources)}
         return Got(message.type_url, found, [], message.nonce, message.version_info)
 
 

@@ -197,7 +197,7 @@ class SotwEnvoy(Envoy):
         await self.repeat(type_url)
 
     async def drop(self, type_url: str, *names: str) -> None:
-        self.names[type_url] = [it for it in self.names[type_url] if it not in names]
+        self.names[type_url] = [item for item in self.names[type_url] if item not in names]
         await self.repeat(type_url)
 
     async def repeat(self, type_url: str, **more: Any) -> None:

@@ -85,7 +85,7 @@ def file(
                         for id_, port in replicas.items()
                     ],
                     "discovery": [
-                        {"directory": {"path": it}} for it in (sources or {}).get(name, ())
+                        {"directory": {"path": item}} for item in (sources or {}).get(name, ())
                     ],
                 }
                 for name, replicas in pools.items()
@@ -138,7 +138,7 @@ def differences(before: Fleet, after: Fleet) -> Iterator[Change]:
 def _entries(fleet: Fleet) -> Iterator[tuple[tuple[str, str | None], Pool | Replica]]:
     for name, pool in fleet.pools.items():
         yield (name, None), pool
-        yield from (((name, id_), it) for id_, it in pool.replicas.items())
+        yield from (((name, id_), item) for id_, item in pool.replicas.items())
 
 
 def _declared(what: Pool | Replica | None) -> tuple[object, ...] | None:
@@ -168,7 +168,7 @@ def replica(fleet: Fleet, id_: str = "a", pool: str = "p") -> Replica:
 
 def ports(fleet: Fleet, pool: str = "p") -> Replicas:
     """The port of every replica of a pool."""
-    return {id_: it.settings.address.port for id_, it in fleet.pool(pool).replicas.items()}
+    return {id_: item.settings.address.port for id_, item in fleet.pool(pool).replicas.items()}
 
 
 def without_pool(fleet: Fleet, name: str) -> Applied:

@@ -246,9 +246,9 @@ def test_whatever_the_commands_no_two_processes_share_a_generation(commands: lis
     for now, command in enumerate(commands):
         fleet = tried(fleet, command, now)
         for name, pool in fleet.pools.items():
-            for id_, it in pool.replicas.items():
-                process = (name, id_, it.settings.address.port)
-                assert processes.setdefault(it.generation, process) == process
+            for id_, item in pool.replicas.items():
+                process = (name, id_, item.settings.address.port)
+                assert processes.setdefault(item.generation, process) == process
 
 
 def test_another_process_at_the_same_address_is_another_generation_and_is_not_drained() -> None:

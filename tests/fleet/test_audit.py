@@ -20,7 +20,7 @@ def filled(count: int, most: int = 3) -> AuditLog:
 
 def numbers(entries: object) -> list[int]:
     assert isinstance(entries, list)
-    return [it.number for it in entries]
+    return [entry.number for entry in entries]
 
 
 def test_an_entry_says_who_what_when_from_what_to_what() -> None:
@@ -37,7 +37,7 @@ def test_an_entry_says_who_what_when_from_what_to_what() -> None:
         "pool": "p",
         "replica": "a",
     }
-    assert [it["draining"] for it in told] == [None, "operator"]
+    assert [item["draining"] for item in told] == [None, "operator"]
 
 
 def test_the_oldest_entries_make_room() -> None:

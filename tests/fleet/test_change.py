@@ -39,7 +39,7 @@ from tests.fleet.fleets import (
 
 
 def told(applied: Applied) -> list[tuple[str, str, str | None]]:
-    return [(it.kind, it.pool, it.replica) for it in applied.changes]
+    return [(change.kind, change.pool, change.replica) for change in applied.changes]
 
 
 def test_a_fleet_as_a_whole_is_added() -> None:
@@ -83,7 +83,9 @@ def test_many_put_at_once_may_swap_their_addresses() -> None:
     swapped = {"a": replica_settings(2), "b": replica_settings(1)}
     applied = apply(a_pool(a=1, b=2), PutReplicas("p", swapped), 0.0)
     assert told(applied) == [("changed", "p", "a"), ("changed", "p", "b")]
-    generations = {id_: it.generation for id_, it in applied.fleet.pool("p").replicas.items()}
+    generations = {
+        id_: replica.generation for id_, replica in applied.fleet.pool("p").replicas.items()
+    }
     assert generations == {"a": 3, "b": 4}
 
 
@@ -117,7 +119,7 @@ def test_what_is_told_is_by_what_two_fleets_differ(
         assert set(map(id_of, applied.changes)) == set(
             map(id_of, differences(fleet, applied.fleet))
         )
-        removals = [it.after is None for it in applied.changes]
+        removals = [change.after is None for change in applied.changes]
         assert removals == sorted(removals, reverse=True)
         fleet = applied.fleet
 

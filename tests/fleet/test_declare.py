@@ -255,13 +255,13 @@ def handed_over(**replicas: int) -> Fleet:
 
 
 def ids(fleet: Fleet) -> set[str]:
-    return {it.id for it in fleet.pool("p").replicas.values() if it.draining is None}
+    return {item.id for item in fleet.pool("p").replicas.values() if item.draining is None}
 
 
 def answered(fleet: Fleet, serving: str = "abc", **found: int) -> Fleet:
     answer = {id_: replica_settings(port) for id_, port in found.items()}
     sets = {"directory folder": answer}
-    return discovered(fleet, "p", sets, lambda it: it.id in serving, 1.0).fleet
+    return discovered(fleet, "p", sets, lambda item: item.id in serving, 1.0).fleet
 
 
 def test_replicas_serve_on_when_sources_take_the_place_of_their_declaration() -> None:

@@ -34,14 +34,16 @@ from tests.fleet.fleets import (
 def sets(**found: Replicas | None) -> Sets:
     """By source; None: has not answered."""
     return {
-        source: None if it is None else {id_: replica_settings(port) for id_, port in it.items()}
-        for source, it in found.items()
+        source: None
+        if item is None
+        else {id_: replica_settings(port) for id_, port in item.items()}
+        for source, item in found.items()
     }
 
 
 def merged(fleet: Fleet, found: Sets, now: float = 0.0, serving: str | None = None) -> Discovered:
     """With all replicas serving, or those with these one-letter ids."""
-    return discovered(fleet, "p", found, lambda it: serving is None or it.id in serving, now)
+    return discovered(fleet, "p", found, lambda item: serving is None or item.id in serving, now)
 
 
 def found(now: float = 0.0, fleet: Fleet | None = None, **by_source: Replicas | None) -> Fleet:
@@ -49,12 +51,18 @@ def found(now: float = 0.0, fleet: Fleet | None = None, **by_source: Replicas | 
 
 
 def leaving(fleet: Fleet) -> set[str]:
-    return {it.id for it in fleet.pool("p").replicas.values() if it.draining is Draining.DISCOVERY}
+    return {
+        item.id for item in fleet.pool("p").replicas.values() if item.draining is Draining.DISCOVERY
+    }
 
 
 def test_what_is_found_is_there_and_says_who_found_it() -> None:
-    it = replica(found(dns={"a": 1}))
-    assert (it.source, it.found_by, it.settings.address.port) == (Source.DISCOVERY, "dns", 1)
+    found_replica = replica(found(dns={"a": 1}))
+    assert (found_replica.source, found_replica.found_by, found_replica.settings.address.port) == (
+        Source.DISCOVERY,
+        "dns",
+        1,
+    )
 
 
 def test_what_is_found_again_is_the_same_fleet() -> None:
@@ -218,7 +226,7 @@ def test_a_pool_declared_again_keeps_what_was_found() -> None:
 
 
 ANSWERS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 6), max_size=6).filter(
-    lambda it: len(set(it.values())) == len(it)
+    lambda each: len(set(each.values())) == len(each)
 )
 
 
@@ -228,12 +236,12 @@ def test_whatever_is_found_addresses_differ_and_no_step_drains_most_of_those_tha
 ) -> None:
     def able(fleet: Fleet) -> set[str]:
         known = fleet.pool("p").replicas.values()
-        return {it.id for it in known if it.id in serving and it.draining is None}
+        return {item.id for item in known if item.id in serving and item.draining is None}
 
     fleet = a_pool()
     for now, answer in enumerate(answers):
         before = able(fleet)
-        fleet = discovered(fleet, "p", sets(dns=answer), lambda it: it.id in serving, now).fleet
+        fleet = discovered(fleet, "p", sets(dns=answer), lambda item: item.id in serving, now).fleet
         used = ports(fleet)
         assert len(set(used.values())) == len(used)
         assert len(leaving(fleet) & before) <= len(able(fleet))

@@ -197,7 +197,7 @@ def moved(fleet: Fleet, *numbers: int, force: bool = False) -> Fleet:
 @pytest.mark.parametrize(("count", "may"), [(1, 1), (2, 1), (3, 1), (4, 2), (7, 3)])
 def test_no_more_than_half_of_a_pool_can_move_in_one_step(count: int, may: int) -> None:
     fleet = pool_of(count)
-    assert set(ports(moved(fleet, *range(may))).values()) >= {100 + it for it in range(may)}
+    assert set(ports(moved(fleet, *range(may))).values()) >= {100 + index for index in range(may)}
     if may < count:
         with pytest.raises(Refused, match=f"{may + 1} of the {count} .* would move .* force it"):
             moved(fleet, *range(may + 1))

@@ -175,7 +175,7 @@ def test_a_file_that_contradicts_what_the_api_said_is_refused(config: Config, sa
 
 POOLS, IDS = st.sampled_from("pqr"), st.sampled_from("abcd")
 ANSWERS = st.dictionaries(IDS, st.integers(1, 6), max_size=3).filter(
-    lambda it: len(set(it.values())) == len(it)
+    lambda this: len(set(this.values())) == len(this)
 )
 """Ports by id, as a folder may have them."""
 COMMANDS: st.SearchStrategy[Command | Config | dict[str, int]] = st.one_of(
@@ -234,8 +234,12 @@ def written(kept: Registered, before: Fleet, after: Fleet) -> Registered:
     found = rows(after, set(keys_of_rows(tuple(differences(before, after)))))
     return Registered(
         found.generations,
-        {key: it for key, it in {**kept.pools, **found.pools}.items() if it is not None},
-        {key: it for key, it in {**kept.replicas, **found.replicas}.items() if it is not None},
+        {key: item for key, item in {**kept.pools, **found.pools}.items() if item is not None},
+        {
+            key: each
+            for key, each in {**kept.replicas, **found.replicas}.items()
+            if each is not None
+        },
     )
 
 
@@ -245,8 +249,15 @@ def contents(fleet: Fleet) -> dict[str, object]:
         name: (
             *(pool.settings, pool.source, pool.layers),
             {
-                id_: (it.settings, it.generation, it.draining, it.layers, it.source, it.found_by)
-                for id_, it in pool.replicas.items()
+                id_: (
+                    item.settings,
+                    item.generation,
+                    item.draining,
+                    item.layers,
+                    item.source,
+                    item.found_by,
+                )
+                for id_, item in pool.replicas.items()
             },
         )
         for name, pool in fleet.pools.items()

@@ -49,9 +49,9 @@ def test_one_that_goes_and_is_put_stays() -> None:
 def test_a_replica_with_an_ingress_is_found_at_both_of_its_addresses() -> None:
     fleet = after(PutPool("p", pool_settings()), put("a", 1, ingress="127.0.0.1:2"))
     replicas = fleet.pool("p").replicas
-    assert [it and it.id for it in map(replicas.at, (at(1), at(2)))] == ["a", "a"]
+    assert [item and item.id for item in map(replicas.at, (at(1), at(2)))] == ["a", "a"]
     moved = after(put("a", 1, ingress="127.0.0.1:3"), fleet=fleet).pool("p").replicas
-    assert [it and it.id for it in map(moved.at, (at(1), at(2), at(3)))] == ["a", None, "a"]
+    assert [each and each.id for each in map(moved.at, (at(1), at(2), at(3)))] == ["a", None, "a"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_most_replicas_of_a_pool_do_not_get_another_ingress_in_one_step() -> Non
         "a": put("a", 1, ingress="127.0.0.1:11"),
         "b": put("b", 2, ingress="127.0.0.1:12"),
     }
-    many = PutReplicas("p", {id_: it.settings for id_, it in both.items()})
+    many = PutReplicas("p", {id_: item.settings for id_, item in both.items()})
     with pytest.raises(Refused, match="would move to other addresses in one step"):
         after(many, fleet=fleet)
     assert after(both["a"], fleet=fleet).pool("p").replica("a").settings.ingress == at(11)

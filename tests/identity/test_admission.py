@@ -76,8 +76,8 @@ def test_a_node_may_have_the_pools_of_the_pattern_that_says_most_about_it() -> N
         {"gw-*": ("*",), "gw-eu-*": ("a", "b"), "gw-eu-1": ("b",), "search": ("c",)},
     )
     pools = {
-        it: identify(node(it), admission=admission).pools
-        for it in ("gw-us", "gw-eu-2", "gw-eu-1", "search")
+        item: identify(node(item), admission=admission).pools
+        for item in ("gw-us", "gw-eu-2", "gw-eu-1", "search")
     }
     assert pools == {"gw-us": None, "gw-eu-2": {"a", "b"}, "gw-eu-1": {"b"}, "search": {"c"}}
     for other in ("search-2", "gw"):

@@ -45,8 +45,8 @@ class Istiod:
         while isinstance(data := await self.call.read(), bytes):
             got = envoy.DiscoveryResponse.FromString(data)
             kind = got.type_url.rpartition("/")[2]
-            found = [read(it, kind) for it in got.resources]
-            self.held[got.type_url] = {it.name: it.body for it in found}
+            found = [read(resource, kind) for resource in got.resources]
+            self.held[got.type_url] = {item.name: item.body for item in found}
             if got.type_url == ENTRY:
                 count = len(self.endpoints())
                 self.fewest = count if self.fewest is None else min(self.fewest, count)
@@ -66,8 +66,8 @@ class Istiod:
         if name not in (entries := self.held.get(ENTRY, {})):
             return {}
         listed = pb.ServiceEntry.FromString(entries[name]).endpoints
-        found = [pb.WorkloadEntry.FromString(it) for it in listed]
-        return {f"{it.address}:{it.ports['requests']}": it for it in found}
+        found = [pb.WorkloadEntry.FromString(item) for item in listed]
+        return {f"{each.address}:{each.ports['requests']}": each for each in found}
 
 
 @asynccontextmanager

@@ -43,8 +43,8 @@ def service_entry(made: PoolInMesh) -> pb.ServiceEntry:
 
 def endpoints(made: PoolInMesh) -> dict[str, pb.WorkloadEntry]:
     """The endpoints of a pool by their address and port."""
-    found = [pb.WorkloadEntry.FromString(it) for it in service_entry(made).endpoints]
-    return {f"{it.address}:{it.ports['requests']}": it for it in found}
+    found = [pb.WorkloadEntry.FromString(endpoint) for endpoint in service_entry(made).endpoints]
+    return {f"{item.address}:{item.ports['requests']}": item for item in found}
 
 
 def destination_rule(made: PoolInMesh) -> pb.DestinationRule:

@@ -33,7 +33,7 @@ FAST, SLOW = EndpointWeight("tier-4", 400), EndpointWeight("tier-1", 100)
 def test_a_pool_is_a_host_of_the_mesh_with_one_port() -> None:
     entry = service_entry(one())
     assert list(entry.hosts) == ["p.plimsoll.internal"]
-    assert [(it.number, it.protocol) for it in entry.ports] == [(80, "HTTP")]
+    assert [(port.number, port.protocol) for port in entry.ports] == [(80, "HTTP")]
     assert entry.location == pb.ServiceEntry.MESH_INTERNAL
     assert entry.resolution == pb.ServiceEntry.STATIC
 
@@ -58,12 +58,12 @@ def test_a_tier_is_the_part_of_a_zone_that_a_replica_is_in() -> None:
         fleet=a_pool(),
     )
     found = endpoints(made(fleet, {"a": FAST, "b": SLOW, "c": SLOW}))
-    assert {at: it.locality for at, it in found.items()} == {
+    assert {at: item.locality for at, item in found.items()} == {
         "127.0.0.1:9000": "eu/x/tier-4",
         "127.0.0.1:9001": "//tier-1",
         "127.0.0.1:9002": "e-u//tier-1",
     }
-    assert {at: it.weight for at, it in found.items()} == {
+    assert {at: each.weight for at, each in found.items()} == {
         "127.0.0.1:9000": 400,
         "127.0.0.1:9001": 100,
         "127.0.0.1:9002": 100,
@@ -254,7 +254,7 @@ def test_whatever_a_pool_is_called_and_has_istio_finds_it_valid(
     (host,) = service_entry(made_).hosts
     assert HOST.fullmatch(host)
     assert len(host) <= 253
-    assert all(len(it) <= 63 for it in host.split("."))
+    assert all(len(item) <= 63 for item in host.split("."))
     (endpoint,) = endpoints(made_).values()
     for key, value in endpoint.labels.items():
         match = TAG_KEY.fullmatch(key)

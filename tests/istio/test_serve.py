@@ -31,9 +31,9 @@ async def test_what_becomes_of_replicas_reaches_istiod(tmp_path: Path) -> None:
         client = await stack.enter_async_context(istiod(Address("127.0.0.1", port)))
         await client.until(lambda: len(client.endpoints()) == 2 and client.held.get(RULE))
         said = (await plane.get("/v1/pools/p/replicas"))["replicas"]
-        assert {at: (it.locality, it.weight) for at, it in client.endpoints().items()} == {
-            it["address"]: (f"//{it['tier']}", it["weight"]) for it in said
-        }
+        assert {
+            at: (endpoint.locality, endpoint.weight) for at, endpoint in client.endpoints().items()
+        } == {item["address"]: (f"//{item['tier']}", item["weight"]) for item in said}
 
         assert "plimsoll_xds_istiods 1.0" in await plane.text("/metrics")
         assert await plane.call("POST", "/v1/pools/p/replicas/a/drain") == 200
@@ -62,6 +62,9 @@ async def test_no_answer_after_a_restart_takes_replicas_away(tmp_path: Path) -> 
         entry = pool("p", {"a": {"address": one.address}})
         for _ in range(2):
             # As soon as the port is open, and before any replica was asked for its health.
-            async with plimsoll(tmp_path, entry, port), istiod(Address("127.0.0.1", port)) as it:
-                await it.until(it.endpoints)
-                assert it.fewest == 1
+            async with (
+                plimsoll(tmp_path, entry, port),
+                istiod(Address("127.0.0.1", port)) as server,
+            ):
+                await server.until(server.endpoints)
+                assert server.fewest == 1

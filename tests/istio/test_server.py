@@ -58,13 +58,13 @@ async def test_every_change_reaches_every_istiod() -> None:
     async with served() as (plane, address), istiod(address) as one, istiod(address) as other:
         plane.show(first := a_catalog())
         for client in (one, other):
-            await client.until(lambda it=client: it.endpoints() and it.held.get(RULE))  # type: ignore[misc]
+            await client.until(lambda item=client: item.endpoints() and item.held.get(RULE))  # type: ignore[misc]
             assert client.endpoints()[AT].weight == 100
         assert plane.server.connected == 2
         assert set(plane.server.pools()) == {"p"}
         plane.show(a_catalog(FAST, first))
         for client in (one, other):
-            await client.until(lambda it=client: it.endpoints()[AT].weight == 400)  # type: ignore[misc]
+            await client.until(lambda each=client: each.endpoints()[AT].weight == 400)  # type: ignore[misc]
 
 
 async def test_before_there_is_a_catalog_only_what_is_never_there_is_answered() -> None:
@@ -93,7 +93,7 @@ async def test_a_pool_that_is_left_out_is_named_once(caplog: pytest.LogCaptureFi
         plane.show(replace(first))
         async with istiod(address) as other:
             await other.until(lambda: ENTRY in other.held)
-    (said,) = [it.message for it in caplog.records if "Bad_" in it.message]
+    (said,) = [record.message for record in caplog.records if "Bad_" in record.message]
     assert said.startswith("pool Bad_ is not given to istiod: its name cannot begin a host name")
 
 

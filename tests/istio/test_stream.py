@@ -40,22 +40,22 @@ def asked(*types: str) -> Stream:
 
 def sent(stream: Stream, newest: Configuration | None) -> dict[str, pb.DiscoveryResponse]:
     """What is sent, by type."""
-    found = [pb.DiscoveryResponse.FromString(it) for it in stream.responses(newest)]
-    assert len({it.type_url for it in found}) == len(found)
-    return {it.type_url: it for it in found}
+    found = [pb.DiscoveryResponse.FromString(response) for response in stream.responses(newest)]
+    assert len({item.type_url for item in found}) == len(found)
+    return {each.type_url: each for each in found}
 
 
 def accepted(stream: Stream, newest: Configuration | None) -> dict[str, pb.DiscoveryResponse]:
     """The same, with every response accepted."""
     found = sent(stream, newest)
-    for it in found.values():
-        assert stream.receive(request(it.type_url, it.nonce)) is None
+    for item in found.values():
+        assert stream.receive(request(item.type_url, item.nonce)) is None
     return found
 
 
 def test_every_type_is_answered_and_of_two_there_is_something() -> None:
     found = sent(asked(ENTRY, RULE, OTHER, FOREIGN, "core/v1alpha1/MeshConfig"), configuration())
-    assert {url: len(it.resources) for url, it in found.items()} == {
+    assert {url: len(item.resources) for url, item in found.items()} == {
         ENTRY: 1,
         RULE: 1,
         OTHER: 0,

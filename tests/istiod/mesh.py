@@ -282,14 +282,14 @@ async def hosts(envoy: Envoy) -> dict[str, Any]:
 async def count(envoy: Envoy) -> int:
     """How many replicas of the pool an Envoy has."""
     found = await envoy.stats("membership_total")
-    return sum(it for name, it in found.items() if HOST in name)
+    return sum(item for name, item in found.items() if HOST in name)
 
 
 async def cluster(envoy: Envoy) -> Mapping[str, Any]:
     """The pool's cluster that an Envoy has."""
     dump = await envoy.admin("/config_dump?resource=dynamic_active_clusters")
-    found = [it["cluster"] for it in (dump or {}).get("configs", ())]
-    return next((it for it in found if it["name"] == CLUSTER), {})
+    found = [config["cluster"] for config in (dump or {}).get("configs", ())]
+    return next((item for item in found if item["name"] == CLUSTER), {})
 
 
 def entry_of_user(folder: Path, namespace: str, address: str) -> None:

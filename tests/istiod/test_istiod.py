@@ -51,16 +51,16 @@ class World:
 
     async def has(self, *ids: str) -> bool:
         """Whether the Envoy has just these replicas."""
-        return (await hosts(self.envoy)).keys() == {self.replicas[it].address for it in ids}
+        return (await hosts(self.envoy)).keys() == {self.replicas[item].address for item in ids}
 
     async def shares(self) -> dict[str, float]:
         """What Plimsoll says that each replica gets."""
         found = (await self.plane.get("/v1/pools/p/replicas"))["replicas"]
-        return {it["id"]: it["share"] for it in found}
+        return {item["id"]: item["share"] for item in found}
 
     async def served(self, count: int, at_once: int = 8) -> dict[str, float]:
         """Send requests through the Envoy; returns the part that each replica got."""
-        before = {id_: it.served for id_, it in self.replicas.items()}
+        before = {id_: item.served for id_, item in self.replicas.items()}
         answers = Counter[int]()
         left = iter(range(count))
 
@@ -70,7 +70,7 @@ class World:
 
         await asyncio.gather(*(some() for _ in range(at_once)))
         assert answers == {200: count}
-        return {id_: (it.served - before[id_]) / count for id_, it in self.replicas.items()}
+        return {id_: (each.served - before[id_]) / count for id_, each in self.replicas.items()}
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ async def world(
             for id_, service in seconds.items()
         }
         entries: dict[str, dict[str, Any]] = {
-            id_: {"address": it.address, **more.pop(id_, {})} for id_, it in fakes.items()
+            id_: {"address": fake.address, **more.pop(id_, {})} for id_, fake in fakes.items()
         }
         declared = pool("p", entries, **more)
         plane = await stack.enter_async_context(plimsoll(folder, declared, port))
@@ -124,8 +124,8 @@ async def test_shares_at_an_envoy_of_the_mesh_are_those_that_plimsoll_says(tmp_p
             watching = asyncio.create_task(watch())
             served = await found.served(2_000)
             watching.cancel()
-            said = {it: sum(shares[it] for shares in seen) / len(seen) for it in served}
-            report(*(f"{it}: {said[it]:.3f} said, {served[it]:.3f} served;" for it in said))
+            said = {each: sum(shares[each] for shares in seen) / len(seen) for each in served}
+            report(*(f"{item}: {said[item]:.3f} said, {served[item]:.3f} served;" for item in said))
             # Two of one tier share what it gets, by how many requests each has in flight.
             fast = (served["fast"] + served["quick"]) / (said["fast"] + said["quick"])
             slow = served["slow"] / said["slow"]
@@ -162,7 +162,7 @@ async def test_a_thousand_replicas(tmp_path: Path) -> None:
     port = free_port()
     async with AsyncExitStack() as stack:
         addresses = await stack.enter_async_context(thousand())
-        entries = {f"r{i}": {"address": it} for i, it in enumerate(addresses)}
+        entries = {f"r{i}": {"address": address} for i, address in enumerate(addresses)}
         check = {"interval": "10s", "timeout": "5s"}
         declared = pool("p", entries, metrics={"profile": "none"}, health_check=check)
         plane = await stack.enter_async_context(plimsoll(tmp_path, declared, port))
@@ -200,8 +200,8 @@ async def test_requests_are_answered_while_istiod_is_away(tmp_path: Path) -> Non
 async def test_envoys_keep_what_they_have_while_plimsoll_is_away(tmp_path: Path) -> None:
     port = free_port()
     async with AsyncExitStack() as stack:
-        fakes = {it: await stack.enter_async_context(replica()) for it in ("a", "b")}
-        declared = pool("p", {id_: {"address": it.address} for id_, it in fakes.items()})
+        fakes = {item: await stack.enter_async_context(replica()) for item in ("a", "b")}
+        declared = pool("p", {id_: {"address": fake.address} for id_, fake in fakes.items()})
         first = AsyncExitStack()
         plane = await first.enter_async_context(plimsoll(tmp_path, declared, port))
         mesh = await stack.enter_async_context(istiod(tmp_path, port))

@@ -38,7 +38,7 @@ def exported() -> dict[str, tuple[str, str]]:
     planes = (busy_plane(), measured(345, SIZES).plane, zoned(), loaded_plane(), promised())
     found, *others = (families(everything(each)) for each in planes)
     with_series = (
-        next((it for each in (found, *others) if (it := each[name]).samples), found[name])
+        next((item for each in (found, *others) if (item := each[name]).samples), found[name])
         for name in found
     )
     return {
@@ -130,7 +130,7 @@ def test_scrapes_and_decisions_are_counted() -> None:
 
 
 def test_the_end_of_a_certificate_is_that_of_the_one_in_use() -> None:
-    first, second = (CERTIFICATES.issue_cert("a.example", not_after=END + it) for it in DAYS)
+    first, second = (CERTIFICATES.issue_cert("a.example", not_after=END + item) for item in DAYS)
     metrics, accepted = everything(plane()), list[Credentials]()
     shown = metrics.following("xds", credentials(first), accepted.append)
     ends = "plimsoll_certificate_expiry_timestamp_seconds"

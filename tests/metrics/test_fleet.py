@@ -35,29 +35,31 @@ def entry(*folders: str) -> PoolEntry:
 
 def plane() -> Plane:
     """Pool m with replicas a, which is ready, and b, which is not."""
-    it = Plane(0.0)
-    it.apply(PutPool("m", POOL), 0.0)
+    a_plane = Plane(0.0)
+    a_plane.apply(PutPool("m", POOL), 0.0)
     for id_, port in (("a", 9001), ("b", 9002)):
-        it.apply(PutReplica("m", id_, replica_at(port)), 0.0)
-    target = it.target("m", "a")
+        a_plane.apply(PutReplica("m", id_, replica_at(port)), 0.0)
+    target = a_plane.target("m", "a")
     assert target is not None
-    it.probed(target, Probe.HEALTHY, 0.0)
-    it.decide(0.0)
-    return it
+    a_plane.probed(target, Probe.HEALTHY, 0.0)
+    a_plane.decide(0.0)
+    return a_plane
 
 
 def busy_plane() -> Plane:
     """The same, a has answered 100 requests a second, each in 20 ms, and a source has answered."""
-    it = plane()
-    it.discoveries.adopt([entry("replicas.d")])
-    it.discoveries.found("m", "directory replicas.d", {}, None, 0.0)
-    target = it.target("m", "a")
+    a_plane = plane()
+    a_plane.discoveries.adopt([entry("replicas.d")])
+    a_plane.discoveries.found("m", "directory replicas.d", {}, None, 0.0)
+    target = a_plane.target("m", "a")
     assert target is not None
     for at in (0.0, 1.0):
         count = 100 * at
-        it.record(target, Reading(at, Histogram((0.1, math.inf), (count, count), 0.02 * count)), at)
-        it.decide(at)
-    return it
+        a_plane.record(
+            target, Reading(at, Histogram((0.1, math.inf), (count, count), 0.02 * count)), at
+        )
+        a_plane.decide(at)
+    return a_plane
 
 
 def test_a_pool_has_a_count_for_each_state() -> None:
@@ -201,10 +203,10 @@ def test_a_pool_whose_requests_go_together_has_no_series_of_classes() -> None:
 
 
 def test_a_pool_says_how_many_replicas_it_should_have_for_an_autoscaler() -> None:
-    it = plane()
-    metrics = everything(it)
+    a_plane = plane()
+    metrics = everything(a_plane)
     assert values(metrics, "plimsoll_pool_replicas_wanted") == {("m",): 2.0}
     assert values(metrics, "plimsoll_pool_active") == {("m",): 1.0}
     assert values(metrics, "plimsoll_pool_cold_start_seconds") == {("m",): 60.0}
-    it.apply(DeletePool("m"), 1.0)
+    a_plane.apply(DeletePool("m"), 1.0)
     assert values(metrics, "plimsoll_pool_replicas_wanted") == {}

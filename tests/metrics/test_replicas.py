@@ -17,44 +17,44 @@ GIB = float(1 << 30)
 
 
 def plane(replicas: int = 4) -> Plane:
-    it = Plane(0.0)
+    a_plane = Plane(0.0)
     listener = {"address": "127.0.0.1:10000"}
-    it.apply(PutPool("m", validated(PoolSettings, {"model": "m", "listener": listener})), 0.0)
+    a_plane.apply(PutPool("m", validated(PoolSettings, {"model": "m", "listener": listener})), 0.0)
     for number in range(replicas):
         address = f"127.0.0.1:{9001 + number}"
         settings = validated(ReplicaSettings, {"address": address})
-        it.apply(PutReplica("m", "abcdef"[number], settings), 0.0)
-    for target in it.targets():
-        it.probed(target, Probe.HEALTHY, 0.0)
-    return it
+        a_plane.apply(PutReplica("m", "abcdef"[number], settings), 0.0)
+    for target in a_plane.targets():
+        a_plane.probed(target, Probe.HEALTHY, 0.0)
+    return a_plane
 
 
-def read(it: Plane, id_: str, reading: Reading) -> None:
-    target = it.target("m", id_)
+def read(a_plane: Plane, id_: str, reading: Reading) -> None:
+    target = a_plane.target("m", id_)
     assert target is not None
-    it.record(target, reading, reading.at)
+    a_plane.record(target, reading, reading.at)
 
 
 def loaded_plane() -> Plane:
     """Replicas that say everything: a in requests, b in texts; Envoys report of a."""
-    it = plane()
+    a_plane = plane()
     for at in (0.0, 1.0):
         count = 100 * at
         latency = Histogram((0.1, 0.2, math.inf), (0.8 * count, count, count), 0.02 * count)
         memory = GpuMemory("GPU-1", 95 * GIB, 100 * GIB)
         one = Reading(at, latency, memory=(memory,), queue=7.0, tokens=50 * count)
-        read(it, "a", one)
+        read(a_plane, "a", one)
         full = (GpuMemory(None, 0.99, 1.0),)
-        read(it, "b", replace(one, memory=full, queue_unit="texts"))
-        it.reported("envoy", {AT: Load(30, 2, 5)}, 1.0, at)
-        it.decide(at)
-    return it
+        read(a_plane, "b", replace(one, memory=full, queue_unit="texts"))
+        a_plane.reported("envoy", {AT: Load(30, 2, 5)}, 1.0, at)
+        a_plane.decide(at)
+    return a_plane
 
 
 def test_a_replica_shows_the_quantiles_of_its_own_histogram() -> None:
-    it = loaded_plane()
-    metrics = everything(it)
-    window = it.report("m", "a", 1.0).observed.window
+    a_plane = loaded_plane()
+    metrics = everything(a_plane)
+    window = a_plane.report("m", "a", 1.0).observed.window
     assert window is not None
     p50 = values(metrics, "plimsoll_replica_latency_p50_seconds")
     assert p50 == {("m", "a"): window.p50, ("m", "b"): window.p50}
@@ -64,19 +64,19 @@ def test_a_replica_shows_the_quantiles_of_its_own_histogram() -> None:
 
 
 def test_the_mean_of_a_replica_without_metrics_is_that_of_envoys() -> None:
-    it = plane()
+    a_plane = plane()
     for second in range(1, 8):
-        it.reported("envoy", {AT: Load(10, 0, 2)}, 1.0, float(second))
-    metrics = everything(it, now=7.0)
+        a_plane.reported("envoy", {AT: Load(10, 0, 2)}, 1.0, float(second))
+    metrics = everything(a_plane, now=7.0)
     mean = values(metrics, "plimsoll_replica_latency_mean_seconds")
     assert mean == {("m", "a"): pytest.approx(0.2)}
     assert values(metrics, "plimsoll_replica_latency_p99_seconds") == {}
 
 
 def test_tries_are_counted_by_how_they_ended_whoever_sent_them() -> None:
-    it = loaded_plane()
-    it.reported("other", {AT: Load(4, 1, 3)}, 1.0, 1.0)
-    metrics = everything(it, now=1.0)
+    a_plane = loaded_plane()
+    a_plane.reported("other", {AT: Load(4, 1, 3)}, 1.0, 1.0)
+    metrics = everything(a_plane, now=1.0)
     counted = values(metrics, "plimsoll_replica_requests_total")
     assert counted == {("m", "a", "ok"): 64, ("m", "a", "error"): 5}
     assert values(metrics, "plimsoll_replica_in_flight_requests") == {("m", "a"): 8}
@@ -94,12 +94,12 @@ def test_tokens_are_counted_up() -> None:
 
 
 def test_failed_scrapes_are_counted_by_replica() -> None:
-    it = plane(2)
-    target = it.target("m", "b")
+    a_plane = plane(2)
+    target = a_plane.target("m", "b")
     assert target is not None
     for at in (1.0, 2.0, 3.0):
-        it.record(target, Failure("nobody listens"), at)
-    failures = values(everything(it), "plimsoll_replica_scrape_failures_total")
+        a_plane.record(target, Failure("nobody listens"), at)
+    failures = values(everything(a_plane), "plimsoll_replica_scrape_failures_total")
     assert failures == {("m", "a"): 0, ("m", "b"): 3}
 
 
@@ -124,36 +124,36 @@ def test_the_guard_of_memory_says_what_is_left_of_a_share() -> None:
 
 
 def test_two_gpus_of_one_name_are_two_series() -> None:
-    it = plane(1)
+    a_plane = plane(1)
     twice = (GpuMemory("GPU-1", 0.5, 1.0), GpuMemory("GPU-1", 0.6, 1.0))
-    read(it, "a", Reading(1.0, None, memory=twice))
-    it.decide(1.0)
-    ratio = values(everything(it), "plimsoll_replica_gpu_memory_used_ratio")
+    read(a_plane, "a", Reading(1.0, None, memory=twice))
+    a_plane.decide(1.0)
+    ratio = values(everything(a_plane), "plimsoll_replica_gpu_memory_used_ratio")
     assert ratio == {("GPU-1", "m", "a"): 0.5, ("1", "m", "a"): 0.6}
 
 
 def test_a_replica_is_in_the_tier_that_was_decided() -> None:
-    it = loaded_plane()
-    decision = it.decision("m")
+    a_plane = loaded_plane()
+    decision = a_plane.decision("m")
     assert decision is not None
-    tiers = set(values(everything(it), "plimsoll_replica_tier"))
+    tiers = set(values(everything(a_plane), "plimsoll_replica_tier"))
     assert tiers == {("m", id_, decision.replicas[id_].tier) for id_ in decision.replicas}
 
 
 def test_a_replica_that_is_silent_for_long_is_stale() -> None:
-    it = loaded_plane()
+    a_plane = loaded_plane()
     later = 30.0
     for id_ in "acd":
-        read(it, id_, Reading(later, None))
-    it.decide(later)
-    stale = values(everything(it, now=later), "plimsoll_replica_stale")
+        read(a_plane, id_, Reading(later, None))
+    a_plane.decide(later)
+    stale = values(everything(a_plane, now=later), "plimsoll_replica_stale")
     assert stale["m", "b"] == 1
     assert stale["m", "a"] == 0
 
 
 def test_a_policy_without_tiers_has_none() -> None:
-    it = Plane(0.0)
-    it.declare(
+    a_plane = Plane(0.0)
+    a_plane.declare(
         load_config(
             """
 pools:
@@ -167,5 +167,5 @@ pools:
         ),
         0.0,
     )
-    it.decide(0.0)
-    assert values(everything(it), "plimsoll_replica_tier") == {}
+    a_plane.decide(0.0)
+    assert values(everything(a_plane), "plimsoll_replica_tier") == {}

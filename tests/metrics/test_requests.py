@@ -25,9 +25,9 @@ ONE = Sample("m", "", "127.0.0.1", 9001, 100, 0.1, 200)
 
 
 def promised() -> Plane:
-    it = Plane(0.0)
-    it.declare(load_config(CONFIG, "plimsoll.yaml"), 0.0)
-    return it
+    a_plane = Plane(0.0)
+    a_plane.declare(load_config(CONFIG, "plimsoll.yaml"), 0.0)
+    return a_plane
 
 
 def slow(known: Plane) -> dict[tuple[str, ...], float]:
@@ -75,20 +75,20 @@ def test_a_class_is_held_against_its_own_objective_or_the_pools() -> None:
 
 def test_a_client_that_gave_up_late_was_too_slow_and_an_error_was_not() -> None:
     known = promised()
-    known.sampled([ONE._replace(seconds=5.0, status=it) for it in (0, 503, 429)], 1.0)
+    known.sampled([ONE._replace(seconds=5.0, status=item) for item in (0, 503, 429)], 1.0)
     known.sampled([ONE._replace(seconds=0.1, status=0)], 1.0)
     assert slow(known)["default", "m"] == 1
 
 
 def test_a_request_that_takes_as_long_as_promised_is_in_time() -> None:
     known = promised()
-    known.sampled([ONE._replace(seconds=it) for it in (0.2, 0.201)], 1.0)
+    known.sampled([ONE._replace(seconds=item) for item in (0.2, 0.201)], 1.0)
     assert slow(known)["default", "m"] == 1
 
 
 def test_durations_are_those_of_answers_without_an_error() -> None:
     known = promised()
-    known.sampled([ONE._replace(seconds=it) for it in (0.05, 0.2, 100.0)], 1.0)
+    known.sampled([ONE._replace(seconds=item) for item in (0.05, 0.2, 100.0)], 1.0)
     known.sampled([ONE._replace(status=503), ONE._replace(status=0)], 1.0)
     metrics = everything(known)
     name = "plimsoll_sampled_request_duration_seconds"
@@ -129,7 +129,7 @@ def test_classes_that_were_found_have_the_names_that_all_else_about_them_has() -
 
 def test_names_of_classes_that_an_envoy_makes_up_are_no_labels() -> None:
     known = promised()
-    known.sampled([ONE._replace(class_name=f"made-up-{it}") for it in range(100)], 1.0)
+    known.sampled([ONE._replace(class_name=f"made-up-{index}") for index in range(100)], 1.0)
     counted = values(everything(known), "plimsoll_sampled_requests_total")
     assert len(counted) == 9
     assert counted["default", "m", "ok"] == 100
@@ -139,7 +139,7 @@ def test_a_class_that_the_pool_no_longer_has_is_gone() -> None:
     known = promised()
     known.sampled([ONE._replace(class_name="nightly")], 1.0)
     body = known.fleet.pools["m"].settings.model_dump(mode="json") | {"classes": None}
-    it = Plane(1.0)
-    it.answers = known.answers
-    it.apply(PutPool("m", validated(PoolSettings, body)), 1.0)
-    assert {name for name, _ in slow(it)} == {"default"}
+    a_plane = Plane(1.0)
+    a_plane.answers = known.answers
+    a_plane.apply(PutPool("m", validated(PoolSettings, body)), 1.0)
+    assert {name for name, _ in slow(a_plane)} == {"default"}

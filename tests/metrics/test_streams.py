@@ -50,7 +50,7 @@ def test_each_type_has_its_short_name(type_url: str, short: str) -> None:
 
 def test_every_series_of_a_counter_is_there_before_its_first_count() -> None:
     assert set(values(told(), "plimsoll_xds_rejections_total")) == {
-        (it,) for it in ("cds", "eds", "lds", "rds", "sds", "other")
+        (item,) for item in ("cds", "eds", "lds", "rds", "sds", "other")
     }
 
 

@@ -87,11 +87,13 @@ class Prometheus:
     async def values(self, query: str) -> list[float]:
         """The newest values of a query that are numbers."""
         found = (await self.get("query", query=query))["result"]
-        return [it for it in (float(series["value"][1]) for series in found) if math.isfinite(it)]
+        return [
+            item for item in (float(series["value"][1]) for series in found) if math.isfinite(item)
+        ]
 
     async def alerts(self) -> set[str]:
         """The names of the alerts that are pending or firing."""
-        return {it["labels"]["alertname"] for it in (await self.get("alerts"))["alerts"]}
+        return {alert["labels"]["alertname"] for alert in (await self.get("alerts"))["alerts"]}
 
 
 @asynccontextmanager
@@ -113,15 +115,15 @@ async def prometheus(folder: Path, targets: Mapping[str, list[str]]) -> AsyncIte
         aiohttp.ClientSession(trust_env=False) as session,
         process("prometheus", *options, log=folder / "prometheus.log"),
     ):
-        it = Prometheus(address, session)
+        server = Prometheus(address, session)
 
         async def are_up() -> bool:
-            found = await it.get("targets")
+            found = await server.get("targets")
             active = found["activeTargets"] if found else ()
             return bool(active) and all(target["health"] == "up" for target in active)
 
         await until("Prometheus scrapes them all", are_up)
-        yield it
+        yield server
 
 
 @asynccontextmanager
@@ -182,7 +184,7 @@ async def test_every_query_of_rules_and_dashboards_has_data(tmp_path: Path) -> N
         known = set(await seen.get("label/__name__/values"))
         text = RULES.read_text()
         asked = set(re.findall(r"\b(?:plimsoll|envoy)_\w+", text))
-        assert {it for it in asked - known if f":{it}:" not in text} == NOT_HERE.keys()
+        assert {item for item in asked - known if f":{item}:" not in text} == NOT_HERE.keys()
 
 
 async def _change(plane: Plimsoll) -> None:

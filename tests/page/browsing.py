@@ -58,11 +58,13 @@ async def opened(
         page.set_default_timeout(DEADLINE)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda it: errors.append(it.text) if "Policy" in it.text else None)
+        page.on("console", lambda item: errors.append(item.text) if "Policy" in item.text else None)
         foreign: list[str] = []
         page.on(
             "request",
-            lambda it: None if it.url.startswith(f"http://{address}/") else foreign.append(it.url),
+            lambda each: (
+                None if each.url.startswith(f"http://{address}/") else foreign.append(each.url)
+            ),
         )
         await page.goto(f"http://{address}/{hash_}")
         try:

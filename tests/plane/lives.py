@@ -77,20 +77,20 @@ class Life:
         """Of what Envoys hold, by type and name."""
         view = self.catalog.view(View())
         return {
-            (url, name): it.version
+            (url, name): item.version
             for url in (CLUSTER, ENDPOINT, ROUTE)
-            for name, it in view.type(url).items()
+            for name, item in view.type(url).items()
         }
 
     def weights(self) -> dict[str, tuple[str, int]]:
         decision = self.plane.decision("m")
         assert decision is not None
-        return {id_: (it.tier, it.weight) for id_, it in decision.replicas.items()}
+        return {id_: (replica.tier, replica.weight) for id_, replica in decision.replicas.items()}
 
     def capacities(self) -> dict[str, float]:
         decision = self.plane.decision("m")
         assert decision is not None
-        return {id_: it.capacity or 0.0 for id_, it in decision.replicas.items()}
+        return {id_: replica.capacity or 0.0 for id_, replica in decision.replicas.items()}
 
 
 def steadily(now: float) -> float:

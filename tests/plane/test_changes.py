@@ -172,7 +172,7 @@ def test_the_life_of_a_replica_reads_as_it_went() -> None:
     watched.go(1)
     watched.plane.probed(watched.target("a"), Probe.REFUSED, watched.now)
     watched.go(1)
-    text = [" / ".join(changes(it.before, it.entry)) for it in watched.told()]
+    text = [" / ".join(changes(item.before, item.entry)) for item in watched.told()]
     wanted = [
         "the record begins: 50 %",
         "its share fell: ",
@@ -194,5 +194,7 @@ def test_a_replica_that_joins_takes_from_the_others_and_they_say_so() -> None:
     assert added is not None
     watched.plane.probed(added, Probe.HEALTHY, watched.now)
     watched.go(30)
-    told = [said for it in watched.told() for said in changes(it.before, it.entry)]
-    assert any("because 3 replicas of the pool serve, where it was 2" in it for it in told), told
+    told = [said for each in watched.told() for said in changes(each.before, each.entry)]
+    assert any("because 3 replicas of the pool serve, where it was 2" in item for item in told), (
+        told
+    )

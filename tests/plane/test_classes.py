@@ -15,7 +15,10 @@ AT_A = Endpoint("p", "127.0.0.1", 9001)
 
 
 def settings(*classes: str, profile: str = "none") -> PoolSettings:
-    named = [{"name": it, "match": {"prefix": f"/{it}"}} for it in classes]
+    named = [
+        {"name": request_class, "match": {"prefix": f"/{request_class}"}}
+        for request_class in classes
+    ]
     body = {
         "model": "m",
         "listener": {"address": "127.0.0.1:10000"},
@@ -42,9 +45,9 @@ def serving(*classes: str) -> Plane:
 def routed(plane: Plane) -> dict[str, bool]:
     """Whether routes lead to each class that has a cluster of its own."""
     parting = plane.parting("p")
-    found = {it.name: it.routed for it in parting.named} if parting else {}
+    found = {item.name: item.routed for item in parting.named} if parting else {}
     names = plane.catalog.view(View()).names(CLUSTER)
-    assert {class_of(it) for it in names} - {OTHERS} == found.keys()
+    assert {class_of(name) for name in names} - {OTHERS} == found.keys()
     return found
 
 
@@ -74,7 +77,10 @@ def test_all_replicas_that_envoys_may_know_serve_each_class_until_they_are_divid
     plane = serving("x")
     parting = plane.parting("p")
     assert parting is not None
-    assert [set(it.endpoint_weights) for it in parting.classes] == [{"a", "b"}, {"a", "b"}]
+    assert [set(request_class.endpoint_weights) for request_class in parting.classes] == [
+        {"a", "b"},
+        {"a", "b"},
+    ]
 
 
 def test_a_preview_shows_what_it_comes_to_in_the_end() -> None:
@@ -82,7 +88,7 @@ def test_a_preview_shows_what_it_comes_to_in_the_end() -> None:
     wanted = preview(plane, PutPool("p", settings("y")), 10.0).wanted
     parting = wanted.pools["p"].parting
     assert parting is not None
-    assert {it.name: it.routed for it in parting.named} == {"y": True}
+    assert {item.name: item.routed for item in parting.named} == {"y": True}
     assert routed(plane) == {"x": True}
 
 

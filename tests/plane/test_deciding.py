@@ -135,8 +135,8 @@ def test_it_is_what_a_look_at_everything_comes_to(
     kept = dict(plane.restart_state("p"))
     for passed, step, is_decided in life:
         now += passed
-        for it in (plane, other):
-            step(it, now)
+        for item in (plane, other):
+            step(item, now)
         if not is_decided:
             continue
         other._dirty.add(list(other._dirty.pools()))
@@ -212,7 +212,7 @@ def test_history_tells_of_those_that_have_changed() -> None:
     plane.apply(Drain("p", "r1"), 100.0)
     plane.decide(100.0)
     drained, other = (plane.histories.of("p", id_, 100.0) for id_ in ("r1", "r2"))
-    assert [it.entry.draining for it in drained] == [None, "operator"]
+    assert [item.entry.draining for item in drained] == [None, "operator"]
     assert drained[-1].entry.serving == len(IDS) - 1
     assert len(other) == 1
 
@@ -238,10 +238,10 @@ def test_one_that_joins_comes_to_its_share_while_nothing_else_is_heard() -> None
     tiers, weights = [], []
     while now < 115.0:
         catalog = plane.decide(now)
-        (member,) = (it for it in catalog.pools["p"].members if it.id == "new")
+        (member,) = (each for each in catalog.pools["p"].members if each.id == "new")
         tiers.append(member.tier)
         weights.append(member.weight)
-        assert {it.weight for it in catalog.pools["p"].members if it.tier == "tier-8"} == {
+        assert {item.weight for item in catalog.pools["p"].members if item.tier == "tier-8"} == {
             decision_of(plane).replicas["r1"].weight
         }
         now += 0.25
@@ -250,7 +250,7 @@ def test_one_that_joins_comes_to_its_share_while_nothing_else_is_heard() -> None
     assert (tiers[-1], weights[-1]) == ("tier-8", 1000)
     assert not list(plane._decisions.due(1_000.0))
     # And its history tells of each step.
-    told = [it.entry.weight for it in plane.histories.of("p", "new", now)]
+    told = [entry.entry.weight for entry in plane.histories.of("p", "new", now)]
     assert told[0] == 167
     assert len(set(told)) > 5
 
@@ -262,6 +262,6 @@ def test_envoys_are_told_of_all_whose_weight_has_changed_with_the_one_that_joine
         plane.decide(now)
     # A moment later its slow start is over, and its last step only a part of one.
     plane.apply(Drain("p", "r1"), 110.0)
-    weights = {it.weight for it in plane.decide(110.0).pools["p"].members}
+    weights = {member.weight for member in plane.decide(110.0).pools["p"].members}
     assert weights == {decision_of(plane).replicas["r2"].weight}
     assert weights != {1000}

@@ -106,12 +106,14 @@ def test_a_failed_scrape_of_an_exporter_is_told_and_takes_nothing_away(plane: Pl
 def test_the_age_of_joined_memory_is_told(plane: Plane) -> None:
     told(plane, 1.0, device("GPU-1", 40))
     why = replica_view(report(plane, "a", 8.0), 8.0)["why"]
-    assert any("40 % of the memory of GPU-1" in it and "scraped 7 s ago" in it for it in why), why
+    assert any(
+        "40 % of the memory of GPU-1" in item and "scraped 7 s ago" in item for item in why
+    ), why
 
 
 def test_a_replica_that_no_exporter_knows_is_told_how_to_be_found(plane: Plane) -> None:
     why = replica_view(report(plane, "d", 1.0), 1.0)["why"]
-    assert any("declare gpu: {uuid: …}, or the labels namespace and pod" in it for it in why)
+    assert any("declare gpu: {uuid: …}, or the labels namespace and pod" in item for item in why)
 
 
 def test_an_exporter_of_two_pools_is_asked_once_and_as_often_as_the_keener_wants() -> None:

@@ -43,7 +43,11 @@ def serve(plane: Plane, now: float = 0.0) -> None:
 
 
 def ids(plane: Plane) -> set[str]:
-    return {it.id for it in plane.fleet.pool("m").replicas.values() if it.draining is None}
+    return {
+        replica.id
+        for replica in plane.fleet.pool("m").replicas.values()
+        if replica.draining is None
+    }
 
 
 @pytest.fixture
@@ -161,7 +165,7 @@ def test_a_source_that_is_not_followed_is_not_heard(plane: Plane) -> None:
     plane.discoveries.found("q", SOURCE, found(1), None, 0.0)
     plane.discover(0.0)
     assert ids(plane) == set()
-    assert [it.source for it in plane.discoveries.report("m").sources] == [SOURCE]
+    assert [source.source for source in plane.discoveries.report("m").sources] == [SOURCE]
     assert plane.discoveries.report("q").sources == ()
 
 
@@ -177,7 +181,7 @@ def test_a_part_of_a_set_takes_nothing_away(plane: Plane) -> None:
     serve(plane)
     plane.discoveries.found("m", SOURCE, found(1, 2), "one file is wrong", 1.0, is_whole=False)
     plane.discover(1.0)
-    assert {it.draining for it in plane.fleet.pool("m").replicas.values()} == {None}
+    assert {replica.draining for replica in plane.fleet.pool("m").replicas.values()} == {None}
     answered(plane, 1, 2, now=2.0)
     assert plane.fleet.pool("m").replica("r3").draining is not None
 
@@ -191,9 +195,11 @@ def test_who_is_replaced_stays_until_envoys_are_told_of_the_one_in_its_place(pla
     plane.discover(2.1)
     before = plane.catalog
     assert plane.refresh() is before
-    assert [(it.id, it.draining) for it in plane.catalog.pools["m"].members] == [("r1", False)]
+    assert [(member.id, member.draining) for member in plane.catalog.pools["m"].members] == [
+        ("r1", False)
+    ]
     plane.decide(2.2)
     answered(plane, 2, now=2.3)
     plane.refresh()
-    told = {it.id: it.draining for it in plane.catalog.pools["m"].members}
+    told = {member.id: member.draining for member in plane.catalog.pools["m"].members}
     assert told == {"r1": True, "r2": False}

@@ -35,7 +35,7 @@ def while_of(plane: Plane) -> float:
 
 def told(plane: Plane, now: float) -> list[tuple[str, str, bool]]:
     found: list[Dispute] = sorted(plane.disputes(now))
-    return [(it.replica, it.opinion.node, it.opinion.is_healthy) for it in found]
+    return [(item.replica, item.opinion.node, item.opinion.is_healthy) for item in found]
 
 
 def test_one_that_is_ready_and_that_an_envoy_sees_unhealthy_is_told_after_a_while() -> None:
@@ -47,9 +47,9 @@ def test_one_that_is_ready_and_that_an_envoy_sees_unhealthy_is_told_after_a_whil
     assert told(plane, late - 0.1) == []
     assert told(plane, late) == [("r1", "n1", False)]
     why = replica_view(plane.report("p", "r1", late), late)["why"]
-    assert any("ready to the control plane, unhealthy at n1" in it for it in why), why
+    assert any("ready to the control plane, unhealthy at n1" in each for each in why), why
     assert not any(
-        "disagree" in it for it in replica_view(plane.report("p", "r2", late), late)["why"]
+        "disagree" in item for item in replica_view(plane.report("p", "r2", late), late)["why"]
     )
 
 
@@ -85,12 +85,12 @@ def test_an_envoy_checks_what_it_is_shown_and_envoys_know_of_and_only_so_much() 
     plane = plane_with(*range(1, MOST + 20))
     plane.apply(put("new", 999), 1.0)
     first = plane.to_check("n1", EVERYTHING, ())
-    assert len({it.replica.id for it in first}) == MOST
-    assert "new" not in {it.replica.id for it in first}
+    assert len({item.replica.id for item in first}) == MOST
+    assert "new" not in {each.replica.id for each in first}
     assert plane.to_check("n1", EVERYTHING, first) == first
     # Another one checks others, so that most are checked by somebody.
-    assert {it.replica.id for it in plane.to_check("n2", EVERYTHING, ())} != {
-        it.replica.id for it in first
+    assert {entry.replica.id for entry in plane.to_check("n2", EVERYTHING, ())} != {
+        this.replica.id for this in first
     }
     assert plane.to_check("n1", View(pools=("q",)), ()) == ()
 
@@ -101,6 +101,6 @@ def test_one_that_is_gone_makes_room_for_another() -> None:
     gone = known[0].replica.id
     plane.adopt(without_replica(plane.fleet, "p", gone), 1.0)
     plane.decide(1.0)
-    after = {it.replica.id for it in plane.to_check("n", EVERYTHING, known)}
+    after = {item.replica.id for item in plane.to_check("n", EVERYTHING, known)}
     assert len(after) == MOST
     assert gone not in after

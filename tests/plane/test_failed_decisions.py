@@ -63,7 +63,7 @@ def is_said(plane: Plane, pool: str) -> bool:
 
 
 def served(catalog: Catalog, pool: str) -> set[str]:
-    return {it.id for it in catalog.pools[pool].members if not it.draining}
+    return {member.id for member in catalog.pools[pool].members if not member.draining}
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["weights freeze", "not even that"])

@@ -66,7 +66,7 @@ def commands(draw: st.DrawFn) -> Command:
             ids = draw(st.lists(st.sampled_from(IDS), unique=True, min_size=1))
             ports = draw(st.permutations(range(9_000, 9_007)))
             return PutReplicas(
-                pool, {it: replica_of(at) for it, at in zip(ids, ports, strict=False)}
+                pool, {item: replica_of(at) for item, at in zip(ids, ports, strict=False)}
             )
         case 6:
             return DeleteReplica(pool, id_, force=True)
@@ -121,7 +121,7 @@ def test_a_fleet_followed_step_by_step_is_served_as_if_it_had_come_at_once(
     fresh = Plane(0.0)
     fresh.adopt(whole(plane.fleet), 0.0)
     assert versions(decided(plane, now)) == versions(decided(fresh, now))
-    seen = [{key: it.generation for key, it in one._observed.items()} for one in (plane, fresh)]
+    seen = [{key: item.generation for key, item in one._observed.items()} for one in (plane, fresh)]
     assert seen[0] == seen[1]
 
 

@@ -45,7 +45,7 @@ def test_a_replica_that_stays_as_it_is_has_an_entry_every_five_minutes() -> None
     watched.go(4 * REGULAR)
     later = watched.told()[begun:]
     assert len(later) == 4
-    assert all(it.entry.at - it.before.at >= REGULAR for it in later[1:] if it.before)
+    assert all(item.entry.at - item.before.at >= REGULAR for item in later[1:] if item.before)
 
 
 def test_a_share_that_changes_by_more_than_the_dead_band_is_kept_at_once() -> None:
@@ -53,7 +53,7 @@ def test_a_share_that_changes_by_more_than_the_dead_band_is_kept_at_once() -> No
     before = len(watched.told())
     watched.latency["a"] = 0.05
     watched.go(30)
-    entries = [it.entry for it in watched.told()]
+    entries = [item.entry for item in watched.told()]
     assert len(entries) > before
     assert (entries[-1].share or 0) < 0.7 * (entries[before - 1].share or 0)
     now = watched.plane.report("m", "a", watched.now).decision
@@ -71,7 +71,9 @@ def test_another_policy_is_kept_with_a_share_that_only_envoys_know() -> None:
     assert (told.entry.tier, told.before and told.before.share is None) == ("", False)
     sentences = [*changes(told.before, told.entry)]
     assert sentences[0] == "its share is only known to Envoys"
-    assert any("Policy least-request: each request goes where" in it for it in sentences)
+    assert any(
+        "Policy least-request: each request goes where" in sentence for sentence in sentences
+    )
     watched.plane.apply(PutPool("m", SETTINGS), watched.now)
     watched.go(1)
     back = watched.told()[-1]
@@ -154,8 +156,8 @@ def test_of_a_restless_replica_the_whole_hour_is_kept_and_the_rest_is_counted() 
         watched.go(5, step=2.5)
     told = watched.told()
     assert told[0].entry.at < watched.now - 0.9 * KEPT
-    assert sum(it.left_out for it in told) > 100
-    gaps = [it.entry.at - it.before.at for it in told if it.before]
+    assert sum(item.left_out for item in told) > 100
+    gaps = [each.entry.at - each.before.at for each in told if each.before]
     assert max(gaps) < 2 * REGULAR
     # The newest are told in more detail than the oldest.
     assert sum(gaps[-10:]) < 0.5 * sum(gaps[:10])
@@ -165,9 +167,9 @@ def test_where_there_is_no_room_great_changes_stay_and_every_other_one_is_counte
     timeline = _History()
     for second in range(2000):
         timeline.add(_Kept(float(second), 3.0 if second == 500 else 0.1, bytes(300)))
-    assert timeline.size == sum(it.size for it in timeline.entries) <= MOST_BYTES
-    assert 500.0 in [it.at for it in timeline.entries]
-    assert len(timeline.entries) + sum(it.left_out for it in timeline.entries) == 2000
+    assert timeline.size == sum(entry.size for entry in timeline.entries) <= MOST_BYTES
+    assert 500.0 in [entry.at for entry in timeline.entries]
+    assert len(timeline.entries) + sum(entry.left_out for entry in timeline.entries) == 2000
 
 
 def test_of_many_small_changes_a_great_one_among_them_stays() -> None:
@@ -177,8 +179,8 @@ def test_of_many_small_changes_a_great_one_among_them_stays() -> None:
         watched.memory["a"] = 0.99 if turn == 100 else 0.5
         watched.go(5, step=2.5)
     told = watched.told()
-    assert sum(it.left_out for it in told) > 100
-    assert next(it.entry.at for it in told if it.entry.drained) == 562.5
+    assert sum(item.left_out for item in told) > 100
+    assert next(each.entry.at for each in told if each.entry.drained) == 562.5
 
 
 def test_regular_entries_of_a_large_pool_are_spread_over_decisions() -> None:
@@ -191,7 +193,7 @@ def test_regular_entries_of_a_large_pool_are_spread_over_decisions() -> None:
             plane.record(target, Reading(now, Histogram((1.0,), (0.0,), 0.0)), now)
         plane.decide(now)
         told = (plane.histories.of("m", f"r{n}", now) for n in range(1, 200))
-        seen.append(sum(it[-1].entry.at == now for it in told))
+        seen.append(sum(item[-1].entry.at == now for item in told))
     assert max(seen) == ceil(0.02 * 200)
     assert sum(seen) >= 100
 
@@ -222,8 +224,8 @@ def test_an_hour_of_the_most_restless_replica_takes_less_than_30_kb() -> None:
         after = tracemalloc.take_snapshot()
     finally:
         tracemalloc.stop()
-    assert sum(it.left_out for it in watched.told()) > 0
+    assert sum(each.left_out for each in watched.told()) > 0
     kept = [tracemalloc.Filter(inclusive=True, filename_pattern="*/plane/history.py")]
     grown = after.filter_traces(kept).compare_to(before.filter_traces(kept), "filename")
-    assert MOST_BYTES / 2 < sum(it.size_diff for it in grown) / 2 < 30_000
+    assert MOST_BYTES / 2 < sum(item.size_diff for item in grown) / 2 < 30_000
     assert histories.of("m", "a", watched.now)

@@ -25,7 +25,7 @@ def of(count: int, classes: object = None, **balancing: object) -> Catalog:
 
 def test_every_replica_is_told_of_though_none_was_asked() -> None:
     (held,) = of(3, long_requests="any-replica").pools.values()
-    assert [(it.id, it.draining) for it in held.members] == [
+    assert [(member.id, member.draining) for member in held.members] == [
         ("r0", False),
         ("r1", False),
         ("r2", False),
@@ -41,9 +41,12 @@ def test_every_replica_is_told_of_though_none_was_asked() -> None:
 
 def test_requests_are_parted_by_length_wherever_they_may_come_to_be() -> None:
     (held,) = of(2).pools.values()
-    assert [it.name for it in held.resources[ENDPOINT]] == ["p", "p:bulk"]
+    assert [item.name for item in held.resources[ENDPOINT]] == ["p", "p:bulk"]
     assert held.parting is not None
-    assert {it.name: (set(it.endpoint_weights), it.routed) for it in held.parting.classes} == {
+    assert {
+        request_class.name: (set(request_class.endpoint_weights), request_class.routed)
+        for request_class in held.parting.classes
+    } == {
         "bulk": ({"r0"}, True),
         "": ({"r1"}, True),
     }
@@ -52,7 +55,7 @@ def test_requests_are_parted_by_length_wherever_they_may_come_to_be() -> None:
 def test_classes_that_are_named_take_the_place_of_that() -> None:
     classes = [{"name": "x", "match": {"prefix": "/x"}}, {"name": "y", "match": {"min_bytes": 9}}]
     (held,) = of(2, classes).pools.values()
-    assert [it.name for it in held.resources[ENDPOINT]] == ["p", "p:x", "p:y"]
+    assert [item.name for item in held.resources[ENDPOINT]] == ["p", "p:x", "p:y"]
 
 
 @pytest.mark.parametrize(

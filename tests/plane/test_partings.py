@@ -22,7 +22,7 @@ def step(before: ClassStep | None, wanted: Parting | None, now: float) -> ClassS
 
 def routed(told: ClassStep) -> dict[str, bool]:
     """Whether routes lead to each class that has a cluster of its own."""
-    return {it.name: it.routed for it in told.parting.named} if told.parting else {}
+    return {item.name: item.routed for item in told.parting.named} if told.parting else {}
 
 
 TOGETHER = ClassStep()

@@ -32,7 +32,7 @@ pools:
 def without(replica_id: str) -> Config:
     """The same file with a replica less."""
     (entry,) = CONFIG.pools
-    left = tuple(it for it in entry.replicas if it.id != replica_id)
+    left = tuple(replica for replica in entry.replicas if replica.id != replica_id)
     return CONFIG.model_copy(update={"pools": (entry.model_copy(update={"replicas": left}),)})
 
 
@@ -66,10 +66,10 @@ def endpoints(catalog: Catalog) -> dict[str, endpoint_v3.LbEndpoint]:
             break
     message = endpoint_v3.ClusterLoadAssignment.parse(body[at : at + size])
     return {
-        it.endpoint.hostname: it
+        endpoint.endpoint.hostname: endpoint
         for locality in message.endpoints
-        for it in locality.lb_endpoints
-        if it.endpoint
+        for endpoint in locality.lb_endpoints
+        if endpoint.endpoint
     }
 
 
@@ -119,7 +119,9 @@ def test_a_slow_replica_gets_less_than_a_fast_one(plane: Plane) -> None:
         plane.record(target(plane, "a"), reading(now, step * 20, 0.01), now)
         plane.record(target(plane, "b"), reading(now, step * 20, 0.05), now)
         catalog = plane.decide(now)
-    weights = {name: it.load_balancing_weight or 0 for name, it in endpoints(catalog).items()}
+    weights = {
+        name: endpoint.load_balancing_weight or 0 for name, endpoint in endpoints(catalog).items()
+    }
     assert weights["a"] > 2 * weights["b"]
 
 
@@ -154,7 +156,7 @@ def test_a_removed_replica_is_not_scraped_and_not_told_to_envoy(plane: Plane) ->
     answer(plane, "b", Probe.HEALTHY, 0.1)
     plane.decide(0.5)
     plane.declare(without("b"), 1.0)
-    assert [it.replica.id for it in plane.targets()] == ["a"]
+    assert [item.replica.id for item in plane.targets()] == ["a"]
     assert set(endpoints(plane.decide(1.1))) == {"a"}
 
 
@@ -183,7 +185,7 @@ def test_an_only_replica_that_cannot_be_scraped_still_gets_everything(plane: Pla
         answer(plane, name, Probe.HEALTHY, 0.0)
         plane.record(target(plane, name), Failure("answers 404"), 0.1)
     shown = endpoints(plane.decide(30.0))
-    assert {it.load_balancing_weight for it in shown.values()} == {1000}
+    assert {item.load_balancing_weight for item in shown.values()} == {1000}
 
 
 def test_waiting_requests_take_share_at_the_next_scrape(plane: Plane) -> None:
@@ -200,7 +202,7 @@ def test_waiting_requests_take_share_at_the_next_scrape(plane: Plane) -> None:
     plane.decide(20.6)
     decision = plane.decision("minilm")
     assert decision is not None
-    found = {id_: it.share or 0.0 for id_, it in decision.replicas.items()}
+    found = {id_: replica.share or 0.0 for id_, replica in decision.replicas.items()}
     assert found["a"] < 0.2 * found["b"]
 
 
@@ -209,11 +211,16 @@ def test_a_replica_that_joins_starts_slowly_and_those_that_were_there_did_not(
 ) -> None:
     for name in ("a", "b"):
         answer(plane, name, Probe.HEALTHY, 0.0)
-    assert {it.load_balancing_weight for it in endpoints(plane.decide(0.1)).values()} == {1000}
+    assert {
+        endpoint.load_balancing_weight for endpoint in endpoints(plane.decide(0.1)).values()
+    } == {1000}
     third = validated(ReplicaSettings, {"address": "127.0.0.1:9003"})
     plane.apply(PutReplica("minilm", "c", third), 1.0)
     answer(plane, "c", Probe.HEALTHY, 5.0)
-    weights = {id_: it.load_balancing_weight for id_, it in endpoints(plane.decide(5.1)).items()}
+    weights = {
+        id_: endpoint.load_balancing_weight
+        for id_, endpoint in endpoints(plane.decide(5.1)).items()
+    }
     assert weights == {"a": 1000, "b": 1000, "c": 167}
 
 
@@ -225,7 +232,7 @@ def test_a_replica_with_memory_limits_of_its_own_is_held_to_them(plane: Plane) -
         full = replace(reading(0.2, 10, 0.01), memory=(GpuMemory(None, 0.98, 1.0),))
         plane.record(target(plane, name), full, 0.2)
     shown = endpoints(plane.decide(0.3))
-    assert {id_: it.health_status.name for id_, it in shown.items()} == {
+    assert {id_: item.health_status.name for id_, item in shown.items()} == {
         "a": "UNKNOWN",
         "b": "DRAINING",
     }

@@ -55,17 +55,19 @@ def hosts(catalog: Catalog) -> dict[int, str]:
     assert held is not None
     assignment = to_json(ENDPOINT, held)
     return {
-        it["endpoint"]["address"]["socketAddress"]["portValue"]: it.get("healthStatus", "")
+        lbEndpoint["endpoint"]["address"]["socketAddress"]["portValue"]: lbEndpoint.get(
+            "healthStatus", ""
+        )
         for locality in assignment["endpoints"]
-        for it in locality["lbEndpoints"]
+        for lbEndpoint in locality["lbEndpoints"]
     }
 
 
 def state(plane: Plane) -> dict[str, str]:
     """Everything that the plane holds, down to what is changed in place."""
-    held = {key: it for key, it in vars(plane).items() if key not in ("catalog", "_devices")}
+    held = {key: var for key, var in vars(plane).items() if key not in ("catalog", "_devices")}
     held |= {"devices": plane._devices._seen, "_traffic": plane._traffic._reports._totals}
-    return {key: repr(it) for key, it in held.items()}
+    return {key: repr(item) for key, item in held.items()}
 
 
 def test_a_new_replica_is_shown_as_it_would_be_once_it_is_ready(plane: Plane) -> None:

@@ -68,7 +68,7 @@ def test_a_pool_is_not_told_of_while_replicas_serve_that_are_not_known() -> None
     for _ in range(20):
         lost.answered("p", 2)
         assert lost.released(after=KNOWN_SECONDS) == set()
-    assert [it[:8] for it in lost.plane.recovery.news()] == ["pool p: "]
+    assert [new[:8] for new in lost.plane.recovery.news()] == ["pool p: "]
     lost.register("p", 2)
     lost.answered("p", 2)
     assert lost.released() == {"p", "*"}

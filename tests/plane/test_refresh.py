@@ -39,7 +39,7 @@ def answer(plane: Plane, name: str) -> None:
 
 def told(plane: Plane) -> dict[str, Member]:
     """What Envoys are told, by id."""
-    return {it.id: it for it in plane.catalog.pools["minilm"].members}
+    return {member.id: member for member in plane.catalog.pools["minilm"].members}
 
 
 def at(port: int) -> ReplicaSettings:
@@ -50,7 +50,7 @@ def test_a_drain_and_its_end_are_told_and_nothing_is_weighed(plane: Plane) -> No
     weighing = plane.decision("minilm")
     plane.apply(Drain("minilm", "a"), 1.0)
     plane.refresh()
-    assert {name: it.draining for name, it in told(plane).items()} == {"a": True, "b": False}
+    assert {name: item.draining for name, item in told(plane).items()} == {"a": True, "b": False}
     plane.apply(Undrain("minilm", "a"), 1.0)
     plane.refresh()
     assert not told(plane)["a"].draining
@@ -58,7 +58,7 @@ def test_a_drain_and_its_end_are_told_and_nothing_is_weighed(plane: Plane) -> No
 
 
 def test_a_replica_that_has_gone_is_told(plane: Plane) -> None:
-    (line,) = (it for it in TEXT.splitlines(keepends=True) if "id: a" in it)
+    (line,) = (item for item in TEXT.splitlines(keepends=True) if "id: a" in item)
     plane.declare(load_config(TEXT.replace(line, ""), "plimsoll.yaml"), 1.0)
     plane.refresh()
     assert told(plane).keys() == {"b"}

@@ -114,7 +114,10 @@ def test_data_of_another_version_is_as_good_as_none() -> None:
     before = measured()
     plane = Plane(0.0)
     plane.adopt(whole(before.plane.fleet), 0.0)
-    old = {id_: replace(it, weighing={"w": 1}) for id_, it in kept(before)["m"].replicas.items()}
+    old = {
+        id_: replace(replica, weighing={"w": 1})
+        for id_, replica in kept(before)["m"].replicas.items()
+    }
     plane.restore({"m": replace(kept(before)["m"], replicas=old)}, 0.0)
     assert plane.decision("m") is None
 

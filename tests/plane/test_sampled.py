@@ -13,23 +13,23 @@ def plane() -> Plane:
 
 
 def test_the_sizes_of_a_pools_requests_are_kept_whatever_their_class() -> None:
-    it = plane()
-    it.sampled([ONE, ONE._replace(class_name="bulk", bytes=9_000)], 1.0)
-    it.sampled([ONE], 2.0)
-    split = it.sizes["p"].all.threshold()
+    a_plane = plane()
+    a_plane.sampled([ONE, ONE._replace(class_name="bulk", bytes=9_000)], 1.0)
+    a_plane.sampled([ONE], 2.0)
+    split = a_plane.sizes["p"].all.threshold()
     assert split is not None
     assert (split.below.requests, split.above.requests) == (2, 1)
 
 
 def test_requests_to_pools_that_are_not_there_are_dropped() -> None:
-    it = plane()
-    it.sampled([ONE._replace(pool="q")], 1.0)
-    assert it.sizes == {}
+    a_plane = plane()
+    a_plane.sampled([ONE._replace(pool="q")], 1.0)
+    assert a_plane.sizes == {}
 
 
 def test_of_a_pool_that_is_removed_nothing_is_kept() -> None:
-    it = plane()
-    it.sampled([ONE], 1.0)
-    for name in it.fleet.pools:
-        it.adopt(without_pool(it.fleet, name), 2.0)
-    assert it.sizes == {}
+    a_plane = plane()
+    a_plane.sampled([ONE], 1.0)
+    for name in a_plane.fleet.pools:
+        a_plane.adopt(without_pool(a_plane.fleet, name), 2.0)
+    assert a_plane.sizes == {}

@@ -114,7 +114,7 @@ def test_drained_replicas_count_on_top() -> None:
     decided(plane, 4.0)
     found = plane.recommendation("m", 5.0)
     assert (before.current, found.current) == (2, 2)
-    assert any("1 replica drained or cut" in it for it in found.reasons)
+    assert any("1 replica drained or cut" in reason for reason in found.reasons)
 
 
 def test_classes_that_are_parted_are_counted_apart_with_their_own_replicas() -> None:
@@ -122,7 +122,7 @@ def test_classes_that_are_parted_are_counted_apart_with_their_own_replicas() -> 
     life.sizes = SIZES
     life.live(60, steadily)
     found = life.plane.recommendation("m", life.now)
-    assert {it.demand.title for it in found.needs} == {"search", "bulk"}
+    assert {item.demand.title for item in found.needs} == {"search", "bulk"}
     ids = [id_ for need in found.needs for id_ in need.demand.fleet.ids]
     assert sorted(ids) == ["fast", "same", "slow"]
 

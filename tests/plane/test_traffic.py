@@ -55,7 +55,7 @@ def reported(plane: Plane, seconds: int) -> None:
 def capacities(plane: Plane) -> dict[str, float | None]:
     decision = plane.decision("p")
     assert decision is not None
-    return {id_: it.capacity for id_, it in decision.replicas.items()}
+    return {id_: replica.capacity for id_, replica in decision.replicas.items()}
 
 
 def test_a_pool_without_metrics_is_steered_by_what_envoys_report() -> None:
@@ -107,7 +107,7 @@ def overload(plane: Plane, replica: str) -> str | None:
     decision = plane.decision("p")
     assert decision is not None
     steps = decision.replicas[replica].steps
-    return next((it.words for it in steps if it.name == "overload"), None)
+    return next((step.words for step in steps if step.name == "overload"), None)
 
 
 def test_far_more_in_flight_by_envoys_count_than_explained_is_an_overload_at_once() -> None:
@@ -230,7 +230,7 @@ def test_what_replicas_carry_is_known_when_all_envoys_report_anew() -> None:
     reported(plane, 30)
     decision = plane.decision("p")
     assert decision is not None
-    tiers = {id_: it.tier for id_, it in decision.replicas.items()}
+    tiers = {id_: replica.tier for id_, replica in decision.replicas.items()}
     for envoy in range(4):
         plane.reporter_left(envoy, 30.6)
     plane.decide(30.7)
@@ -240,7 +240,7 @@ def test_what_replicas_carry_is_known_when_all_envoys_report_anew() -> None:
         plane.decide(second + 0.1)
         now = plane.decision("p")
         assert now is not None
-        assert {id_: it.tier for id_, it in now.replicas.items()} == tiers
+        assert {id_: replica.tier for id_, replica in now.replicas.items()} == tiers
         found = capacities(plane)
         assert found["fast"] is not None
         assert found["slow"] is not None
@@ -273,7 +273,7 @@ def test_counts_of_another_source_are_not_requests_of_this_second(counted: float
 def test_what_grpc_clients_report_of_a_tier_is_shared_out_to_its_replicas() -> None:
     plane = serving("none")
     plane.decide(0.5)
-    told = {it.id: it.tier for it in plane.catalog.pools["p"].members}
+    told = {member.id: member.tier for member in plane.catalog.pools["p"].members}
     assert told["fast"] == told["slow"]
     tier, other = InLocality("p", "", "", told["fast"]), InLocality("p", "", "", "no such")
     found = plane.by_replica({tier: Load(3, 1, 2), other: Load(9, 9, 9)})

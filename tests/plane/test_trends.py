@@ -90,13 +90,13 @@ def test_a_point_is_kept_for_an_hour_and_one_is_due_every_ten_seconds() -> None:
         assert not trends.is_due("m", now + EVERY - 0.1)
     found = trends.of("m", now)
     assert (len(found), found[-1].rate) == (360, 399.0)
-    assert [it.rate for it in trends.of("m", now, since=15.0)] == [398.0, 399.0]
+    assert [item.rate for item in trends.of("m", now, since=15.0)] == [398.0, 399.0]
 
 
 def test_points_of_a_time_without_decisions_are_forgotten_all_the_same() -> None:
     trends = Trends()
     trends.add("m", PoolTraffic(at=0.0))
     trends.add("m", PoolTraffic(at=4_000.0))
-    assert [it.at for it in trends.of("m", 4_000.0)] == [4_000.0]
+    assert [item.at for item in trends.of("m", 4_000.0)] == [4_000.0]
     trends.forget("m")
     assert trends.of("m", 4_000.0) == ()

@@ -141,9 +141,11 @@ def test_people_see_demand_capacity_and_where_it_goes() -> None:
     metrics = everything(life.plane)
     assert {*values(metrics, "plimsoll_zone_sent_ratio").values()} == {1.0}
     carried = values(metrics, "plimsoll_zone_capacity_tokens_per_second")
-    assert [*carried.values()] == pytest.approx([it["capacity"] for it in view["zones"]], rel=1e-4)
+    assert [*carried.values()] == pytest.approx(
+        [zone["capacity"] for zone in view["zones"]], rel=1e-4
+    )
     arises = values(metrics, "plimsoll_zone_demand_tokens_per_second")
-    assert [*arises.values()] == pytest.approx([it["demand"] for it in view["zones"]], rel=1e-4)
+    assert [*arises.values()] == pytest.approx([zone["demand"] for zone in view["zones"]], rel=1e-4)
 
 
 def test_envoys_that_leave_are_counted_no_more() -> None:

@@ -53,7 +53,7 @@ class Calls:
     @property
     def failed(self) -> list[str]:
         """Of these the ones that failed."""
-        return [it for it in self.answers if " " in it and it != CUT_OFF]
+        return [answer for answer in self.answers if " " in answer and answer != CUT_OFF]
 
     async def more(self, count: int) -> list[str]:
         """Wait for so many answers more."""
@@ -100,10 +100,10 @@ async def called(
     options: list[str] = []
     if authority is not None:
         root = str(authority.write(folder))
-        certificate, key = (str(it) for it in authority.server().write(folder, "server"))
+        certificate, key = (str(item) for item in authority.server().write(folder, "server"))
         files = {"certificate": certificate, "key": key, "client_ca": root}
         security = {"tls": {**files, "nodes": {"app": [POOL]}}}
-        certificate, key = (str(it) for it in authority.node("app").write(folder, "app"))
+        certificate, key = (str(each) for each in authority.node("app").write(folder, "app"))
         options = ["--tls-certificate", certificate, "--tls-key", key, "--tls-ca", root]
     if zones:
         options += ["--locality", f"eu/{next(iter(zones.values()))}"]
@@ -145,7 +145,7 @@ async def gets_none(calls: Calls, *ids: str) -> None:
 async def is_halved(plane: Plimsoll) -> bool:
     """Whether each of two replicas has half of four calls, as the control plane counts."""
     found = (await plane.get(f"/v1/pools/{POOL}/replicas"))["replicas"]
-    return [it["in_flight"] for it in found] == [2.0, 2.0]
+    return [item["in_flight"] for item in found] == [2.0, 2.0]
 
 
 async def gets_some(calls: Calls, id_: str) -> None:
@@ -169,7 +169,9 @@ async def test_it_takes_all_that_it_is_sent_and_is_shown_as_what_it_is(tmp_path:
 
         await until("the client has acknowledged everything", is_in_sync)
         (node,) = (await plane.get("/v1/nodes"))["nodes"]
-        kinds = {it["type_url"].rpartition(".")[2]: it["last_rejection"] for it in node["types"]}
+        kinds = {
+            item["type_url"].rpartition(".")[2]: item["last_rejection"] for item in node["types"]
+        }
         assert kinds == {"Listener": None, "Cluster": None, "ClusterLoadAssignment": None}
         arguments = ["nodes", "--url", f"http://{plane.admin}"]
         table = await asyncio.to_thread(CliRunner().invoke, plimsoll, arguments)
@@ -196,7 +198,7 @@ async def test_tiers_get_what_they_can_carry(tmp_path: Path) -> None:
 
         async def shares() -> dict[str, float]:
             found = (await plane.get(f"/v1/pools/{POOL}/replicas"))["replicas"]
-            return {it["id"]: it["share"] for it in found}
+            return {item["id"]: item["share"] for item in found}
 
         async def are_apart() -> bool:
             return (await shares())["slow"] < 0.2

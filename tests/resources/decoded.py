@@ -88,9 +88,13 @@ def locality_weights(
 ) -> dict[tuple[str, str, str], int | None]:
     """The weight of each locality by region, zone and sub-zone."""
     return {
-        (it.locality.region, it.locality.zone, it.locality.sub_zone): it.load_balancing_weight
-        for it in decoded_assignment(fleet.pool("p"), endpoint_weights).endpoints
-        if it.locality
+        (
+            endpoint.locality.region,
+            endpoint.locality.zone,
+            endpoint.locality.sub_zone,
+        ): endpoint.load_balancing_weight
+        for endpoint in decoded_assignment(fleet.pool("p"), endpoint_weights).endpoints
+        if endpoint.locality
     }
 
 

@@ -83,7 +83,9 @@ def test_another_process_has_the_same_versions() -> None:
         text=True,
         check=True,
     )
-    assert ran.stdout.split() == [it.version for it in resources(catalog(two_pools())).values()]
+    assert ran.stdout.split() == [
+        resource.version for resource in resources(catalog(two_pools())).values()
+    ]
 
 
 def test_an_unchanged_fleet_is_the_same_catalog() -> None:

@@ -83,7 +83,7 @@ def routes(held: Catalog, view: View, name: str) -> list[Match]:
     found = []
     for route in table.virtual_hosts[0].routes:
         assert route.match is not None
-        headers = tuple(_header(it) for it in route.match.headers)
+        headers = tuple(_header(header) for header in route.match.headers)
         found.append((route.match.prefix or "", headers, route.name))
     return found
 
@@ -92,7 +92,7 @@ def rewrites(held: Catalog, view: View, name: str) -> list[str]:
     resource = held.view(view).get(ROUTE, name)
     assert resource is not None
     table = route_v3.RouteConfiguration.parse(_message(resource.packed))
-    return [it.route.prefix_rewrite for it in table.virtual_hosts[0].routes if it.route]
+    return [route.route.prefix_rewrite for route in table.virtual_hosts[0].routes if route.route]
 
 
 def _header(header: route_v3.HeaderMatcher) -> str:
@@ -142,7 +142,8 @@ def test_a_replica_that_moves_between_priorities_stays_in_its_locality() -> None
     before, moved = built(BULK), built(by_length(OF_P, "ab"))
     for name in ("p", "p:bulk"):
         tiers = [
-            {id_: it[0] for id_, it in weights(held, name).items()} for held in (before, moved)
+            {id_: weight[0] for id_, weight in weights(held, name).items()}
+            for held in (before, moved)
         ]
         assert tiers[0] == tiers[1]
 
@@ -219,7 +220,7 @@ def test_everything_that_a_match_says_must_hold(
 
 def test_classes_are_matched_in_their_order() -> None:
     matches = {"y": ClassMatch(min_bytes=800), "x": ClassMatch(prefix="/x")}
-    named = (TrafficClass(name, it, {"a": FAST}, routed=True) for name, it in matches.items())
+    named = (TrafficClass(name, match, {"a": FAST}, routed=True) for name, match in matches.items())
     found = routes(built(parted(OF_P, *named, others="bc")), View(), "p")
     assert [cluster for _, _, cluster in found] == ["p:y", "p:x", "p"]
 

@@ -228,7 +228,9 @@ def test_refusals_count_against_a_replica_as_errors_do(name: str, status: str, w
         assert outliers is not None
         assert outliers.error_matcher is not None
         assert outliers.error_matcher.or_match is not None
-        matches = [it.http_response_headers_match for it in outliers.error_matcher.or_match.rules]
+        matches = [
+            rule.http_response_headers_match for rule in outliers.error_matcher.or_match.rules
+        ]
         regexes = {
             header.name: header.string_match.safe_regex.regex
             for match in matches

@@ -53,7 +53,9 @@ def test_drained_members_count_in_their_localitys_weight() -> None:
 
 def test_members_of_a_tier_whose_portions_agree_have_equal_weights() -> None:
     fleet, endpoint_weights = placed(a=TIER, b=TIER, c=TIER)
-    weights = {it.load_balancing_weight for it in endpoints(fleet, endpoint_weights).values()}
+    weights = {
+        endpoint.load_balancing_weight for endpoint in endpoints(fleet, endpoint_weights).values()
+    }
     assert weights == {TIER.weight}
 
 

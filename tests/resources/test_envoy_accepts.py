@@ -113,7 +113,7 @@ def test_envoy_accepts_the_listener_of_a_gateway_that_writes_a_log(
 @pytest.mark.parametrize(
     ("policy", "hashed"),
     [
-        *[(it, None) for it in get_args(Policy) if it not in ("ring-hash", "maglev")],
+        *[(arg, None) for arg in get_args(Policy) if arg not in ("ring-hash", "maglev")],
         ("ring-hash", {"header": "x-user"}),
         ("ring-hash", {"cookie": "c", "ttl": "1h"}),
         ("maglev", {"source_address": True}),

@@ -48,7 +48,7 @@ def sources(part: Any) -> list[str]:
 
 
 def clusters(found: Files) -> set[str]:
-    return {it["name"] for it in found[CLUSTERS]["resources"]}
+    return {resource["name"] for resource in found[CLUSTERS]["resources"]}
 
 
 def test_every_resource_is_asked_for_where_its_file_is_and_alone_in_it() -> None:

@@ -41,9 +41,9 @@ def assignment(held: Catalog, name: str = "p", view: View = GRPC) -> list[tuple[
     """The replicas in order, each with its locality's priority and weight."""
     found = endpoint_v3.ClusterLoadAssignment.parse(message(held, ENDPOINT, name, view))
     return [
-        (endpoint.endpoint.hostname, it.priority, it.load_balancing_weight or 0)
-        for it in found.endpoints
-        for endpoint in it.lb_endpoints
+        (endpoint.endpoint.hostname, item.priority, item.load_balancing_weight or 0)
+        for item in found.endpoints
+        for endpoint in item.lb_endpoints
         if endpoint.endpoint
     ]
 
@@ -64,7 +64,7 @@ def routes(held: Catalog) -> list[route_v3.Route]:
     assert listener.api_listener is not None
     assert listener.api_listener.api_listener is not None
     manager = hcm_v3.HttpConnectionManager.parse(listener.api_listener.api_listener.value)
-    assert [it.name for it in manager.http_filters] == ["envoy.filters.http.router"]
+    assert [item.name for item in manager.http_filters] == ["envoy.filters.http.router"]
     assert manager.route_config is not None
     (host,) = manager.route_config.virtual_hosts
     return host.routes
@@ -84,8 +84,10 @@ def policies(held: Catalog) -> list[str]:
         if name == "wrr_locality":
             inner = wrr_locality_v3.WrrLocality.parse(extension.typed_config.value)
             assert inner.endpoint_picking_policy is not None
-            configs = [it.typed_extension_config for it in inner.endpoint_picking_policy.policies]
-            found += [f"/{it.name.rpartition('.')[2]}" for it in configs if it]
+            configs = [
+                item.typed_extension_config for item in inner.endpoint_picking_policy.policies
+            ]
+            found += [f"/{entry.name.rpartition('.')[2]}" for entry in configs if entry]
         else:
             config = ring_hash_v3.RingHash.parse(extension.typed_config.value)
             assert config.hash_function is ring_hash_v3.RingHashHashFunction.XX_HASH
@@ -139,7 +141,7 @@ def test_a_header_is_hashed_and_nothing_else_can_be() -> None:
         fleet = pool_with(balancing={"policy": "ring-hash", "hash": hashed})
         (only,) = routes(build(fleet, {}, Catalog()))
         assert only.route is not None
-        assert [it.header.header_name for it in only.route.hash_policy if it.header] == names
+        assert [item.header.header_name for item in only.route.hash_policy if item.header] == names
 
 
 def test_load_is_reported_to_the_control_plane_and_as_many_calls_are_let_in_as_come() -> None:
@@ -173,7 +175,10 @@ def test_where_all_drain_all_are_there_and_look_well() -> None:
     assert [name for name, *_ in assignment(held)] == ["a", "b"]
     found = endpoint_v3.ClusterLoadAssignment.parse(message(held, ENDPOINT))
     (locality,) = found.endpoints
-    assert [it.health_status.name for it in locality.lb_endpoints] == ["HEALTHY", "HEALTHY"]
+    assert [endpoint.health_status.name for endpoint in locality.lb_endpoints] == [
+        "HEALTHY",
+        "HEALTHY",
+    ]
 
 
 def test_a_pool_without_replicas_has_an_empty_assignment() -> None:
@@ -189,7 +194,7 @@ def test_only_clients_of_a_pool_that_may_be_without_replicas_count_what_finds_no
     empty = build(fleet, {}, Catalog())
     found = endpoint_v3.ClusterLoadAssignment.parse(message(empty, ENDPOINT, view=view))
     assert found.policy is not None
-    assert [it.category for it in found.policy.drop_overloads] == ["asleep"] * counted
+    assert [overload.category for overload in found.policy.drop_overloads] == ["asleep"] * counted
     held = build(after(put("a", 1), fleet=fleet), {"p": {"a": TIER}}, empty)
     found = endpoint_v3.ClusterLoadAssignment.parse(message(held, ENDPOINT, view=view))
     assert found.policy is not None
@@ -204,9 +209,9 @@ def test_priorities_have_no_gap_where_the_nearest_replicas_are_ill() -> None:
     view = View(place=Place("eu", "a"), is_grpc=True)
     shares = {"a": TIER, "b": TIER, "c": TIER}
     held = build(fleet, {"p": shares}, Catalog())
-    assert [it[:2] for it in assignment(held, view=view)] == [("a", 0), ("b", 1), ("c", 2)]
+    assert [item[:2] for item in assignment(held, view=view)] == [("a", 0), ("b", 1), ("c", 2)]
     held = build(fleet, {"p": {**shares, "a": ILL}}, held)
-    assert [it[:2] for it in assignment(held, view=view)] == [("b", 0), ("c", 1)]
+    assert [each[:2] for each in assignment(held, view=view)] == [("b", 0), ("c", 1)]
 
 
 def test_zones_get_the_parts_that_are_told_and_those_of_no_use_none() -> None:
@@ -222,13 +227,15 @@ def test_zones_get_the_parts_that_are_told_and_those_of_no_use_none() -> None:
         ("a", 0, 225), ("d", 0, 225), ("b", 0, 75), ("c", 1, 100),
     ]  # fmt: skip
     # Elsewhere distance alone says it.
-    assert [it[:2] for it in assignment(held)] != [it[:2] for it in assignment(held, view=view)]
+    assert [item[:2] for item in assignment(held)] != [
+        each[:2] for each in assignment(held, view=view)
+    ]
     # Envoys go on with what they know of health; a client has it from the shares.
     lost = build(fleet, {"p": {**shares, "b": ILL}}, held, spreads=spread)
     assert assignment(lost, view=view) == [("a", 0, 200), ("d", 0, 200), ("c", 1, 100)]
     other = {"p": Spread({OTHERS: {Place("eu", "a"): {Place("eu", "a"): 1.0}}})}
     moved = build(fleet, {"p": shares}, held, spreads=other)
-    assert [it[:2] for it in assignment(moved, view=view)] == [
+    assert [entry[:2] for entry in assignment(moved, view=view)] == [
         ("a", 0), ("d", 0), ("b", 1), ("c", 2),
     ]  # fmt: skip
     assert "p" in (moved.view(view).changed_since(held.revision) or {})[ENDPOINT]
@@ -285,7 +292,9 @@ def test_classes_by_header_have_clusters_of_their_own_and_those_by_length_no_rou
     before = build(fleet, {"p": shares}, Catalog())
     held = build(fleet, {"p": shares}, before, parting={"p": parting})
     found = [
-        (it.route.cluster, len(it.match.headers)) for it in routes(held) if it.route and it.match
+        (route.route.cluster, len(route.match.headers))
+        for route in routes(held)
+        if route.route and route.match
     ]
     assert found == [("p:jobs", 1), ("p", 0)]
     assert assignment(held, "p:jobs") == [("a", 0, 100), ("b", 1, 100)]
@@ -297,7 +306,7 @@ def test_what_is_reported_of_a_class_belongs_to_the_replicas_that_it_uses_first(
     fleet, parting = parted()
     held = build(fleet, {"p": {"a": TIER, "b": TIER}}, Catalog(), parting={"p": parting})
     here = Place()
-    addresses = {it.id: it.address for it in held.pools["p"].members}
+    addresses = {member.id: member.address for member in held.pools["p"].members}
     assert held.pools["p"].in_locality("p:jobs", here, "tier-1") == [addresses["a"]]
     assert held.pools["p"].in_locality("p", here, "tier-1") == [*addresses.values()]
     assert held.pools["p"].in_locality("p", here, "tier-2") == []

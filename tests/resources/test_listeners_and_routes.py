@@ -149,7 +149,7 @@ def test_what_a_replica_could_not_answer_is_tried_again(cause: str) -> None:
 
 
 def test_no_answer_is_tried_again_that_the_script_did_not_mark() -> None:
-    assert [it.name for it in retries().retriable_headers] == [RETRY_HEADER]
+    assert [header.name for header in retries().retriable_headers] == [RETRY_HEADER]
     assert retries().retriable_status_codes == []
 
 

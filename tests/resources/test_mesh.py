@@ -55,10 +55,10 @@ def cluster(shown: Snapshot, name: str = "p") -> cluster_v3.Cluster:
 def endpoints(shown: Snapshot) -> dict[str, endpoint_v3.LbEndpoint]:
     found = endpoint_v3.ClusterLoadAssignment.parse(content(shown.get(ENDPOINT, "p")))
     return {
-        it.endpoint.hostname: it
+        endpoint.endpoint.hostname: endpoint
         for locality in found.endpoints
-        for it in locality.lb_endpoints
-        if it.endpoint is not None
+        for endpoint in locality.lb_endpoints
+        if endpoint.endpoint is not None
     }
 
 
@@ -73,8 +73,8 @@ def upstream(socket: core_v3.TransportSocket | None) -> tls_v3.CommonTlsContext:
 def test_requests_go_to_the_ingress_of_a_replica_that_has_one() -> None:
     found = endpoints(catalog("off").view(PLAIN))
     ports = {
-        id_: it.endpoint.address.socket_address.port_value  # type: ignore[union-attr]
-        for id_, it in found.items()
+        id_: item.endpoint.address.socket_address.port_value  # type: ignore[union-attr]
+        for id_, item in found.items()
     }
     assert ports == {"a": 443, "b": 9002}
     assert found["a"].metadata is not None
@@ -96,10 +96,10 @@ def test_a_permissive_pool_has_tls_with_ingresses_and_plain_text_with_others(nam
     assert found.transport_socket is None
     assert [
         (
-            it.match.to_dict() if it.match is not None else None,
-            it.transport_socket and it.transport_socket.name,
+            match.match.to_dict() if match.match is not None else None,
+            match.transport_socket and match.transport_socket.name,
         )
-        for it in found.transport_socket_matches
+        for match in found.transport_socket_matches
     ] == [
         ({"plimsoll.identity": "mtls"}, "envoy.transport_sockets.tls"),
         ({}, "envoy.transport_sockets.raw_buffer"),
@@ -193,7 +193,7 @@ def test_clusters_stay_the_same_objects_while_only_weights_change() -> None:
 
 def chains(held: Catalog, view: View = BESIDE) -> dict[str, listener_v3.FilterChain]:
     listener = listener_v3.Listener.parse(content(held.view(view).get(LISTENER, "ingress")))
-    return {it.name: it for it in listener.filter_chains}
+    return {chain.name: chain for chain in listener.filter_chains}
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_spire_agent_is_asked_for_its_own_names() -> None:
     roots = combined.validation_context_sds_secret_config
     assert roots is not None
     configs = [*common.tls_certificate_sds_secret_configs, roots]
-    assert [it.name for it in configs] == ["default", "ROOTCA"]
+    assert [item.name for item in configs] == ["default", "ROOTCA"]
     for config in configs:
         assert config.sds_config is not None
         source = config.sds_config.api_config_source

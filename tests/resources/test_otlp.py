@@ -39,7 +39,7 @@ def test_every_envoy_has_the_cluster_of_the_collector_only_if_there_is_one(kind:
     assert {*with_it.names(CLUSTER)} - {*without.names(CLUSTER)} == {COLLECTOR}
     assert without.get(CLUSTER, COLLECTOR) is None
     (name,) = without.names(LISTENER)
-    told, silent = (it.get(LISTENER, name) for it in (with_it, without))
+    told, silent = (item.get(LISTENER, name) for item in (with_it, without))
     assert told is not None
     assert silent is not None
     assert b"envoy.tracers.opentelemetry" in told.packed

@@ -128,11 +128,11 @@ def told(
     assert resource is not None
     message = endpoint_v3.ClusterLoadAssignment.parse(protobuf.Any.parse(resource.packed).value)
     found: dict[int, dict[tuple[str, str], tuple[int, str]]] = {}
-    for it in message.endpoints:
-        assert it.locality is not None
-        ids = "".join(each.endpoint.hostname for each in it.lb_endpoints if each.endpoint)
-        key = (f"{it.locality.region}/{it.locality.zone}", it.locality.sub_zone)
-        found.setdefault(it.priority, {})[key] = (it.load_balancing_weight or 0, ids)
+    for item in message.endpoints:
+        assert item.locality is not None
+        ids = "".join(each.endpoint.hostname for each in item.lb_endpoints if each.endpoint)
+        key = (f"{item.locality.region}/{item.locality.zone}", item.locality.sub_zone)
+        found.setdefault(item.priority, {})[key] = (item.load_balancing_weight or 0, ids)
     return found
 
 
@@ -210,9 +210,9 @@ def test_zones_get_their_parts_whatever_their_replicas_weigh(
     endpoint_weights = {id_: EndpointWeight("t", weight) for id_, weight in weights.items()}
     found = told(made(Spread({"": {EU_A: parts}}), endpoint_weights), EU_A)[0]
     there = {zone: weight for (zone, _), (weight, _) in found.items()}
-    shares = {f"{it.region}/{it.zone}": part for it, part in parts.items()}
+    shares = {f"{each.region}/{each.zone}": part for each, part in parts.items()}
     if there.keys() & shares.keys() and len(there) > 1:
         for zone, weight in there.items():
-            wanted = shares[zone] / sum(shares[it] for it in there) * sum(weights.values())
+            wanted = shares[zone] / sum(shares[item] for item in there) * sum(weights.values())
             inside = sum(there.values())
             assert weight == pytest.approx(wanted * inside / sum(weights.values()), abs=2)

@@ -110,13 +110,13 @@ def test_the_policies_that_compare_look_at_each_of_64_and_at_a_few_of_more(polic
 
 
 def test_only_tiers_divide_by_locality() -> None:
-    by_locality = {it: least_request(pool_with(it)).locality_lb_config for it in COMPARING}
-    assert [it for it, config in by_locality.items() if config] == ["capacity-tiers"]
+    by_locality = {each: least_request(pool_with(each)).locality_lb_config for each in COMPARING}
+    assert [item for item, config in by_locality.items() if config] == ["capacity-tiers"]
 
 
 def test_only_weighted_least_request_has_a_bias_which_is_2() -> None:
-    biases = {it: least_request(pool_with(it)).active_request_bias for it in COMPARING}
-    assert [it for it, bias in biases.items() if bias] == ["weighted-least-request"]
+    biases = {each: least_request(pool_with(each)).active_request_bias for each in COMPARING}
+    assert [item for item, bias in biases.items() if bias] == ["weighted-least-request"]
     bias = biases["weighted-least-request"]
     assert bias is not None
     assert (bias.default_value, bool(bias.runtime_key)) == (2.0, True)
@@ -130,7 +130,7 @@ def test_a_cluster_depends_on_its_policy_and_not_on_its_replicas(
     assert cluster(pool_with(policy, one, hashed)) == cluster(pool_with(policy, other))
 
 
-@pytest.mark.parametrize("policy", [it for it in POLICIES if it not in COMPARING])
+@pytest.mark.parametrize("policy", [item for item in POLICIES if item not in COMPARING])
 def test_a_cluster_that_does_not_compare_stays_when_replicas_come(policy: Policy) -> None:
     assert cluster(pool_with(policy)) == cluster(pool_with(policy, FULL_SCAN_HOSTS))
 
@@ -144,7 +144,7 @@ def test_without_tiers_the_replicas_of_a_zone_are_one_locality_with_their_own_we
     (only,) = decoded_assignment(pool_with("weighted-least-request", 3), endpoint_weights).endpoints
     assert only.locality is not None
     assert only.locality.sub_zone == ""
-    assert [it.load_balancing_weight for it in only.lb_endpoints] == [10, 11, 12]
+    assert [endpoint.load_balancing_weight for endpoint in only.lb_endpoints] == [10, 11, 12]
 
 
 def test_another_policy_is_another_version_of_the_endpoints_as_envoy_waits_for_them() -> None:
@@ -184,7 +184,9 @@ def test_a_route_hashes_what_the_pool_says(policy: Policy, hashed: dict[str, Any
     assert said(action(host.routes[0]).hash_policy) == expected(hashed)
 
 
-@pytest.mark.parametrize("policy", [it for it in POLICIES if it not in ("ring-hash", "maglev")])
+@pytest.mark.parametrize(
+    "policy", [item for item in POLICIES if item not in ("ring-hash", "maglev")]
+)
 def test_a_route_of_another_policy_hashes_nothing(policy: Policy) -> None:
     (host,) = decoded_route(pool_with(policy)).virtual_hosts
     assert said(action(host.routes[0]).hash_policy) == {}

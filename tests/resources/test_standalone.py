@@ -68,7 +68,7 @@ def test_endpoints_are_there_as_each_envoy_gets_them_that_is_near_to_some() -> N
     fleet = after(PutPool("p", validated(PoolSettings, body)))
     for region, zone, id_ in (("eu", "a", "a"), ("eu", "b", "b"), ("us", "a", "c")):
         fleet = in_zone(region, zone, id_, fleet=fleet)
-    listed = [str(it) for it in sidecar_parts(catalog(fleet)) if "endpoints" in str(it)]
+    listed = [str(part) for part in sidecar_parts(catalog(fleet)) if "endpoints" in str(part)]
     assert listed == [
         "the endpoints of p",
         "the endpoints of p for Envoys in eu",

@@ -60,8 +60,8 @@ def upstream(encoded: bytes) -> tls_v3.UpstreamTlsContext:
 
 
 def names(configs: list[tls_v3.SdsSecretConfig]) -> list[str]:
-    assert all(it.sds_config is not None and it.sds_config.ads is not None for it in configs)
-    return [it.name for it in configs]
+    assert all(item.sds_config is not None and item.sds_config.ads is not None for item in configs)
+    return [each.name for each in configs]
 
 
 def test_in_plain_text_there_is_no_secret_and_no_socket_of_tls() -> None:
@@ -72,7 +72,7 @@ def test_in_plain_text_there_is_no_secret_and_no_socket_of_tls() -> None:
 
 def test_secrets_name_files_and_the_folder_to_watch_and_hold_nothing_of_them() -> None:
     secrets = seen(listener=LISTENER_TLS, upstream=UPSTREAM).type(SECRET)
-    assert {name: to_json(SECRET, it) for name, it in secrets.items()} == {
+    assert {name: to_json(SECRET, secret) for name, secret in secrets.items()} == {
         "p/certificate": {
             "name": "p/certificate",
             "tlsCertificate": {
@@ -126,9 +126,9 @@ def test_a_gateway_has_certificates_of_its_own() -> None:
     assert common.validation_context_sds_secret_config is None
     found = [snapshot.get(SECRET, name) for name in own]
     chains = [
-        to_json(SECRET, it)["tlsCertificate"]["certificateChain"]["filename"]
-        for it in found
-        if it is not None
+        to_json(SECRET, item)["tlsCertificate"]["certificateChain"]["filename"]
+        for item in found
+        if item is not None
     ]
     assert chains == ["/t/tls.crt", "/o/tls.crt"]
 
@@ -202,8 +202,8 @@ def test_a_pool_that_turns_to_tls_changes_its_listener_or_its_clusters_alone() -
         return {
             url
             for url in (CLUSTER, LISTENER)
-            if [it.version for it in one.type(url).values()]
-            != [it.version for it in other.type(url).values()]
+            if [item.version for item in one.type(url).values()]
+            != [each.version for each in other.type(url).values()]
         }
 
     assert differ(before, listener) == {LISTENER}

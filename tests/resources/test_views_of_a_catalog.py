@@ -52,9 +52,9 @@ def priorities(resource: Resource) -> dict[Place, int]:
     message = protobuf.Any.parse(resource.packed)
     assignment = endpoint_v3.ClusterLoadAssignment.parse(message.value)
     return {
-        Place(it.locality.region, it.locality.zone): it.priority
-        for it in assignment.endpoints
-        if it.locality
+        Place(endpoint.locality.region, endpoint.locality.zone): endpoint.priority
+        for endpoint in assignment.endpoints
+        if endpoint.locality
     }
 
 
@@ -282,7 +282,7 @@ def test_an_assignment_without_replicas_is_nothing_to_keep() -> None:
 
 def test_a_gateway_keeps_its_routes_until_all_pools_are_released() -> None:
     made = catalog(a_pool(a=1))
-    some, every = (guarded(made, frozenset(it)).view(GATEWAY) for it in ({"p"}, {"p", "*"}))
+    some, every = (guarded(made, frozenset(item)).view(GATEWAY) for item in ({"p"}, {"p", "*"}))
     assert some.keeps(ROUTE, "gateway", None)
     assert not some.keeps(CLUSTER, "p", None)
     assert not every.keeps(ROUTE, "gateway", None)

@@ -50,8 +50,8 @@ def test_a_pool_that_is_too_busy_is_to_have_more_and_says_why() -> None:
     found = Scaled(objective="60s").run(pool(100, 100, load=0.95), 60)
     assert (found.replicas, found.current) == (3, 2)
     assert found.reasons[0] == "3 replicas wanted, 2 there, 1 more"
-    assert any("need 3 replicas" in it for it in found.reasons), found.reasons
-    assert any("assumed until a start is seen" in it for it in found.reasons)
+    assert any("need 3 replicas" in reason for reason in found.reasons), found.reasons
+    assert any("assumed until a start is seen" in reason for reason in found.reasons)
 
 
 def test_fewer_are_wanted_only_once_fewer_were_enough_for_the_whole_window() -> None:
@@ -67,7 +67,7 @@ def test_fewer_are_wanted_only_once_fewer_were_enough_for_the_whole_window() -> 
 def test_just_after_a_start_nothing_is_scaled_down() -> None:
     found = Scaled().run(pool(100, 100, 100, 100, load=0.1), 60)
     assert (found.replicas, found.removable) == (4, ())
-    assert any("the load is known for" in it for it in found.reasons)
+    assert any("the load is known for" in reason for reason in found.reasons)
 
 
 def test_the_slowest_go_first_and_only_as_many_as_the_rest_can_do_without() -> None:
@@ -103,7 +103,7 @@ def test_a_drained_replica_is_counted_on_top_and_one_that_leaves_is_not() -> Non
     leaving = Standing(READY.coming, is_leaving=True)
     found = scaled.run(pool(100, 100, load=0.95), 60, out=out, leaving=leaving)
     assert (found.replicas, found.current) == (4, 3)
-    assert any("1 replica drained or cut" in it for it in found.reasons)
+    assert any("1 replica drained or cut" in reason for reason in found.reasons)
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_a_drained_replica_is_counted_on_top_and_one_that_leaves_is_not() -> Non
 def test_bounds_hold_and_are_named(bounds: dict[str, int], expected: int) -> None:
     found = Scaled(**bounds).run(pool(100, 100, load=0.95), 60)
     assert found.replicas == expected
-    assert any(next(iter(bounds)) in it for it in found.reasons)
+    assert any(next(iter(bounds)) in reason for reason in found.reasons)
 
 
 def test_before_anything_is_measured_a_pool_keeps_what_it_has() -> None:
     found = Scaled().run(pool(100, 100, load=0.0), 20)
     assert found.replicas == 2
     assert found.typical is None
-    assert any("Nothing is known yet" in it for it in found.reasons)
+    assert any("Nothing is known yet" in reason for reason in found.reasons)
 
 
 def test_an_empty_pool_wants_a_replica_once_a_request_came_and_none_when_none_did() -> None:

@@ -12,5 +12,5 @@ from tests.scraping.says import MOST
 @pytest.fixture
 def getter() -> Iterator[Getter]:
     """One of its own; its connection is closed in the end."""
-    with closing(Getter(Receiver(time.monotonic, MOST))) as it:
-        yield it
+    with closing(Getter(Receiver(time.monotonic, MOST))) as opened:
+        yield opened

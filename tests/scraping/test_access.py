@@ -214,7 +214,7 @@ async def test_a_pool_says_with_which_credentials_it_is_scraped(tmp_path: Path) 
             assert isinstance(await first(plane.outcomes), Reading)
             told = await plane.devices.get()
             assert not isinstance(told, Failure)
-            assert [type(it) for it in told] == [Device]
+            assert [type(item) for item in told] == [Device]
 
 
 async def test_a_scrape_has_the_time_and_the_size_that_its_pool_gives_it() -> None:

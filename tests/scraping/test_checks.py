@@ -90,58 +90,60 @@ async def checking(*used: str, interval: str = "20ms") -> AsyncIterator[Checking
 async def test_a_ready_replica_is_unhealthy_and_ready_again_as_its_checks_say(
     used: tuple[str, ...],
 ) -> None:
-    async with checking(*used) as it:
-        await it.comes_to(State.READY)
-        it.replica.status = 503
-        await it.comes_to(State.UNHEALTHY)
+    async with checking(*used) as prober:
+        await prober.comes_to(State.READY)
+        prober.replica.status = 503
+        await prober.comes_to(State.UNHEALTHY)
         # Envoys see for themselves how it is; clients of gRPC do not.
-        (member,) = it.plane.decide(1.0).pools["p"].members
+        (member,) = prober.plane.decide(1.0).pools["p"].members
         assert not member.healthy
-        it.replica.status = 200
-        await it.comes_to(State.READY)
-        (member,) = it.plane.decide(2.0).pools["p"].members
+        prober.replica.status = 200
+        await prober.comes_to(State.READY)
+        (member,) = prober.plane.decide(2.0).pools["p"].members
         assert member.healthy
 
 
 async def test_one_of_which_an_envoy_tells_failures_alone_is_asked_before_its_turn() -> None:
-    async with checking(interval="1h") as it:
-        await it.comes_to(State.READY)
-        seen = it.replica.checks
-        at = it.plane.fleet.pool("p").replicas["a"].address
+    async with checking(interval="1h") as prober:
+        await prober.comes_to(State.READY)
+        seen = prober.replica.checks
+        at = prober.plane.fleet.pool("p").replicas["a"].address
         ends_well = {Endpoint("p", at.host, at.port): Load(1, 1, 0)}
-        it.plane.reported("an Envoy", ends_well, 1.0, 1.0)
-        assert not it.plane.suspected()
+        prober.plane.reported("an Envoy", ends_well, 1.0, 1.0)
+        assert not prober.plane.suspected()
         fails = {Endpoint("p", at.host, at.port): Load(0, 1, 0)}
-        it.plane.reported("an Envoy", fails, 1.0, 2.0)
-        await it.checked(1)
-        assert it.replica.checks == seen + 1
+        prober.plane.reported("an Envoy", fails, 1.0, 2.0)
+        await prober.checked(1)
+        assert prober.replica.checks == seen + 1
 
 
 async def test_where_envoys_get_answers_one_that_only_we_do_not_reach_stays_ready() -> None:
-    async with checking(interval="1h") as it:
-        await it.comes_to(State.READY)
-        target = it.plane.target("p", "a")
+    async with checking(interval="1h") as prober:
+        await prober.comes_to(State.READY)
+        target = prober.plane.target("p", "a")
         assert target is not None
         at = target.replica.address
-        it.plane.reported("an Envoy", {Endpoint("p", at.host, at.port): Load(1, 0, 0)}, 1.0, 10.0)
+        prober.plane.reported(
+            "an Envoy", {Endpoint("p", at.host, at.port): Load(1, 0, 0)}, 1.0, 10.0
+        )
         for _ in range(3):
-            it.plane.probed(target, Probe.UNREACHABLE, 12.0)
-        await it.comes_to(State.READY)
+            prober.plane.probed(target, Probe.UNREACHABLE, 12.0)
+        await prober.comes_to(State.READY)
         # Its check takes five seconds.
         for _ in range(3):
-            it.plane.probed(target, Probe.UNREACHABLE, 16.0)
-        await it.comes_to(State.UNHEALTHY)
+            prober.plane.probed(target, Probe.UNREACHABLE, 16.0)
+        await prober.comes_to(State.UNHEALTHY)
 
 
 async def test_of_many_ready_replicas_each_is_asked_more_rarely(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checks, "CHECKS_A_SECOND", 0.001)
-    async with checking() as it:
-        await it.comes_to(State.READY)
-        seen = it.replica.checks
+    async with checking() as prober:
+        await prober.comes_to(State.READY)
+        seen = prober.replica.checks
         await asyncio.sleep(0.2)
-        assert it.replica.checks == seen
+        assert prober.replica.checks == seen
 
 
 async def test_a_fault_of_ours_in_one_check_is_logged_and_ends_no_other(
@@ -155,17 +157,17 @@ async def test_a_fault_of_ours_in_one_check_is_logged_and_ends_no_other(
         return await probe(prober, target)
 
     monkeypatch.setattr(Prober, "probe", fails_once)
-    async with checking() as it:
-        await it.checked(2)
+    async with checking() as prober:
+        await prober.checked(2)
     assert "a fault of ours in checking p/a" in caplog.text
 
 
 async def test_one_that_is_gone_is_checked_no_more() -> None:
-    async with checking() as it:
-        await it.checked(1)
-        gone = without_pool(it.plane.fleet, "p")
-        it.plane.adopt(gone, 1.0)
-        it.health.reconcile(gone.changes)
+    async with checking() as prober:
+        await prober.checked(1)
+        gone = without_pool(prober.plane.fleet, "p")
+        prober.plane.adopt(gone, 1.0)
+        prober.health.reconcile(gone.changes)
         async with asyncio.timeout(DEADLINE):
             while any(task.get_name().startswith("check ") for task in asyncio.all_tasks()):
                 await asyncio.sleep(0.01)

@@ -85,7 +85,7 @@ async def test_a_body_is_only_so_long(getter: Getter, *, chunked: bool) -> None:
             await writer.drain()
 
     async with saying(ok(b"x" * MOST), too_much, ok(b"two")) as server:
-        assert [len(it) for it in await bodies(getter, server, 1)] == [MOST]
+        assert [len(body) for body in await bodies(getter, server, 1)] == [MOST]
         with pytest.raises(TooLongError, match="is longer than 1048576 bytes"):
             await getter.get(server.address, "/", DEADLINE)
         assert await bodies(getter, server, 1) == [b"two"]
@@ -181,7 +181,7 @@ async def test_of_an_answer_that_failed_nothing_waits_for_the_garbage_collector(
                 with suppress(AnswerError):
                     await getter.get(server.address, "/", DEADLINE)
             await asyncio.sleep(0.01)
-        alive = [it for it in gc.get_objects() if isinstance(it, Connection)]
+        alive = [item for item in gc.get_objects() if isinstance(item, Connection)]
         assert len(alive) <= 1
     finally:
         gc.enable()

@@ -93,8 +93,8 @@ async def following(
 ) -> AsyncIterator[Recorder]:
     """A plane with a replica at each address, and what asks them."""
     replicas = [
-        f'{{id: {id_}, address: "{it}"}}'
-        for id_, it in zip(ascii_lowercase, addresses, strict=False)
+        f'{{id: {id_}, address: "{address}"}}'
+        for id_, address in zip(ascii_lowercase, addresses, strict=False)
     ]
     plane = Recorder()
     plane.declare(
@@ -120,7 +120,7 @@ pools:
         health.reconcile(changes)
 
     plane.changed = changed
-    tasks = [asyncio.create_task(it.run()) for it in (scraper, health)]
+    tasks = [asyncio.create_task(item.run()) for item in (scraper, health)]
     try:
         yield plane
     finally:
@@ -313,7 +313,7 @@ async def test_only_so_many_probes_are_in_progress_and_each_has_its_whole_time(
         writer.close()
 
     server = await asyncio.start_server(answer, [f"127.1.0.{n}" for n in range(1, 21)], 0)
-    addresses = ["{}:{}".format(*it.getsockname()) for it in server.sockets]
+    addresses = ["{}:{}".format(*socket.getsockname()) for socket in server.sockets]
     async with server, following(addresses, "profile: none") as plane, asyncio.timeout(DEADLINE):
         # The last wait longer for their turn than a replica has to answer: a second.
         assert {await plane.probes.get() for _ in addresses} == {Probe.HEALTHY}

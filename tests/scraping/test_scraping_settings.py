@@ -158,7 +158,7 @@ async def test_an_exporter_is_read_once_an_interval_for_all_replicas() -> None:
         for _ in range(3):
             await plane.outcomes.get()
     assert isinstance(devices, tuple)
-    assert [(it.uuid, it.memory.fraction) for it in devices] == [("GPU-1", 0.75)]
+    assert [(device.uuid, device.memory.fraction) for device in devices] == [("GPU-1", 0.75)]
     assert asked == 1
 
 

@@ -17,7 +17,7 @@ from tests.store.test_found import FOLDER, find
 def said(here: Kept) -> list[tuple[str, str, str | None]]:
     """Who has changed what, the oldest first."""
     entries, _ = here.audit.page(10_000, None)
-    return [(it["who"], it["change"], it["replica"]) for it in map(data, entries[::-1])]
+    return [(item["who"], item["change"], item["replica"]) for item in map(data, entries[::-1])]
 
 
 def data(entry: Any) -> dict[str, Any]:
@@ -155,6 +155,8 @@ async def test_every_change_leaves_one_line_of_json(
         await with_pool(here, "a")
         caplog.clear()
         await here.ask(Drain("p", "a"))
-        lines = [it.getMessage() for it in caplog.records if it.name == "controlplane.audit"]
+        lines = [
+            record.getMessage() for record in caplog.records if record.name == "controlplane.audit"
+        ]
         (line,) = map(json.loads, lines)
         assert line == here.audit.page(1, None)[0][0].data()

@@ -105,7 +105,7 @@ class Writer:
             address = f"127.0.0.1:{20000 + int(id_[1:])}"
             return "PUT", path, {"address": address, "slots": slots}, now | {id_: (slots, drained)}
         if move < 0.7:
-            left = {key: it for key, it in now.items() if key != id_}
+            left = {key: item for key, item in now.items() if key != id_}
             return "DELETE", f"{path}?force=true", None, left
         slots, drained = now[id_]
         verb = "undrain" if drained else "drain"
@@ -126,7 +126,10 @@ async def contents(session: aiohttp.ClientSession, url: str) -> dict[str, dict[s
     for name in names:
         async with session.get(f"{url}/v1/pools/{name}/replicas") as response:
             replicas = json.loads(await response.read())["replicas"]
-        found[name] = {it["id"]: (it["slots"], it["draining"] == "operator") for it in replicas}
+        found[name] = {
+            replica["id"]: (replica["slots"], replica["draining"] == "operator")
+            for replica in replicas
+        }
     return found
 
 
@@ -143,7 +146,7 @@ async def audited(
         name, after = entry["pool"], entry["after"]
         if entry["replica"] is None and after is None:
             # It takes its replicas with it without a word about each.
-            found = {key: None if key[0] == name else it for key, it in found.items()}
+            found = {key: None if key[0] == name else item for key, item in found.items()}
         found[name, entry["replica"]] = after
     return found
 
@@ -165,7 +168,7 @@ def agrees(
 
 def written(writers: Sequence[Writer]) -> int:
     """How many of their requests were answered."""
-    return sum(it.expected.writes for it in writers)
+    return sum(writer.expected.writes for writer in writers)
 
 
 async def killed_once(
@@ -181,7 +184,7 @@ async def killed_once(
         # The newest entries reach back far enough to tell of most of them.
         assert len(said) > len(writers) or written(writers) < 50
         enough = written(writers) + chance.randint(0, MOST_WRITES)
-        writing = [asyncio.create_task(it.write(session, url)) for it in writers]
+        writing = [asyncio.create_task(item.write(session, url)) for item in writers]
         async with asyncio.timeout(DEADLINE):
             while written(writers) < enough:
                 await asyncio.sleep(0.001)

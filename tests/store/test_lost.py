@@ -86,7 +86,7 @@ async def test_what_is_answered_after_a_loss_is_on_disk_with_all_that_was_before
         # As after a kill: what was answered is in the files that are there now.
         found = copy_of(path)
         assert found.registered == registered(here.plane.fleet)
-        assert [it.number for it in found.audit] == list(range(1, here.audit.newest + 1))
+        assert [item.number for item in found.audit] == list(range(1, here.audit.newest + 1))
 
 
 @pytest.mark.parametrize("lose", LOSSES)

@@ -43,7 +43,7 @@ async def test_those_who_wait_share_a_commit_in_their_order(tmp_path: Path) -> N
     async with kept(tmp_path) as here:
         await with_pool(here)
         first = await here.writing(put("a", 1))
-        others = [here.soon(it) for it in (put("b", 2), put("b", 2, slots=4), Drain("p", "a"))]
+        others = [here.soon(item) for item in (put("b", 2), put("b", 2, slots=4), Drain("p", "a"))]
         await asyncio.sleep(0)
         here.finish()
         await asyncio.gather(first, *others)
@@ -136,11 +136,11 @@ async def test_what_was_asked_for_twice_is_not_answered_by_a_write_that_failed(
         here.store.fails, before = True, here.fleet
         first = await here.writing(put("a", 1))
         # A client that has waited for too long asks for the same again.
-        others = [here.soon(it) for it in (put("a", 1), put("b", 2), again)]
+        others = [here.soon(item) for item in (put("a", 1), put("b", 2), again)]
         await asyncio.sleep(0)
         here.finish()
         answers = await asyncio.gather(first, *others, return_exceptions=True)
-        kinds = [it.kind for it in answers if isinstance(it, Refused)]
+        kinds = [answer.kind for answer in answers if isinstance(answer, Refused)]
         assert kinds == ["unavailable"] * 4
         assert here.fleet is before
 

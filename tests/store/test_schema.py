@@ -65,8 +65,12 @@ def of_the_first_version(path: Path) -> None:
         connection.execute("PRAGMA user_version = 1")
         kept = registered(FLEET)
         put(connection, "counters", [("generations", kept.generations)])
-        put(connection, "pools", [(name, pool_row(it)) for name, it in kept.pools.items()])
-        put(connection, "replicas", [(*key, replica_row(it)) for key, it in kept.replicas.items()])
+        put(connection, "pools", [(name, pool_row(pool)) for name, pool in kept.pools.items()])
+        put(
+            connection,
+            "replicas",
+            [(*key, replica_row(replica)) for key, replica in kept.replicas.items()],
+        )
 
 
 def test_a_new_file_says_whose_it_is_and_of_which_version(path: Path) -> None:
@@ -148,7 +152,7 @@ def test_of_the_audit_log_no_more_is_kept_than_is_to_be(path: Path) -> None:
         database.write(to_write(None, FLEET), UnwrittenEntries(0, ENTRIES, 3))
         database.write(to_write(FLEET, FLEET), UnwrittenEntries(3, [AuditEntry(4, 1e9, "{}")], 3))
     with closing(Database(path)) as database:
-        assert [it.number for it in database.load().audit] == [2, 3, 4]
+        assert [item.number for item in database.load().audit] == [2, 3, 4]
 
 
 def test_entries_that_give_way_are_gone_though_none_takes_their_place(path: Path) -> None:

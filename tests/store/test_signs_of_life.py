@@ -53,9 +53,9 @@ async def test_heartbeats_go_on_while_a_write_does_not_end(tmp_path: Path) -> No
         while here.now < until:
             here.now += TICK
             if here.now % 1 == 0:
-                await asyncio.gather(*(here.soon(Heartbeat("p", it)) for it in "abc"))
+                await asyncio.gather(*(here.soon(Heartbeat("p", item)) for item in "abc"))
             here.registry.look()
-        assert {it.draining for it in here.fleet.pool("p").replicas.values()} == {None}
+        assert {each.draining for each in here.fleet.pool("p").replicas.values()} == {None}
         here.finish()
         await writing
         assert await here.is_kept()
@@ -95,4 +95,4 @@ async def test_a_pause_of_ours_costs_no_lease(tmp_path: Path) -> None:
         here.registry.look()
         assert replica(here.fleet).lease_until == 90
         await here.pass_time(4)
-        assert {it.draining for it in here.fleet.pool("p").replicas.values()} == {None}
+        assert {item.draining for item in here.fleet.pool("p").replicas.values()} == {None}

@@ -169,8 +169,8 @@ def alike(life: Life, replicas: int) -> None:
     for n in range(replicas):
         address = validated(ReplicaSettings, {"address": f"127.0.0.1:{9000 + n}"})
         plane.apply(PutReplica("m", f"r{n}", address), 0.0)
-    for it in plane.targets():
-        plane.probed(it, Probe.HEALTHY, 0.0)
+    for item in plane.targets():
+        plane.probed(item, Probe.HEALTHY, 0.0)
     plane.decide(0.0)
 
 

@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> Path:
 def two_pools(**replicas: int) -> Fleet:
     """Pools p and q; these replicas are in q, and p has one that is called a."""
     one, other = PutPool("p", pool_settings()), PutPool("q", pool_settings(10_001))
-    return after(one, other, put("a", 1), *(put(it, n, pool="q") for it, n in replicas.items()))
+    return after(one, other, put("a", 1), *(put(item, n, pool="q") for item, n in replicas.items()))
 
 
 def test_a_whole_fleet_takes_the_place_of_pools_too(path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_replica_that_went_leaves_the_one_of_its_name_in_another_pool_alone(pa
         database.keep([])
     found = loaded(path)
     assert found.registered == registered(after_)
-    assert {name: list(it.replicas) for name, it in found.weighings.items()} == {
+    assert {name: list(weighing.replicas) for name, weighing in found.weighings.items()} == {
         "p": ["a"],
         "q": [],
     }

@@ -41,23 +41,23 @@ def reading(profile: ProfileName, text: str, **labels: str) -> Reading:
     return read(text, profile_of(settings), 0.0)
 
 
-def counted(it: Reading) -> tuple[float, float]:
-    assert it.latency is not None
-    return it.latency.count, round(it.latency.total, 9)
+def counted(counts: Reading) -> tuple[float, float]:
+    assert counts.latency is not None
+    return counts.latency.count, round(counts.latency.total, 9)
 
 
 def test_the_steps_of_an_ensemble_are_no_requests_and_what_waits_for_them_waits() -> None:
-    it = reading("triton", triton(STEPS))
-    assert counted(it) == (1000, 32.0)
-    assert (it.queue, it.errors) == (7, 2)
-    assert "rag is counted and encode, tokenize are not" in (it.note or "")
-    assert "metrics: {labels: {model: NAME}}" in (it.note or "")
+    counts = reading("triton", triton(STEPS))
+    assert counted(counts) == (1000, 32.0)
+    assert (counts.queue, counts.errors) == (7, 2)
+    assert "rag is counted and encode, tokenize are not" in (counts.note or "")
+    assert "metrics: {labels: {model: NAME}}" in (counts.note or "")
 
 
 def test_narrowed_to_an_ensemble_what_waits_for_its_steps_waits_for_it() -> None:
     others = {**STEPS, "reranker": (40, 4.0, 90)}
-    it = reading("triton", triton(others), model="rag")
-    assert (counted(it), it.queue) == ((1000, 32.0), 7)
+    counts = reading("triton", triton(others), model="rag")
+    assert (counted(counts), counts.queue) == ((1000, 32.0), 7)
     step = reading("triton", triton(others), model="encode")
     assert (counted(step), step.queue) == ((1001, 28.5), 6)
 
@@ -73,9 +73,9 @@ def test_narrowed_to_an_ensemble_what_waits_for_its_steps_waits_for_it() -> None
 def test_models_of_their_own_are_added_up_and_the_operator_is_told(
     other: tuple[int, float, int],
 ) -> None:
-    it = reading("triton", triton({"minilm": (1000, 30.0, 1), "reranker": other}))
-    assert counted(it) == (1000 + other[0], 30.0 + other[1])
-    assert "of 2 values of model are added up: minilm, reranker (metrics:" in (it.note or "")
+    counts = reading("triton", triton({"minilm": (1000, 30.0, 1), "reranker": other}))
+    assert counted(counts) == (1000 + other[0], 30.0 + other[1])
+    assert "of 2 values of model are added up: minilm, reranker (metrics:" in (counts.note or "")
 
 
 def test_a_step_that_takes_longer_than_the_request_is_none() -> None:
@@ -86,10 +86,10 @@ def test_a_step_that_takes_longer_than_the_request_is_none() -> None:
 
 def test_a_request_to_a_ray_application_is_counted_at_its_ingress_alone() -> None:
     chain = {"Ingress": (300, 4600, "/e"), "Router": (300, 4400, "/e"), "Model": (301, 4000, "/e")}
-    it = reading("ray-serve", ray(chain))
-    assert counted(it) == (300, 4.6)
-    assert (it.running, it.queue) == (5, 6)
-    assert "of 3 values of deployment, Ingress is counted" in (it.note or "")
+    counts = reading("ray-serve", ray(chain))
+    assert counted(counts) == (300, 4.6)
+    assert (counts.running, counts.queue) == (5, 6)
+    assert "of 3 values of deployment, Ingress is counted" in (counts.note or "")
 
 
 def test_deployments_without_a_route_are_behind_those_that_have_one() -> None:
@@ -113,15 +113,15 @@ def sglang(labels: str, queue: float, running: float) -> str:
 def test_one_queue_that_each_rank_tells_counts_once() -> None:
     # The last of ten ranks is no later than the second.
     ranks = [RANKS.format(pp=pp, tp=tp) for pp in range(2) for tp in range(11)]
-    it = reading("sglang", "".join(sglang(labels, 6, 4) for labels in ranks))
-    assert (it.queue, it.running, it.tokens) == (6, 4, 700)
-    assert "22 ranks tell the same queue: 1 of them counted" in (it.note or "")
+    counts = reading("sglang", "".join(sglang(labels, 6, 4) for labels in ranks))
+    assert (counts.queue, counts.running, counts.tokens) == (6, 4, 700)
+    assert "22 ranks tell the same queue: 1 of them counted" in (counts.note or "")
 
 
 def test_engines_beside_each_other_have_queues_of_their_own() -> None:
     ranks = [(RANKS.format(pp=0, tp=tp) + f',dp_rank="{tp // 2}"', 3 + tp // 2) for tp in range(4)]
-    it = reading("sglang", "".join(sglang(labels, queue, 1) for labels, queue in ranks))
-    assert (it.queue, it.running) == (3 + 4, 2)
+    counts = reading("sglang", "".join(sglang(labels, queue, 1) for labels, queue in ranks))
+    assert (counts.queue, counts.running) == (3 + 4, 2)
     engines = "".join(f'vllm:num_requests_waiting{{engine="{n}"}} {n}\n' for n in (2, 3))
     assert reading("vllm", engines).queue == 5
 
@@ -148,9 +148,13 @@ def test_a_family_is_read_under_either_name_and_once_where_it_has_both(
         new = new.replace(before, after)
     first = reading(server, old)
     assert first.latency is not None
-    for it in (reading(server, new), reading(server, old + new)):
-        assert (it.latency, it.queue, it.running) == (first.latency, first.queue, first.running)
-        assert (it.errors, it.tokens) == (first.errors, first.tokens)
+    for item in (reading(server, new), reading(server, old + new)):
+        assert (item.latency, item.queue, item.running) == (
+            first.latency,
+            first.queue,
+            first.running,
+        )
+        assert (item.errors, item.tokens) == (first.errors, first.tokens)
 
 
 def test_requests_go_on_where_another_model_is_taken_for_the_whole() -> None:

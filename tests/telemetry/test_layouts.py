@@ -28,7 +28,7 @@ def test_what_is_remembered_has_a_limit_to_all_of_it_however_long_each_is() -> N
     try:
         for number in range(120):
             labels = [f'a="{number:04}{"x" * 1_500}{index}"' for index in range(120)]
-            read("".join(f"te_queue_size{{{it}}} 1\n" for it in labels), TEI, 0.0)
+            read("".join(f"te_queue_size{{{label}}} 1\n" for label in labels), TEI, 0.0)
         # Of each there are three copies, more or less.
         assert tracemalloc.get_traced_memory()[0] < 48_000_000
     finally:
@@ -44,7 +44,7 @@ exposed_values = st.one_of(
 def exposed(values: list[str]) -> str:
     labels = [(f'method="{method}",', le) for method in "ab" for le in ("0.1", "1", "+Inf")]
     buckets = [f'te_request_duration_bucket{{{before}le="{le}"}}' for before, le in labels]
-    series = [*buckets, *(f'te_request_duration_sum{{method="{it}"}}' for it in "ab")]
+    series = [*buckets, *(f'te_request_duration_sum{{method="{item}"}}' for item in "ab")]
     pairs = zip([*series, "te_queue_size"], values, strict=True)
     return "".join(f"{name} {value}\n" for name, value in pairs)
 

@@ -4,7 +4,7 @@ from controlplane.telemetry.layouts import Newest
 
 
 def kept(cache: Newest[str, int], among: str = "abcd") -> str:
-    return "".join(it for it in among if it in cache)
+    return "".join(item for item in among if item in cache)
 
 
 def test_what_was_used_last_stays() -> None:

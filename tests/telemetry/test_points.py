@@ -37,7 +37,7 @@ steps = st.builds(
     total=grows,
     errors=grows,
     tokens=st.one_of(st.none(), grows),
-    forgets=st.integers(0, 5).map(lambda it: it == 0),
+    forgets=st.integers(0, 5).map(lambda item: item == 0),
 )
 
 

@@ -22,7 +22,7 @@ def triton(models: Mapping[str, int]) -> str:
 
 def tritons(*texts: Mapping[str, int]) -> tuple[History, Window]:
     history = History()
-    windows = [history.add(read(triton(it), TRITON, float(at))) for at, it in enumerate(texts)]
+    windows = [history.add(read(triton(item), TRITON, float(at))) for at, item in enumerate(texts)]
     return history, windows[-1]
 
 
@@ -75,8 +75,10 @@ def test_replicas_of_a_node_that_end_and_begin_leave_what_was_counted() -> None:
 
     def text(workers: Mapping[str, int]) -> str:
         return "".join(
-            histogram({"20.0": n, "+Inf": n}, n * 10.0, family, f'deployment="E",WorkerId="{it}",')
-            for it, n in workers.items()
+            histogram(
+                {"20.0": n, "+Inf": n}, n * 10.0, family, f'deployment="E",WorkerId="{item}",'
+            )
+            for item, n in workers.items()
         )
 
     history = History()
@@ -155,17 +157,17 @@ def test_what_goes_down_in_tokens_alone_is_counted_on() -> None:
 
 def test_a_server_that_reports_negative_tokens_is_not_idle_and_says_so() -> None:
     text = vllm(100, started=None).replace("total 1000", "total -1000")
-    it = read(text, VLLM, 0.0)
-    assert it.latency is not None
-    assert (it.tokens, it.batches) == (None, None)
-    assert it.note == (
+    got = read(text, VLLM, 0.0)
+    assert got.latency is not None
+    assert (got.tokens, got.batches) == (None, None)
+    assert got.note == (
         "what it says of its batches cannot be true: vllm:prompt_tokens_total is negative"
     )
 
 
 def test_a_declared_family_without_a_sample_is_an_idle_server() -> None:
-    it = read("# HELP te_request_duration x\n# TYPE te_request_duration histogram\n", TEI, 0.0)
-    assert it.latency is None
-    assert it.note == (
+    got = read("# HELP te_request_duration x\n# TYPE te_request_duration histogram\n", TEI, 0.0)
+    assert got.latency is None
+    assert got.note == (
         "te_request_duration is declared and has counted nothing yet: no request so far"
     )

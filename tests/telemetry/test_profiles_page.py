@@ -19,9 +19,9 @@ def row(name: str) -> str:
     """The line of a profile in the table."""
     profile, server = PROFILES[name], SERVERS[name]
     latency = ", else ".join(
-        f"{family(it.source)} {it.kind}, {it.source.unit}"
-        + (f", with `{it.count}`" if it.count else "")
-        for it in profile.latency
+        f"{family(item.source)} {item.kind}, {item.source.unit}"
+        + (f", with `{item.count}`" if item.count else "")
+        for item in profile.latency
     )
     port = f":{server.metrics_port}" if server.metrics_port else ""
     cells = (

@@ -83,21 +83,21 @@ SAID: dict[ProfileName, Said] = {
 
 @pytest.mark.parametrize("server", SAID)
 def test_a_servers_exposition_is_read_in_seconds_and_bytes(server: ProfileName) -> None:
-    it = reading(MetricsSettings(profile=server))
+    got = reading(MetricsSettings(profile=server))
     said = SAID[server]
     if said.count is None:
-        assert it.latency is None
+        assert got.latency is None
     else:
-        assert it.latency is not None
-        assert it.latency.count == said.count
-        assert it.latency.total / it.latency.count == pytest.approx(said.mean)
-        p99 = quantile(0.99, it.latency.bounds, it.latency.counts)
+        assert got.latency is not None
+        assert got.latency.count == said.count
+        assert got.latency.total / got.latency.count == pytest.approx(said.mean)
+        p99 = quantile(0.99, got.latency.bounds, got.latency.counts)
         assert p99 is not None
         assert p99[1] == said.resolution
-    assert (it.queue, it.running, it.errors) == (said.queue, said.running, said.errors)
-    assert it.tokens == said.tokens
-    assert [gpu.uuid for gpu in it.memory] == [uuid for uuid, _ in said.memory]
-    assert [gpu.fraction for gpu in it.memory] == pytest.approx([part for _, part in said.memory])
+    assert (got.queue, got.running, got.errors) == (said.queue, said.running, said.errors)
+    assert got.tokens == said.tokens
+    assert [gpu.uuid for gpu in got.memory] == [uuid for uuid, _ in said.memory]
+    assert [gpu.fraction for gpu in got.memory] == pytest.approx([part for _, part in said.memory])
 
 
 def test_every_profile_has_an_exposition_and_a_place_where_its_server_answers() -> None:
@@ -122,9 +122,9 @@ def test_a_servers_health_checks_do_not_make_it_look_fast() -> None:
     }  # fmt: skip
     for server, path in counted.items():
         assert path in exposed(server)
-        it = reading(MetricsSettings(profile=server))
-        assert it.latency is not None
-        assert it.latency.total / it.latency.count >= 0.05
+        got = reading(MetricsSettings(profile=server))
+        assert got.latency is not None
+        assert got.latency.total / got.latency.count >= 0.05
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_servers_health_checks_do_not_make_it_look_fast() -> None:
 def test_labels_narrow_a_server_to_one_of_its_models(
     server: ProfileName, labels: dict[str, str], count: float | None, queue: float | None
 ) -> None:
-    it = reading(MetricsSettings(profile=server, labels=labels))
-    assert (it.latency.count if it.latency else None, it.queue) == (count, queue)
+    got = reading(MetricsSettings(profile=server, labels=labels))
+    assert (got.latency.count if got.latency else None, got.queue) == (count, queue)
 
 
 def test_narrowed_to_a_model_a_server_still_tells_of_its_gpu() -> None:
@@ -148,14 +148,14 @@ def test_narrowed_to_a_model_a_server_still_tells_of_its_gpu() -> None:
 
 
 def test_a_label_that_is_asked_for_replaces_what_the_profile_asks_of_it() -> None:
-    it = reading(MetricsSettings(profile="bentoml", labels={"endpoint": "/readyz"}))
-    assert it.latency is not None
-    assert it.latency.count == 30070
+    got = reading(MetricsSettings(profile="bentoml", labels={"endpoint": "/readyz"}))
+    assert got.latency is not None
+    assert got.latency.count == 30070
 
 
 def test_of_two_counters_the_mean_is_known_and_no_p99_and_the_reading_says_so() -> None:
-    it = reading(MetricsSettings(profile="triton"))
-    assert it.note == (
+    got = reading(MetricsSettings(profile="triton"))
+    assert got.note == (
         "nv_inference_request_duration_us has no distribution: the mean stands for the p99;"
         " the requests of 2 values of model are added up: minilm, reranker"
         " (metrics: {labels: {model: NAME}} counts one alone)"
@@ -199,18 +199,18 @@ def test_a_graph_that_has_counted_nothing_leaves_ovms_to_its_models() -> None:
         model = series.startswith("ovms_request_time_us")
         return f"{series} {0 if graph else 70 if model else value}"
 
-    it = reading(
+    got = reading(
         MetricsSettings(profile="ovms"),
         "".join(f"{told(line)}\n" for line in exposed("ovms").splitlines() if line[0] != "#"),
     )
-    assert it.latency is not None
-    assert it.latency.count == 140
+    assert got.latency is not None
+    assert got.latency.count == 140
 
 
 def test_a_fresh_server_that_lacks_its_latency_says_which_family_is_missing() -> None:
-    it = reading(MetricsSettings(profile="ovms"), "ovms_current_graphs 0\n")
-    assert it.latency is None
-    assert "ovms_graph_processing_time_us or ovms_request_time_us" in (it.note or "")
+    got = reading(MetricsSettings(profile="ovms"), "ovms_current_graphs 0\n")
+    assert got.latency is None
+    assert "ovms_graph_processing_time_us or ovms_request_time_us" in (got.note or "")
 
 
 SUMMARY = """\
@@ -230,10 +230,10 @@ def summary() -> Profile:
 
 
 def test_a_summarys_sums_and_counts_are_added_and_its_quantiles_left_out() -> None:
-    it = read(SUMMARY, summary(), 0.0)
-    assert it.latency is not None
-    assert (it.latency.count, it.latency.total) == (200, 10.0)
-    assert quantile(0.99, it.latency.bounds, it.latency.counts) == (None, "last bucket")
+    got = read(SUMMARY, summary(), 0.0)
+    assert got.latency is not None
+    assert (got.latency.count, got.latency.total) == (200, 10.0)
+    assert quantile(0.99, got.latency.bounds, got.latency.counts) == (None, "last bucket")
 
 
 def test_a_summary_with_a_negative_count_is_refused() -> None:
@@ -247,9 +247,9 @@ def test_a_counter_that_is_not_a_number_is_missing() -> None:
     profile = profile_of(MetricsSettings(profile="prometheus", latency=latency))
     with pytest.raises(ExpositionError, match="d_requests is there without d_seconds"):
         read(text, profile, 0.0)
-    it = read(text.replace("NaN", "6"), profile, 0.0)
-    assert it.latency is not None
-    assert (it.latency.count, it.latency.total) == (3, 6)
+    got = read(text.replace("NaN", "6"), profile, 0.0)
+    assert got.latency is not None
+    assert (got.latency.count, got.latency.total) == (3, 6)
 
 
 def test_a_users_own_families_may_have_any_unit_that_fits() -> None:
@@ -266,11 +266,11 @@ def test_a_users_own_families_may_have_any_unit_that_fits() -> None:
         'd 5e6\nn 100\nused{gpu="G"} 1\nfree{gpu="G"} 2\nkept{gpu="G"} 1\n'
         'q{state="done"} 9\nq{state="new"} 2\nr 1\ne_total{code="500"} 3\ne_total{code="404"} 8\n'
     )
-    it = read(text, profile_of(settings), 0.0)
-    assert it.latency is not None
-    assert it.latency.total / it.latency.count == pytest.approx(0.05)
-    assert [(gpu.uuid, gpu.used, gpu.fraction) for gpu in it.memory] == [("G", 2**20, 0.25)]
-    assert (it.queue, it.running, it.errors) == (2, 1, 3)
+    got = read(text, profile_of(settings), 0.0)
+    assert got.latency is not None
+    assert got.latency.total / got.latency.count == pytest.approx(0.05)
+    assert [(gpu.uuid, gpu.used, gpu.fraction) for gpu in got.memory] == [("G", 2**20, 0.25)]
+    assert (got.queue, got.running, got.errors) == (2, 1, 3)
 
 
 def test_a_total_of_which_a_part_is_missing_is_unknown() -> None:
@@ -288,10 +288,10 @@ def test_a_gpu_that_is_only_numbered_is_not_taken_for_that_of_another_node() -> 
 
 
 def test_buckets_in_other_units_are_scaled_with_their_sum() -> None:
-    it = reading(MetricsSettings(profile="ovms"))
-    assert it.latency is not None
-    assert it.latency.bounds[0] == pytest.approx(10e-6)
-    assert it.latency.bounds[-1] == math.inf
+    got = reading(MetricsSettings(profile="ovms"))
+    assert got.latency is not None
+    assert got.latency.bounds[0] == pytest.approx(10e-6)
+    assert got.latency.bounds[-1] == math.inf
 
 
 def test_profile_none_has_no_families() -> None:

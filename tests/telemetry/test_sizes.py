@@ -213,7 +213,7 @@ def test_chance_and_a_few_requests_do_not_make_the_newest_another_size() -> None
     sizes = Sizes()
     is_usual = []
     for now in range(0, 1000, 5):
-        sizes.add([round(it) for it in random.lognormal(7, 0.8, 40)], now)
+        sizes.add([round(item) for item in random.lognormal(7, 0.8, 40)], now)
         is_usual.append(sizes.newest_mean == sizes.mean)
     assert sum(is_usual) > 0.95 * len(is_usual)
     few = searches_and_bulk(300, 0)

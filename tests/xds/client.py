@@ -71,7 +71,7 @@ class Got:
 
 
 def _contents(packed: Sequence[protobuf.Any]) -> dict[str, str]:
-    pairs = [it.value.decode().partition("\0")[::2] for it in packed]
+    pairs = [item.value.decode().partition("\0")[::2] for item in packed]
     contents = dict(pairs)
     assert len(contents) == len(pairs), "a name twice in one response"
     return contents
@@ -276,7 +276,7 @@ class SotwClient(Client):
         self.request(type_url, list(dict.fromkeys((*self.names[type_url], *names))))
 
     def drop(self, type_url: str, *names: str) -> None:
-        self.request(type_url, [it for it in self.names[type_url] if it not in names])
+        self.request(type_url, [item for item in self.names[type_url] if item not in names])
 
     def answer(self, got: Got, error: str | None) -> None:
         if error is None:

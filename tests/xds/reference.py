@@ -104,7 +104,9 @@ class Reference:
         kind = self.types[url]
         kind.forget_unwanted()
         if url == CLUSTER:
-            self.removed_clusters = {it for it in self.removed_clusters if kind.wants(it)}
+            self.removed_clusters = {
+                cluster for cluster in self.removed_clusters if kind.wants(cluster)
+            }
 
     def _last(self, url: str) -> str:
         """Delta: a change of names is no answer. State of the world: it repeats the last one's."""
@@ -135,7 +137,9 @@ class Reference:
     def pull(self) -> bool:
         """Let the server send one response."""
         snapshot = self.world.snapshot(tells=True)
-        response, twin = (it.stream.next_response(snapshot, 0.0) for it in (self.told, self.twin))
+        response, twin = (
+            item.stream.next_response(snapshot, 0.0) for item in (self.told, self.twin)
+        )
         assert (response and response.encoded) == (twin and twin.encoded), "twins differ"
         other = self.compares.stream.next_response(self.world.snapshot(tells=False), 0.0)
         assert (response and response.encoded) == (other and other.encoded), (
@@ -152,7 +156,7 @@ class Reference:
         got, snapshot, asked = self.inbox.popleft()
         url, kind = got.type_url, self.types[got.type_url]
         self.clock += 1
-        wanted = {name: it for name, it in got.resources.items() if kind.wants(name)}
+        wanted = {name: item for name, item in got.resources.items() if kind.wants(name)}
         bad = [name for name, content in wanted.items() if content.startswith(BAD)]
         if bad and not names_bad and url in WHOLE_TYPES and self.node == ENVOY:
             # Envoy found a constraint violated before it looked at anything.
@@ -187,7 +191,7 @@ class Reference:
     def _words(self, url: str, bad: Sequence[str]) -> str:
         """What Envoy says of resources that it refused, as it is once it is cleaned."""
         kind, between = ("cluster", ", ") if url == CLUSTER else ("listener", " ")
-        return f"Error adding/updating {kind}(s) {between.join(f'{it}: bad' for it in bad)}"
+        return f"Error adding/updating {kind}(s) {between.join(f'{item}: bad' for item in bad)}"
 
     def _check_version(self, kind: Type, got: Got, snapshot: Snapshot, asked: set[str]) -> None:
         url, sent = got.type_url, {*got.resources, *got.removed}

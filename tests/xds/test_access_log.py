@@ -20,7 +20,7 @@ SAMPLES = st.builds(
     host=st.sampled_from(["10.0.0.1", "::1"]),
     port=st.integers(1, 65535),
     bytes=st.integers(0, 2**63 - 1),
-    seconds=st.integers(0, 80_000_000_000).map(lambda it: it / 1e6),
+    seconds=st.integers(0, 80_000_000_000).map(lambda item: item / 1e6),
     status=st.sampled_from([0, 200, 429, 503]),
 )
 
@@ -32,8 +32,10 @@ def read(message: als_v3.StreamAccessLogsMessage, most: int = 100) -> tuple[Samp
 @given(st.lists(SAMPLES, max_size=5))
 def test_what_an_envoy_says_is_what_is_read(samples: list[Sample]) -> None:
     found = read(logs(*map(entry, samples)))
-    assert [it._replace(seconds=0) for it in found] == [it._replace(seconds=0) for it in samples]
-    assert [it.seconds for it in found] == pytest.approx([it.seconds for it in samples])
+    assert [item._replace(seconds=0) for item in found] == [
+        sample._replace(seconds=0) for sample in samples
+    ]
+    assert [each.seconds for each in found] == pytest.approx([sample.seconds for sample in samples])
 
 
 def test_a_clusters_name_is_pool_and_class() -> None:

@@ -56,11 +56,11 @@ def client_at(protocol: Protocol, listeners: dict[str, str]) -> Client:
 
 def in_sync(client: Client) -> bool:
     status = client.stream.status()
-    return status is not None and all(it.in_sync for it in status.types)
+    return status is not None and all(item.in_sync for item in status.types)
 
 
 places = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 5)).filter(
-    lambda it: len({*it.values()}) == len(it)
+    lambda each: len({*each.values()}) == len(each)
 )
 
 

@@ -43,5 +43,5 @@ def test_what_a_client_holds_of_another_version_and_was_not_sent_yet_is_not_sent
     client.request()
     client.accept()
     newer = snapshot(clusters={"b": "2", "a": "1"})
-    found = [(it.name, it.config_status) for it in client.stream.resources(newer)]
+    found = [(resource.name, resource.config_status) for resource in client.stream.resources(newer)]
     assert found == [("a", ConfigStatus.SYNCED), ("b", ConfigStatus.NOT_SENT)]

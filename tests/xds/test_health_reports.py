@@ -73,7 +73,7 @@ def test_garbage_is_refused_in_one_way(data: bytes) -> None:
 
 def test_each_replica_is_checked_as_its_pool_says_under_its_own_host_and_more_rarely() -> None:
     pool = a_pool(a=1, b=2).pool("p")
-    checked = [Checked(pool, it) for it in pool.replicas.values()]
+    checked = [Checked(pool, replica) for replica in pool.replicas.values()]
     found = health_v3.HealthCheckSpecifier.parse(health_check_specifier(checked))
     (cluster,) = found.cluster_health_checks
     (check,) = cluster.health_checks
@@ -83,9 +83,10 @@ def test_each_replica_is_checked_as_its_pool_says_under_its_own_host_and_more_ra
     assert check.http_health_check.path == "/health"
     (locality,) = cluster.locality_endpoints
     hosts = [
-        it.health_check_config and it.health_check_config.hostname for it in locality.endpoints
+        endpoint.health_check_config and endpoint.health_check_config.hostname
+        for endpoint in locality.endpoints
     ]
     assert hosts == ["127.0.0.1:1", "127.0.0.1:2"]
-    assert [it.address for it in locality.endpoints] == [
-        socket_address(it.replica.address) for it in checked
+    assert [endpoint.address for endpoint in locality.endpoints] == [
+        socket_address(item.replica.address) for item in checked
     ]

@@ -15,7 +15,7 @@ class Guarded(Fixed):
 
     def __init__(self, contents: Mapping[str, str], released: Collection[str]) -> None:
         def of(url: str) -> dict[str, Resource]:
-            return {name: resource(url, name, it) for name, it in contents.items()}
+            return {name: resource(url, name, content) for name, content in contents.items()}
 
         super().__init__({url: of(url) for url in (CLUSTER, ENDPOINT)})
         self._released = released

@@ -227,7 +227,7 @@ def test_more_that_found_a_pool_asleep_than_there_can_be_is_refused() -> None:
 
 def test_of_pools_that_a_reporter_is_not_shown_nothing_counts() -> None:
     loads = {Endpoint(pool, "10.0.0.1", 1): Load(1, 0, 0) for pool in ("p", "q")}
-    localities = {InLocality(it, "eu", "a", ""): Load(1, 0, 0) for it in ("p", "p:bulk", "q")}
+    localities = {InLocality(item, "eu", "a", ""): Load(1, 0, 0) for item in ("p", "p:bulk", "q")}
     stats = LoadStats(None, 1.0, loads, localities, {"p": 1, "q": 1})
     assert stats.within(View()) is stats
     found = stats.within(View(pools=("p",)))

@@ -23,7 +23,7 @@ PICKED = st.lists(st.integers(0, 3), unique=True, max_size=3)
 
 def names(url: str, picked: list[int]) -> list[str]:
     every = [*NAMES[url], WILDCARD]
-    return list(dict.fromkeys(every[it % len(every)] for it in picked))
+    return list(dict.fromkeys(every[item % len(every)] for item in picked))
 
 
 class StreamState(RuleBasedStateMachine):

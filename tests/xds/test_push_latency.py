@@ -73,7 +73,7 @@ def test_a_stream_named_twice_answers_once() -> None:
 def test_only_the_streams_of_a_change_are_concerned_by_it() -> None:
     changes = begun("a")
     changes.begin(2, ["b"], 20.0)
-    assert [changes.concerns(it, 2) for it in ("a", "b", "late")] == [False, True, False]
+    assert [changes.concerns(item, 2) for item in ("a", "b", "late")] == [False, True, False]
     changes.settled("b", 2, 21.0)
     assert not changes.concerns("b", 2)
 
@@ -137,25 +137,27 @@ class Compared(RuleBasedStateMachine):
     def settle(self, stream: str, back: int) -> None:
         self.now += 1
         revision = self.revision - back
-        touched = [it for it in self.open if it.revision <= revision and stream in it.waiting]
-        for it in touched:
-            it.answered = True
+        touched = [
+            item for item in self.open if item.revision <= revision and stream in item.waiting
+        ]
+        for each in touched:
+            each.answered = True
         assert self.real.settled(stream, revision, self.now) == self.left(stream, touched)
 
     @rule(stream=STREAMS)
     def leave(self, stream: str) -> None:
         self.now += 1
-        touched = [it for it in self.open if stream in it.waiting]
+        touched = [item for item in self.open if stream in item.waiting]
         assert self.real.gone(stream, self.now) == self.left(stream, touched)
 
     def left(self, stream: str, touched: Iterable[Expected]) -> tuple[float, ...]:
         done = []
-        for it in touched:
-            it.waiting.discard(stream)
-            if not it.waiting:
-                self.open.remove(it)
-                if it.answered:
-                    done.append(self.now - it.noticed_at)
+        for item in touched:
+            item.waiting.discard(stream)
+            if not item.waiting:
+                self.open.remove(item)
+                if item.answered:
+                    done.append(self.now - item.noticed_at)
         return tuple(done)
 
     @invariant()
@@ -163,7 +165,9 @@ class Compared(RuleBasedStateMachine):
         oldest = self.now - self.open[0].noticed_at if self.open else 0.0
         assert self.real.oldest(self.now) == oldest
         assert self.real.given_up == self.given_up
-        assert self.real.streams_behind >= len({name for it in self.open for name in it.waiting})
+        assert self.real.streams_behind >= len(
+            {name for item in self.open for name in item.waiting}
+        )
 
 
 TestCompared = Compared.TestCase

@@ -135,7 +135,7 @@ def test_what_envoy_had_no_room_to_name_is_not_taken_for_accepted(protocol: Prot
     client.nack(client.got(), cut("bad1"))
     # Of the others each is asked for alone.
     second = client.got()
-    assert {name for name, it in second.resources.items() if it == "2"} == {"bad2"}
+    assert {name for name, resource in second.resources.items() if resource == "2"} == {"bad2"}
     client.nack(second, "Error adding/updating cluster(s) bad2: unknown")
     assert "good" in client.accept().resources
     assert client.next() is None
@@ -168,5 +168,7 @@ def test_what_a_client_took_of_a_response_that_it_rejected_is_known_when_it_reco
     back = client.reconnected(snapshot(clusters={"a": "1", "b": "1"}))
     back.want(CLUSTER)
     sent = back.accept_all()
-    assert {name: it for got in sent for name, it in got.resources.items()} == {"a": "1"}
+    assert {name: resource for got in sent for name, resource in got.resources.items()} == {
+        "a": "1"
+    }
     assert [name for got in sent for name in got.removed] == ["c"]

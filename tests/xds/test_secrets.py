@@ -100,7 +100,9 @@ def test_a_client_that_comes_back_with_what_it_holds_is_sent_nothing() -> None:
     client.stream.secrets = held
     client.want(SECRET, "identity", "roots")
     got = client.accept_all()
-    assert [it.resources for it in got] == [{"identity": "1", "roots": "1"}], "names are answered"
+    assert [item.resources for item in got] == [{"identity": "1", "roots": "1"}], (
+        "names are answered"
+    )
     assert client.next() is None
 
 
@@ -119,7 +121,7 @@ def test_answers_are_told_apart_when_a_secret_comes_between_a_shared_answer_and_
     client.events.clear()
     for got in answered:
         client.ack(got)
-    urls = [it.type_url for it in answered]
+    urls = [item.type_url for item in answered]
     assert client.events == [Acknowledged(url, _version(client, url)) for url in urls]
     assert client.stream.is_quiet
     assert client.next() is None
@@ -130,7 +132,7 @@ def test_answers_are_told_apart_when_a_secret_comes_between_a_shared_answer_and_
 def _version(client: DeltaClient | SotwClient, url: str) -> str:
     status = client.stream.status()
     assert status is not None
-    return next(it.sent for it in status.types if it.type_url == url)
+    return next(item.sent for item in status.types if item.type_url == url)
 
 
 @pytest.mark.parametrize("protocol", CLIENTS)
@@ -151,8 +153,8 @@ def test_status_shows_secrets_among_the_other_types_and_of_whom_they_are() -> No
     client.want(CLUSTER)
     status = client.stream.status()
     assert status is not None
-    assert [it.type_url for it in status.types] == [CLUSTER, ENDPOINT, SECRET]
-    shown = {it.name: it for it in client.stream.resources(BEFORE)}
+    assert [item.type_url for item in status.types] == [CLUSTER, ENDPOINT, SECRET]
+    shown = {each.name: each for each in client.stream.resources(BEFORE)}
     assert shown["identity"].version_info == resource(SECRET, "identity", "1").version
     assert not shown["identity"].xds_config
 

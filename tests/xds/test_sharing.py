@@ -51,7 +51,7 @@ def test_streams_that_hold_the_same_and_see_differently_are_told_apart() -> None
     for client in clients:
         client.show(more.view(view(client)))
         told.append(client.accept().versions["p"])
-    assert told == [more.view(view(it)).type(ENDPOINT)["p"].version for it in clients]
+    assert told == [more.view(view(item)).type(ENDPOINT)["p"].version for item in clients]
     assert told[0] != told[1]
 
 

@@ -54,7 +54,7 @@ def test_what_was_refused_and_is_taken_beside_one_that_is_named_is_known_to_be_h
     shown = snapshot(clusters={"a": "worse", "b": "1"})
     client.show(shown)
     client.nack(client.got(), "Error adding/updating cluster(s) a: no port")
-    found = {it.name: it.client_status for it in client.stream.resources(shown)}
+    found = {resource.name: resource.client_status for resource in client.stream.resources(shown)}
     assert found == {"a": ClientStatus.NACKED, "b": ClientStatus.ACKED}
     assert client.next() is None
 

@@ -20,7 +20,9 @@ def by_id(**kind: Any) -> matcher_v3.NodeMatcher:
 
 def wanted(*matchers: matcher_v3.NodeMatcher) -> list[str]:
     request = decode_status_request(encoded(*matchers))
-    return [it for it in ("web", "web-1", "a-web", "a-web-1", "Web-1") if request.wants(Node(it))]
+    return [
+        item for item in ("web", "web-1", "a-web", "a-web-1", "Web-1") if request.wants(Node(item))
+    ]
 
 
 @pytest.mark.parametrize(

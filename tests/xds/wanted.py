@@ -56,5 +56,5 @@ class Type:
 
     def forget_unwanted(self) -> None:
         for kind in (self.held, self.kept, self.applied, self.heard):
-            for name in [it for it in kind if not self.wants(it)]:
+            for name in [item for item in kind if not self.wants(item)]:
                 del kind[name]

@@ -79,9 +79,9 @@ class World:
                 return
             content += f" to {clusters[self.count % len(clusters)]}"
         before = [
-            it
-            for it in self.past[type_url, name]
-            if type_url in (CLUSTER, ENDPOINT) or target(it) in clusters
+            item
+            for item in self.past[type_url, name]
+            if type_url in (CLUSTER, ENDPOINT) or target(item) in clusters
         ]
         if how == "back" and before:
             content = before[self.count % len(before)]

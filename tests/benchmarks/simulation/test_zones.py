@@ -17,7 +17,7 @@ def test_where_there_is_room_everything_stays_at_home() -> None:
     assert found.p99 < 1.2 * play("room everywhere", ALIKE, 1).p99
 
 
-@pytest.mark.parametrize("scenario", [it for it in SCENARIOS if it != "room everywhere"])
+@pytest.mark.parametrize("scenario", [item for item in SCENARIOS if item != "room everywhere"])
 def test_no_zone_is_left_with_more_than_it_carries(scenario: str) -> None:
     found, alike = ours(scenario), play(scenario, ALIKE, 1)
     assert found.p99 < 2 * alike.p99

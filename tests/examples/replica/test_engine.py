@@ -117,12 +117,12 @@ class Batches:
 
 @pytest.fixture
 async def batches(gate: Gate, until: Until) -> AsyncIterator[Batches]:
-    it = Batches(gate, until)
-    await it.engine.load(Encoder)
+    stage = Batches(gate, until)
+    await stage.engine.load(Encoder)
     gate.shut()
-    await it.ask(1, waiting=0)
-    yield it
-    it.engine.close()
+    await stage.ask(1, waiting=0)
+    yield stage
+    stage.engine.close()
 
 
 async def test_what_waits_meanwhile_is_the_next_batch_whosever_it_is(batches: Batches) -> None:

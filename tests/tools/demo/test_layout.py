@@ -20,14 +20,14 @@ def test_the_control_plane_takes_its_config() -> None:
     layout = Layout.on(range(20001, 20001 + PORTS))
     config = load_config(yaml.safe_dump(layout.config("/tmp/x.db")), "demo.yaml")  # noqa: S108
     (pool,) = config.pools
-    assert [(it.id, it.address) for it in pool.replicas] == [
-        (it.id, it.address) for it in layout.replicas
+    assert [(replica.id, replica.address) for replica in pool.replicas] == [
+        (replica.id, replica.address) for replica in layout.replicas
     ]
 
 
 def test_no_two_parts_listen_on_the_same_port() -> None:
     layout = Layout.on(range(20001, 20001 + PORTS))
-    addresses = [layout.admin, layout.xds, *(it.address for it in layout.replicas)]
+    addresses = [layout.admin, layout.xds, *(replica.address for replica in layout.replicas)]
     for sidecar in layout.sidecars:
         addresses += [sidecar.listener, sidecar.admin]
     assert len(set(addresses)) == len(addresses) == PORTS

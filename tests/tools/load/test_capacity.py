@@ -16,8 +16,8 @@ from tests.tools.load.records import record, step
 def staircase(latencies: Sequence[float], requests: int = 300) -> list[tuple[Step, StepRecord]]:
     steps = [step(10.0 * (number + 1), number) for number in range(len(latencies))]
     return [
-        (it, record(it, service=latency, requests=requests))
-        for it, latency in zip(steps, latencies, strict=True)
+        (item, record(item, service=latency, requests=requests))
+        for item, latency in zip(steps, latencies, strict=True)
     ]
 
 
@@ -119,22 +119,22 @@ def test_from_the_rate_on_that_the_generator_missed_nothing_is_known_of_the_flee
 
 
 def test_a_generator_that_is_too_busy_or_does_not_keep_up_says_nothing_of_the_fleet() -> None:
-    it = step()
-    behind = record(it)
+    a_step = step()
+    behind = record(a_step)
     behind.unsent = 1
-    busy = record(it, service=0.5, cpu=0.7)
+    busy = record(a_step, service=0.5, cpu=0.7)
     for spoilt in (behind, busy):
-        found = capacity([(it, spoilt)], 0.25)
+        found = capacity([(a_step, spoilt)], 0.25)
         assert found is not None
         assert (found.missed, found.spoiled) == (None, 10)
 
 
 def test_a_fleet_that_is_too_slow_by_itself_missed_it_however_late_the_generator_is() -> None:
-    it = step()
-    held = late(it)
+    a_step = step()
+    held = late(a_step)
     held.held_back = 3
-    for missed in (late(it, service=0.3), late(it, failed=4), held):
-        found = capacity([(it, missed)], 0.25)
+    for missed in (late(a_step, service=0.3), late(a_step, failed=4), held):
+        found = capacity([(a_step, missed)], 0.25)
         assert found is not None
         assert (found.known, found.missed, found.spoiled) == ("below", 10, None)
 

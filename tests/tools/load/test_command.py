@@ -171,7 +171,7 @@ async def test_texts_and_a_template_reach_the_server(tmp_path: Path) -> None:
             *("--rate", "50", "--duration", "300ms", "--warmup", "0s"),
         )
     assert handler.bodies
-    assert all(it == {"queries": ['a "quoted" text'], "of": "m"} for it in handler.bodies)
+    assert all(body == {"queries": ['a "quoted" text'], "of": "m"} for body in handler.bodies)
 
 
 async def test_texts_of_several_sizes_are_reported_by_class(tmp_path: Path) -> None:

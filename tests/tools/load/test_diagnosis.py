@@ -9,7 +9,7 @@ from tests.tools.load.records import record, step
 
 
 def named(of: StepRecord, *replicas: ReplicaLoad) -> list[tuple[str, str | None]]:
-    return [(it.where, it.name) for it in diagnose(step(), of, replicas)]
+    return [(item.where, item.name) for item in diagnose(step(), of, replicas)]
 
 
 def said(of: StepRecord, *replicas: ReplicaLoad) -> str:
@@ -163,6 +163,6 @@ def test_a_queue_that_grows_is_seen_without_anybody_telling() -> None:
 
 
 def test_durations_are_short_to_read() -> None:
-    assert [ms(it) for it in (0.00123, 0.0456, 0.25, 1.5, 12.34)] == [
+    assert [ms(item) for item in (0.00123, 0.0456, 0.25, 1.5, 12.34)] == [
         *("1.23 ms", "45.6 ms", "250 ms", "1500 ms", "12.3 s"),
     ]

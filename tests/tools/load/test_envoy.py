@@ -119,7 +119,7 @@ def test_the_cluster_of_a_class_is_counted_beside_the_pools_own() -> None:
         ]
     }
     found = hosts_of_all({"e1": both, "e2": clusters(host("a", 5)), "e3": None}, "minilm")
-    assert {name: it["a"].requests for name, it in found.items()} == {
+    assert {name: item["a"].requests for name, item in found.items()} == {
         "e1": 12, "e1 (minilm:bulk)": 3, "e2": 5,
     }  # fmt: skip
 

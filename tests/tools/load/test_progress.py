@@ -44,10 +44,13 @@ def bars(terminal: Terminal) -> list[str]:
 
 
 async def test_a_terminal_shows_how_far_it_is_on_one_line_that_is_gone_at_the_end() -> None:
-    async with load("--rate", "40", "--duration", "2s", "--warmup", "0s", "--json") as (it, shown):
-        out, _ = await it.communicate()
+    async with load("--rate", "40", "--duration", "2s", "--warmup", "0s", "--json") as (
+        a_progress,
+        shown,
+    ):
+        out, _ = await a_progress.communicate()
         await shown.says(r"\x1b\[\?25h")
-    assert it.returncode == 0
+    assert a_progress.returncode == 0
     assert out.startswith(b"{")
     lines = bars(shown)
     told = [re.search(r"40/s, (\d+) sent, \d+ in flight, p99 [\d.]+ ms", line) for line in lines]
@@ -61,22 +64,22 @@ async def test_a_terminal_shows_how_far_it_is_on_one_line_that_is_gone_at_the_en
 
 
 async def test_after_ctrl_c_the_terminal_is_as_it_was() -> None:
-    async with load("--rate", "40", "--duration", "60s", "--warmup", "0s") as (it, shown):
+    async with load("--rate", "40", "--duration", "60s", "--warmup", "0s") as (a_progress, shown):
         await shown.says(r"[1-9]\d* sent")
-        it.send_signal(signal.SIGINT)
-        out, _ = await it.communicate()
+        a_progress.send_signal(signal.SIGINT)
+        out, _ = await a_progress.communicate()
         await shown.says(r"\x1b\[\?25h")
-    assert it.returncode == 130
+    assert a_progress.returncode == 130
     assert b"stopped before its end" in out
     assert shown.text.index("\x1b[?25l") < shown.text.index("\x1b[?25h")
 
 
 async def test_an_error_stands_on_a_line_of_its_own_after_the_bar() -> None:
     options = ("--rate", "5", "--envoy-admin", "http://127.0.0.1:9", "--pool", "m")
-    async with load(*options) as (it, shown):
-        await it.wait()
+    async with load(*options) as (a_progress, shown):
+        await a_progress.wait()
         await shown.says("no Envoy's admin interface answers")
-    assert it.returncode == 1
+    assert a_progress.returncode == 1
     assert any(
         line.startswith("plimsoll: --envoy-admin: no Envoy's admin") for line in shown.drawn()
     )

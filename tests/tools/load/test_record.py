@@ -50,8 +50,8 @@ def test_targets_and_replicas_are_kept_apart() -> None:
     made = StepRecord()
     for target, replica in ((0, "a"), (1, "b"), (1, "a")):
         made.add(answer(target=target, replica=replica))
-    assert {it: series.requests for it, series in made.targets.items()} == {0: 1, 1: 2}
-    assert {it: series.requests for it, series in made.replicas.items()} == {"a": 2, "b": 1}
+    assert {item: series.requests for item, series in made.targets.items()} == {0: 1, 1: 2}
+    assert {each: series.requests for each, series in made.replicas.items()} == {"a": 2, "b": 1}
 
 
 def test_classes_are_kept_apart_with_their_tokens() -> None:
@@ -60,7 +60,7 @@ def test_classes_are_kept_apart_with_their_tokens() -> None:
         made.add(answer(kind=kind, size=size))
     made.add(answer(kind="bulk", size=4000, fault="status 503"))
     assert (made.classes["bulk"].requests, made.classes["default"].requests) == (3, 2)
-    assert {it: series.tokens for it, series in made.classes.items()} == {
+    assert {item: series.tokens for item, series in made.classes.items()} == {
         "bulk": 300,
         "default": 20,
     }

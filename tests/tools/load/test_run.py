@@ -31,13 +31,13 @@ async def test_every_request_is_counted_with_its_bytes() -> None:
     assert step.record.whole.requests == handler.served > 50
     assert step.record.received == 2 * handler.served
     assert step.record.sent == sum(
-        len('{"model": "m", "input": ""}') + len(it["input"]) for it in handler.bodies
+        len('{"model": "m", "input": ""}') + len(body["input"]) for body in handler.bodies
     )
     async with server(again := Counting()) as url:
         await sent(workload(url))
     # On connections of their own, two that are close in time may overtake each other.
-    sent_before = sorted(it["input"] for it in handler.bodies)
-    assert sorted(it["input"] for it in again.bodies) == sent_before
+    sent_before = sorted(body["input"] for body in handler.bodies)
+    assert sorted(body["input"] for body in again.bodies) == sent_before
     assert handler.bodies[0]["model"] == "m"
     assert len(handler.bodies[0]["input"].split()) == 5
     assert step.record.cpu is not None
@@ -58,13 +58,13 @@ async def test_coordinated_omission_is_in_the_service_time_and_not_in_the_latenc
     async with server(Counting(pauses={20: STALL})) as url:
         outcome = await sent(workload(url, seconds=2.0, most=1))
     record = outcome.steps[0].record
-    service, latency = (it.quantile(0.8) for it in (record.whole.service, record.whole.latency))
+    service, latency = (item.quantile(0.8) for item in (record.whole.service, record.whole.latency))
     assert service is not None
     assert latency is not None
     assert latency > 3 * service
     assert record.held_back > 0
     assert "so the load was not open loop" in " ".join(
-        it.sentence for it in outcome.steps[0].findings()
+        finding.sentence for finding in outcome.steps[0].findings()
     )
 
 
@@ -78,7 +78,7 @@ async def test_a_staircase_ends_with_the_rate_that_reaches_the_limit() -> None:
         async with asyncio.timeout(DEADLINE):
             outcome = await sent(order)
     assert outcome.cut
-    assert [it.step.rate for it in outcome.steps] == [50]
+    assert [step.step.rate for step in outcome.steps] == [50]
     assert outcome.steps[0].record.whole.faults.keys() == {"no answer in time"}
 
 
@@ -201,7 +201,7 @@ async def test_what_an_envoy_counted_before_the_load_is_not_of_the_load() -> Non
             return web.json_response({"cluster_statuses": [{"name": "m"}]})
         looks += 1
         counts = {1: 1000, 5: 1000} if looks == 1 else {1: 1000, 5: 1010}
-        buckets = [{"upper_bound": it, "cumulative": count} for it, count in counts.items()]
+        buckets = [{"upper_bound": item, "cumulative": count} for item, count in counts.items()]
         entry = {"name": "cluster.m.upstream_rq_time", "buckets": buckets}
         return web.json_response({"stats": [{"histograms": [entry]}]})
 
@@ -232,8 +232,8 @@ async def test_how_far_it_is_can_be_followed() -> None:
     async with server(Counting()) as url:
         order = workload(url, rates=(50, 100))
         await send(order, Sources(), moments.append)
-    assert [it.rate for it in moments] == sorted(it.rate for it in moments)
-    assert {it.rate for it in moments} == {50, 100}
+    assert [moment.rate for moment in moments] == sorted(moment.rate for moment in moments)
+    assert {moment.rate for moment in moments} == {50, 100}
     assert moments[-1].sent > moments[0].sent
     assert moments[-1].p99 is not None
 
