@@ -8,7 +8,15 @@ from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.changes import changes
-from controlplane.plane.history import KEPT, MOST_BYTES, REGULAR, _History, _Kept, packed, unpacked
+from controlplane.plane.history import (
+    KEPT,
+    MOST_BYTES,
+    REGULAR,
+    _History,
+    _Packed,
+    packed,
+    unpacked,
+)
 from controlplane.telemetry import Histogram, Reading
 from tests.plane.histories import Watched
 from tests.plane.pools import SETTINGS
@@ -166,7 +174,7 @@ def test_of_a_restless_replica_the_whole_hour_is_kept_and_the_rest_is_counted() 
 def test_where_there_is_no_room_great_changes_stay_and_every_other_one_is_counted() -> None:
     timeline = _History()
     for second in range(2000):
-        timeline.add(_Kept(float(second), 3.0 if second == 500 else 0.1, bytes(300)))
+        timeline.add(_Packed(float(second), 3.0 if second == 500 else 0.1, bytes(300)))
     assert timeline.size == sum(entry.size for entry in timeline.entries) <= MOST_BYTES
     assert 500.0 in [entry.at for entry in timeline.entries]
     assert len(timeline.entries) + sum(entry.left_out for entry in timeline.entries) == 2000

@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.config import Address
 from controlplane.scraping.http_connection import LOOK, DisconnectedError, Receiver
-from controlplane.scraping.http_get import IDLE, Getter
+from controlplane.scraping.scrape import IDLE, Getter
 from tests.processes import DEADLINE
 from tests.scraping.says import (
     CHUNKED,
