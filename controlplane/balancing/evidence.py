@@ -25,6 +25,9 @@ it, but it is counted when it begins and timed when it ends, so one more or less
 LEAST_SAID: Final = 0.1
 """Part of what a batch is worth that a small one of unknown overhead is worth at least: a replica
 that gets nothing else must not be held by an old estimate."""
+TEXTS: Final = 32.0
+"""Requests that are computed together at most where nobody counts batches (the default of Infinity
+and of sentence-transformers): a queue that grows looks like ever fewer, ever larger batches."""
 OVERHEAD: Final = 200.0
 """Tokens that cost as much as starting a batch, where nothing else is known."""
 BUDGET: Final = 16_384.0

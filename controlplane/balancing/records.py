@@ -284,6 +284,10 @@ def _counted(
             least = evidence.by_queue(counted, given.burst[rows], given.sharing[rows])
             busy = np.fmin(of_batches[:, BUSY], counted.tokens / np.maximum(least, 1e-9))
             of_batches[:, BUSY] = np.where(worked_out, busy, of_batches[:, BUSY])
+            fewest = counted.requests / evidence.TEXTS
+            of_batches[:, WORTH] = np.where(
+                worked_out, np.maximum(of_batches[:, WORTH], fewest), of_batches[:, WORTH]
+            )
         chunk = np.where(batched[:, None], of_batches, chunk)
     # Until a batch has ended, a server that computes batches has said nothing.
     unsure = records.shapes.batched[rows] & ~batched
