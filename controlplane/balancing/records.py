@@ -218,7 +218,9 @@ def recorded(records: Records, table: Table, given: Given, median: float | None)
         full = records.parts[active, -1, WORTH] >= CHUNK
         complete = active[full]
         elapsed = read_at[complete] - records.since[complete]
-        line = batches.drawn(records.shapes, complete, _differences(grown[goes_on][full], elapsed))
+        chunks = _differences(grown[goes_on][full], elapsed)
+        chunks = _completed_where(chunks.batches > 0, chunks)
+        line = batches.drawn(records.shapes, complete, chunks)
         records = replace(records, shapes=line)
         records = _completed(records, complete, counters, rows, read_at)
     records.at[rows] = read_at[rows]
