@@ -143,12 +143,13 @@ def worked_out(shapes: Shapes, rows: Ints, size: Floats) -> Shapes:
     Args:
         shapes: So far.
         rows: Replicas that computed them.
-        size: Tokens of one at each.
+        size: Tokens of one at each; NaN where they were counted: a larger one may come.
     """
     budget, batched = shapes.budget.copy(), shapes.batched.copy()
     batched[rows] = True
     # A queue that grows looks like an ever larger batch.
-    budget[rows] = np.minimum(np.fmax(FADING * budget[rows], size), BUDGET)
+    seen = np.minimum(np.fmax(FADING * budget[rows], size), BUDGET)
+    budget[rows] = np.where(np.isnan(size), budget[rows], seen)
     return replace(shapes, budget=budget, batched=batched)
 
 

@@ -258,7 +258,7 @@ def _counted(
     counted = _differences(grown, read_at - records.since[rows])
     slots, usual = given.slots[rows], given.usual[rows]
     undeclared = np.isnan(slots)
-    measured = counted.are_batches
+    measured, are_counted = counted.are_batches, counted.batches > 0
     counted = _completed_where(undeclared, counted)
     chunk = evidence.by_slots(counted, np.fmax(slots, 1.0), given.sharing[rows], usual)
     counters = records.base[rows] + grown
@@ -275,7 +275,8 @@ def _counted(
     batched = counted.are_batches
     worked_out = batched & ~measured
     if worked_out.any():
-        shapes = batches.worked_out(records.shapes, rows[worked_out], counted.size[worked_out])
+        sizes = np.where(are_counted, np.nan, counted.size)[worked_out]
+        shapes = batches.worked_out(records.shapes, rows[worked_out], sizes)
         records = replace(records, shapes=shapes)
     if batched.any():
         each = np.where(measured, evidence.PER_BATCH, 1.0)
