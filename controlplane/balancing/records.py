@@ -258,7 +258,7 @@ def _counted(
     counted = _differences(grown, read_at - records.since[rows])
     slots, usual = given.slots[rows], given.usual[rows]
     undeclared = np.isnan(slots)
-    measured, are_counted = counted.are_batches, counted.batches > 0
+    measured = counted.are_batches
     counted = _completed_where(undeclared, counted)
     chunk = evidence.by_slots(counted, np.fmax(slots, 1.0), given.sharing[rows], usual)
     counters = records.base[rows] + grown
@@ -275,8 +275,7 @@ def _counted(
     batched = counted.are_batches
     worked_out = batched & ~measured
     if worked_out.any():
-        sizes = np.where(are_counted, np.nan, counted.size)[worked_out]
-        shapes = batches.worked_out(records.shapes, rows[worked_out], sizes)
+        shapes = batches.worked_out(records.shapes, rows[worked_out], counted.size[worked_out])
         records = replace(records, shapes=shapes)
     if batched.any():
         each = np.where(measured, evidence.PER_BATCH, 1.0)
@@ -366,7 +365,7 @@ def _collapsed(
         slots=np.where(batched, 1.0, np.fmax(given.slots[rows], 1.0)),
         in_flight_length=given.in_flight_length[rows],
         longest=given.longest[rows],
-        full=np.where(batched, records.shapes.full(), 0.0),
+        full=np.where(batched, records.shapes.usual(), 0.0),
         are_measured=are_counted,
     )
     # A page that is served from a cache says nothing.
