@@ -124,7 +124,7 @@ class Counted(NamedTuple):
         for _ in range(4):
             seconds = took / (1 + 0.5 * np.minimum(per_second * seconds, 1.0))
         # Requests see the larger batches.
-        mean = self.batch_tokens / np.where(counted, self.batches, 1.0)
+        mean = np.where(counted, self.batch_tokens, 1.0) / np.where(counted, self.batches, 1.0)
         seconds = np.where(counted, np.minimum(seconds, self.size / mean / per_second), seconds)
         timed = (self.batch_seconds > 0) & (self.billed > 0)
         seconds = np.where(timed, self.duration, seconds)
@@ -172,7 +172,12 @@ def by_slots(counted: Counted, slots: Floats, sharing: Floats, usual: Floats) ->
 
 
 def by_batches(
-    counted: Counted, overhead: Floats, budget: float, each: Floats, sure: Bools
+    counted: Counted,
+    overhead: Floats,
+    budget: float,
+    each: Floats,
+    sure: Bools,
+    fewest: Floats | float = 0.0,
 ) -> Floats:
     """Worth in requests, busy seconds and work in tokens, as three columns.
 
@@ -183,6 +188,7 @@ def by_batches(
         each: Requests that one batch is worth.
         sure: Where the overhead is that of the replica itself, or nothing better is known: small
             batches show its speed, too.
+        fewest: Batches that there were at least.
     """
     size = counted.size
     per_token = counted.duration / (size + overhead)
@@ -190,6 +196,7 @@ def by_batches(
     # A few large batches among many small ones are as good as those few, and where the start is
     # most of the time a batch says little about what a full one would take.
     alike = counted.batch_tokens**2 / np.maximum(counted.token_squares, 1e-9)
+    alike = np.maximum(alike, fewest)
     part = np.maximum((size / np.maximum(size + overhead, 1e-9)) ** 2, LEAST_SAID)
     worth = each * alike * np.where(sure, 1.0, part)
     return np.column_stack([worth, counted.batch_tokens / capacity, counted.batch_tokens])

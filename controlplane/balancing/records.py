@@ -281,15 +281,12 @@ def _counted(
         each = np.where(measured, evidence.PER_BATCH, 1.0)
         overhead, full = records.shapes.known_overhead(), records.shapes.full()
         sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < CHUNK)
-        of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure)
+        fewest = np.where(worked_out, counted.requests / evidence.TEXTS, 0.0)
+        of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure, fewest)
         if worked_out.any():
             least = evidence.by_queue(counted, given.burst[rows], given.sharing[rows])
             busy = np.fmin(of_batches[:, BUSY], counted.tokens / np.maximum(least, 1e-9))
             of_batches[:, BUSY] = np.where(worked_out, busy, of_batches[:, BUSY])
-            fewest = counted.requests / evidence.TEXTS
-            of_batches[:, WORTH] = np.where(
-                worked_out, np.maximum(of_batches[:, WORTH], fewest), of_batches[:, WORTH]
-            )
         chunk = np.where(batched[:, None], of_batches, chunk)
     # Until a batch has ended, a server that computes batches has said nothing.
     unsure = records.shapes.batched[rows] & ~batched
