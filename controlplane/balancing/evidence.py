@@ -128,7 +128,8 @@ class Counted(NamedTuple):
         seconds = np.where(counted, np.minimum(seconds, self.size / mean / per_second), seconds)
         timed = (self.batch_seconds > 0) & (self.billed > 0)
         seconds = np.where(timed, self.duration, seconds)
-        size = np.maximum(one, rate * seconds)
+        of_batch = self.tokens / np.where(self.batches > 0, self.batches, np.nan)
+        size = np.fmax(np.maximum(one, rate * seconds), of_batch)
         return self._replace(
             batches=np.where(counted, self.batches, self.tokens / np.maximum(size, 1e-9)),
             batch_tokens=np.where(counted, self.batch_tokens, self.tokens),

@@ -219,7 +219,7 @@ def recorded(records: Records, table: Table, given: Given, median: float | None)
         complete = active[full]
         elapsed = read_at[complete] - records.since[complete]
         chunks = _differences(grown[goes_on][full], elapsed)
-        chunks = _completed_where(chunks.batches > 0, chunks)
+        chunks = _completed_where(chunks.batch_tokens > 0, chunks)
         line = batches.drawn(records.shapes, complete, chunks)
         records = replace(records, shapes=line)
         records = _completed(records, complete, counters, rows, read_at)
