@@ -34,10 +34,7 @@ _EMPTY: Final = (
 
 
 def parse_target(text: str) -> tuple[Address, str, str]:
-    """Read ``HOST:PORT[/path]``, or an ``http://`` or ``https://`` URL.
-
-    Returns:
-        The address, the path, and the scheme.
+    """Read ``HOST:PORT[/path]`` or a URL; returns the address, the path and the scheme.
 
     Raises:
         ValueError: With one sentence that says what would be right.
@@ -87,12 +84,7 @@ async def scraped(
 
 
 class Found(NamedTuple):
-    """What the known profiles make of an endpoint.
-
-    Attributes:
-        fits: Of the profiles, the best first.
-        is_empty: The endpoint answers with an empty text.
-    """
+    """What the known profiles make of an endpoint, the best first."""
 
     fits: tuple[Fit, ...]
     is_empty: bool

@@ -27,7 +27,7 @@ from controlplane.scraping.http_connection import (
     Receiver,
     TooLongError,
 )
-from controlplane.telemetry.series import shown
+from controlplane.telemetry.layouts import shown
 
 IDLE: Final = 15.0
 """Seconds after which a connection is not used again: something on the way may have forgotten it,

@@ -14,9 +14,9 @@ import yaml
 from controlplane.config import Address, Locality, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.bootstrap import bootstrap
+from controlplane.resources.clusters import FULL_SCAN_HOSTS
 from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.listeners import LogFormat
-from controlplane.resources.policies import FULL_SCAN_HOSTS
 from tests.fleet.fleets import a_pool, after, put
 from tests.processes import DEADLINE
 from tests.resources.decoded import (

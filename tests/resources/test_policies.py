@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from controlplane.config import Address, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, Pool, PutPool
-from controlplane.resources.clusters import cluster
+from controlplane.resources.clusters import CHOICES, FULL_SCAN_HOSTS, cluster
 from controlplane.resources.endpoints import EndpointWeight
-from controlplane.resources.policies import CHOICES, FULL_SCAN_HOSTS
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
 from tests.fleet.fleets import after, put

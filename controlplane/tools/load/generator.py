@@ -39,8 +39,6 @@ class Generator:
     """Sends a schedule of requests once.
 
     Attributes:
-        record: What came of the requests so far.
-        sent: Requests that have left.
         cut_at: Seconds after the begin of the load when the rest was left out, because too many
             requests were in flight or this process did not keep up; None: nothing was.
         reached: The number of the step it got to; answers still come in while later ones would have
@@ -65,17 +63,12 @@ class Generator:
         """Send nothing yet.
 
         Args:
-            targets: URLs.
-            steps: Of the schedule.
             most: Requests in flight at most.
             waits: Whether further requests wait while so many are in flight. Otherwise they end the
                 load.
             timeout: Seconds after which a request has failed; None: never.
             connect: Seconds after which an attempt to connect has failed.
-            headers: Of every request.
             replica_header: Of answers, that names the replica.
-            fault: Tells what is wrong with an answer.
-            answered: Called with every request that has ended.
         """
         self.record = Record()
         self.sent = 0
@@ -112,7 +105,6 @@ class Generator:
         """Send everything and wait for the answers.
 
         Args:
-            schedule: In the order in which they are due.
             begun: When the load begins, by the event loop's clock.
             patience: Seconds to wait for the last answers; None: until all are there.
         """

@@ -34,9 +34,7 @@ class Response:
     Attributes:
         status: Of the answer; None without a whole answer.
         fault: Why there is none, in a few words; None with one.
-        connected: Whether a connection was open.
         headers: Of the answer, by lower-case name.
-        body: Of the answer.
     """
 
     status: int | None = None
@@ -203,7 +201,6 @@ class Client:
 
         Args:
             url: ``http`` only; a user and a password in it are sent.
-            headers: Of every request, beside those that HTTP needs.
             connect: Seconds after which an attempt to connect fails.
         """
         parsed = URL(url)
@@ -227,7 +224,6 @@ class Client:
         """Send a request at once.
 
         Args:
-            body: Of the request.
             done: Called with what came of it, also after a failure.
             timeout: Seconds for everything, connecting included; None: no limit.
         """
