@@ -11,8 +11,8 @@ from controlplane.balancing.sentences import duration, number, percent
 from controlplane.config import Address, parse_address, validated
 from controlplane.config.metrics import AccessSettings
 from controlplane.scraping.access import Access
-from controlplane.scraping.http_get import Getter
-from controlplane.scraping.scrape import MAX_DEADLINE, receiver, scrape
+from controlplane.scraping.http_connection import Receiver
+from controlplane.scraping.scrape import MAX_DEADLINE, Getter, scrape
 from controlplane.telemetry import PROFILES, Fit, GpuMemory, Window, fits
 
 MAX_BYTES: Final = 64 << 20
@@ -71,7 +71,7 @@ async def scraped(
     Raises:
         ScrapeError: A scrape yields nothing.
     """
-    share = receiver()
+    share = Receiver()
     begun = time.monotonic()
     texts = []
     for turn in range(_SCRAPES if seconds > 0 else 1):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from controlplane.tools.load.http import Client, Exchange, Response
+from controlplane.tools.load.http import CONNECT, Client, Exchange, Response
 from controlplane.tools.load.record import Answer, Record, StepRecord
 from controlplane.tools.load.schedule import Departure, Step, measured_at
 from controlplane.tools.load.workload import HEADERS
@@ -54,6 +54,7 @@ class Generator:
         most: int,
         waits: bool = True,
         timeout: float | None = None,
+        connect: float = CONNECT,
         headers: Mapping[str, str] | None = None,
         replica_header: str | None = None,
         fault: Callable[[Response], str | None] = fault_of_status,
@@ -66,6 +67,7 @@ class Generator:
             waits: Whether further requests wait while so many are in flight. Otherwise they end the
                 load.
             timeout: Seconds after which a request has failed; None: never.
+            connect: Seconds after which an attempt to connect has failed.
             replica_header: Of answers, that names the replica.
         """
         self.record = Record()
@@ -78,7 +80,8 @@ class Generator:
         self._replica_header = replica_header and replica_header.lower()
         self._fault, self._told = fault, answered
         self._loop = asyncio.get_running_loop()
-        self._clients = [Client(url, {**HEADERS, **(headers or {})}) for url in targets]
+        of_all = {**HEADERS, **(headers or {})}
+        self._clients = [Client(url, of_all, connect) for url in targets]
         self._room = asyncio.Semaphore(most)
         self._exchanges: dict[int, tuple[Exchange, Departure, float]] = {}
         self._all_answered = asyncio.Event()
