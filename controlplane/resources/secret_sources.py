@@ -43,9 +43,15 @@ class NodeTls:
 
 @dataclass(frozen=True, slots=True)
 class SpireTls:
-    """The same where a SPIRE agent has the certificates."""
+    """The same where a SPIRE agent has the certificates.
+
+    Attributes:
+        name: As in `NodeTls`.
+        identity: The SPIFFE id that the Envoy shows; None: the first that the agent has for it.
+    """
 
     name: str
+    identity: str | None = None
 
 
 SPIRE_CLUSTER: Final = "spire_agent"
@@ -73,8 +79,11 @@ def spire_agent(socket: str) -> dict[str, Any]:
     }
 
 
-def spire_secret(name: str) -> dict[str, Any]:
-    """An ``SdsSecretConfig`` with which an Envoy asks its SPIRE agent for a secret."""
+def spire_secret(name: str, identity: str | None = None) -> dict[str, Any]:
+    """An ``SdsSecretConfig`` with which an Envoy asks its SPIRE agent for a secret.
+
+    An agent may have several identities for an Envoy, and knows each by its SPIFFE id.
+    """
     source = {
         # An agent speaks no delta.
         "api_type": "GRPC",
@@ -82,7 +91,7 @@ def spire_secret(name: str) -> dict[str, Any]:
         "grpc_services": [{"envoy_grpc": {"cluster_name": SPIRE_CLUSTER}}],
     }
     # The agent's own names for what the Envoy is, and for the roots of its trust domain.
-    known = {IDENTITY: "default", ROOTS: "ROOTCA"}[name]
+    known = {IDENTITY: identity or "default", ROOTS: "ROOTCA"}[name]
     return {
         "name": known,
         "sds_config": {"api_config_source": source, "resource_api_version": "V3"},
@@ -136,7 +145,7 @@ def transport_socket(tls: NodeTls | SpireTls) -> dict[str, Any]:
 
 def _secret(tls: NodeTls | SpireTls, name: str) -> dict[str, Any]:
     if isinstance(tls, SpireTls):
-        return spire_secret(name)
+        return spire_secret(name, tls.identity)
     path = str(PurePath(tls.secrets) / f"{name}.json")
     source = {"path_config_source": {"path": path}, "resource_api_version": "V3"}
     return {"name": name, "sds_config": source}
@@ -188,10 +197,10 @@ class SecretSource(NamedTuple):
             return {"source": "ads"}
         return {"source": "files", "certificate": self.certificate, "roots": self.roots}
 
-    def secret(self, name: SecretName) -> tls_v3.SdsSecretConfig:
-        """What tells the Envoy where a secret is."""
+    def secret(self, name: SecretName, identity: str | None = None) -> tls_v3.SdsSecretConfig:
+        """What tells the Envoy where a secret is; `identity` as in `spire_secret`."""
         if self.spire:
-            return tls_v3.SdsSecretConfig.from_dict(spire_secret(name))
+            return tls_v3.SdsSecretConfig.from_dict(spire_secret(name, identity))
         config = core_v3.ConfigSource(resource_api_version=core_v3.ApiVersion.V3)
         if not self.certificate:
             config.ads = core_v3.AggregatedConfigSource()
