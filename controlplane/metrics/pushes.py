@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from controlplane.xds import PushLatency
+from controlplane.xds import Event, PushLatency, Sent
 
 # Seconds: Envoy acknowledges within some 20 ms; a client that reads nothing is cut off after 20 s.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -58,10 +58,10 @@ class Pushes(Collector):
         self._begun_at = self._clock()
         self._convergence.begin(self._revision, streams, noticed_at)
 
-    def written(self, stream: Hashable) -> None:
-        """A response was written to a stream, of the newest catalog."""
+    def happened(self, stream: Hashable, node: str, event: Event) -> None:  # noqa: ARG002
+        """Something has happened on a stream; a response is of the newest catalog."""
         # A client that came after the catalog is late, not the catalog.
-        if self._convergence.concerns(stream, self._revision):
+        if isinstance(event, Sent) and self._convergence.concerns(stream, self._revision):
             self._pushed.observe(self._clock() - self._begun_at)
 
     def settled(self, stream: Hashable) -> None:

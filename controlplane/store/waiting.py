@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,12 +22,14 @@ class Waiting:
         who: Waits.
         is_kept: Something of it has to be written, after all that was asked for before.
         is_sign: It is a sign of life, which counts whether it is written or not.
+        context: Of the request: what is told of the change is told in it.
     """
 
     work: Work
     who: str
     is_kept: bool = False
     is_sign: bool = False
+    context: Context = field(default_factory=copy_context)
     done: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -67,14 +70,14 @@ class Outcome:
     """
 
     before: Fleet
-    steps: Sequence[Applied]
+    steps: Sequence[tuple[Waiting, Applied]]
     noted: Sequence[Noted]
     refused: Mapping[asyncio.Future[None], Exception]
 
 
 def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
     """What those who wait make of a fleet."""
-    before, steps, noted = fleet, list[Applied](), list[Noted]()
+    before, steps, noted = fleet, list[tuple[Waiting, Applied]](), list[Noted]()
     refused: dict[asyncio.Future[None], Exception] = {}
     for waiting in batch:
         try:
@@ -83,6 +86,6 @@ def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
             refused[waiting.done] = error
             continue
         noted += [(waiting.who, change) for change in applied.changes]
-        steps.append(applied)
+        steps.append((waiting, applied))
         fleet = applied.fleet
     return Outcome(before, steps, noted, refused)

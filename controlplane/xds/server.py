@@ -3,7 +3,15 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from typing import Final, Generic, TypeVar
 
 import grpc
@@ -32,7 +40,7 @@ from controlplane.xds.connection import (
     Silent,
     StartupThrottle,
 )
-from controlplane.xds.events import Connected, Event, NodeStatus, Sent
+from controlplane.xds.events import Connected, Event, NodeStatus
 from controlplane.xds.node import ProtocolError
 from controlplane.xds.report_services import (
     AccessLogService,
@@ -137,7 +145,7 @@ class XdsServer:
         samples: SampleSink | None = None,
         health: HealthSink | None = None,
         scaling: ScalerSource | None = None,
-        pushes: PushObserver | None = None,
+        pushes: Sequence[PushObserver] = (),
         guests: Guests | None = None,
         tls: XdsTls | None = None,
         secrets: SecretsOf | None = None,
@@ -159,7 +167,7 @@ class XdsServer:
             samples: Takes samples of requests; None: the service does not exist.
             health: Takes what Envoys see of replicas; None: they are not asked for any.
             scaling: Answers KEDA; None: the service does not exist.
-            pushes: Follows how far each catalog got.
+            pushes: Follow how far each catalog got.
             guests: Follows who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
             secrets: What a client with an identity holds of secrets; None: nobody has any.
@@ -177,7 +185,6 @@ class XdsServer:
         self._loads = loads
         self._samples = samples
         self._health = health
-        self._scaling = scaling
         self._pushes = pushes
         self._guests = guests
         self._tls = tls
@@ -189,6 +196,7 @@ class XdsServer:
             lambda: self._offered.value is not None,
             wall_clock,
         )
+        self._scaler = ScalerService(scaling, self._authenticator) if scaling else None
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
@@ -258,7 +266,7 @@ class XdsServer:
             LoadReportingService(self._loads, who) if self._loads else None,
             HealthReportingService(self._health, who) if self._health else None,
             AccessLogService(self._samples, who, self._clock) if self._samples else None,
-            ScalerService(self._scaling, who) if self._scaling else None,
+            self._scaler,
         ):
             if other is not None:
                 yield other.name, other.methods()
@@ -273,6 +281,8 @@ class XdsServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._connections:
             connection.end(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        if self._scaler is not None:
+            self._scaler.stop()
         if self._server:
             await self._server.stop(grace)
 
@@ -336,8 +346,8 @@ class XdsServer:
             changes = offer.catalog.changed_since(seen)
             seen = offer.catalog.revision
             concerned = self._concerned(changes)
-            if self._pushes:
-                self._pushes.begun(concerned, offer.noticed_at)
+            for pushes in self._pushes:
+                pushes.begun(concerned, offer.noticed_at)
             for connection in concerned:
                 connection.wake()
 
@@ -390,8 +400,8 @@ class XdsServer:
             reader.cancel()
             leave()
             del self._connections[connection]
-            if self._pushes:
-                self._pushes.gone(connection)
+            for pushes in self._pushes:
+                pushes.gone(connection)
             if self._guests:
                 self._guests.envoy_left(connection)
             if connection.stream.view:
@@ -421,8 +431,8 @@ class XdsServer:
             connection.wake()
 
     def _settled(self, connection: Connection) -> None:
-        if self._pushes:
-            self._pushes.settled(connection)
+        for pushes in self._pushes:
+            pushes.settled(connection)
 
     def _report(self, connection: Connection, event: Event) -> None:
         node, view = connection.stream.node, connection.stream.view
@@ -432,8 +442,8 @@ class XdsServer:
             self._streams_by_pool.add(connection, view)
             if self._guests and (why := self._guests.envoy_came(connection, node.id, view)):
                 connection.end(grpc.StatusCode.INVALID_ARGUMENT, why)
-        elif self._pushes and isinstance(event, Sent):
-            self._pushes.written(connection)
+        for pushes in self._pushes:
+            pushes.happened(connection, node.id, event)
         self._observe(node.id, event)
 
 

@@ -111,8 +111,8 @@ class PushObserver(Protocol):
     def begun(self, streams: Iterable[Hashable], noticed_at: float) -> None:
         """A new catalog is about to be sent to these."""
 
-    def written(self, stream: Hashable) -> None:
-        """A response was written."""
+    def happened(self, stream: Hashable, node: str, event: Event) -> None:
+        """Something has happened on a stream of a node."""
 
     def settled(self, stream: Hashable) -> None:
         """A stream has, or has rejected, all that it should have of the newest catalog."""

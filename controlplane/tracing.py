@@ -1,0 +1,314 @@
+"""The control plane's own spans: from a change of the fleet to the answer of each Envoy.
+
+The root is what changes the fleet: a request, the config file, discovery, a lease that runs out.
+Below it come the start of a replica, each decision about it, the push to each Envoy that the
+decision concerns, and each response, until the Envoy answers it. Shares that follow from
+measurements alone have no spans. Only this file imports OpenTelemetry, which is optional.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from controlplane import __version__
+from controlplane.config import OtlpSettings, SettingsError
+from controlplane.config.tls import SYSTEM
+from controlplane.fleet import Change, Replica
+from controlplane.plane import Plane
+from controlplane.resources.tls import SYSTEM_BUNDLE
+from controlplane.xds import events
+
+SERVICE: Final = "plimsoll"
+"""The name of the service in spans."""
+EXPORT_SECONDS: Final = 2.0
+"""For one export; a stop of the control plane waits for the last one."""
+EXPORT_INTERVAL: Final = 1.0
+"""Seconds between two exports."""
+MAX_QUEUED: Final = 16_384
+"""Spans that wait for their export. One change may go to thousands of Envoys at once."""
+MAX_OPEN: Final = 64
+"""Pushes that an Envoy has not answered for; the oldest is given up for a new one."""
+MAX_STARTING: Final = 1_024
+"""Starts of replicas that are followed at a time; the oldest is given up for a new one."""
+
+_CHANGING: Final = frozenset({"DELETE", "POST", "PUT"})
+
+
+@dataclass(slots=True)
+class _Cause:
+    """What may change the fleet; its span is sent only where something has changed."""
+
+    span: Span
+    has_changed: bool = False
+
+
+@dataclass(slots=True)
+class _Push:
+    """The way of what was decided to one Envoy; without a response there is no span."""
+
+    decision: Span
+    begun: int
+    span: Span | None = None
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What an Envoy has not answered for: pushes, the oldest first, and responses by type."""
+
+    pushes: list[_Push] = field(default_factory=list)
+    responses: dict[str, Span] = field(default_factory=dict)
+
+
+class Tracing:
+    """Makes the spans and sends them; `stop` it at the end. No method but `stop` waits."""
+
+    def __init__(self, settings: OtlpSettings, plane: Plane) -> None:
+        """Prepare.
+
+        Args:
+            settings: Where spans go.
+            plane: Says which replicas Envoys may know of.
+
+        Raises:
+            SettingsError: The collector's CA cannot be read.
+        """
+        resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__})
+        self._provider = TracerProvider(DEFAULT_ON, resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(
+            BatchSpanProcessor(
+                _exporter(settings),
+                max_queue_size=MAX_QUEUED,
+                schedule_delay_millis=1000 * EXPORT_INTERVAL,
+            )
+        )
+        self._tracer = self._provider.get_tracer("controlplane")
+        self._plane = plane
+        self._cause: ContextVar[_Cause | None] = ContextVar("cause", default=None)
+        # Spans of what has changed since the last decision, of replicas that start, and of
+        # decisions that no stream was told of yet.
+        self._causes: dict[int, Span] = {}
+        self._starting: dict[tuple[str, str], Span] = {}
+        self._decisions: list[Span] = []
+        self._streams: dict[Hashable, _Stream] = {}
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Follow a request; one that changes nothing has no span."""
+        if request.method not in _CHANGING:
+            return await handler(request)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else ""
+        with self._causing(
+            f"{request.method} {route}",
+            kind=SpanKind.SERVER,
+            context=TraceContextTextMapPropagator().extract(request.headers),
+            attributes={
+                "http.request.method": request.method,
+                "http.route": route,
+                "url.path": request.path,
+            },
+        ) as span:
+            response = await handler(request)
+            span.set_attribute("http.response.status_code", response.status)
+            return response
+
+    @contextmanager
+    def change(self, name: str) -> Iterator[None]:
+        """Name what happens inside as the cause of what it changes."""
+        with self._causing(name):
+            yield
+
+    @contextmanager
+    def _causing(self, name: str, **more: Any) -> Iterator[Span]:
+        cause = _Cause(self._tracer.start_span(name, **more))
+        token = self._cause.set(cause)
+        try:
+            yield cause.span
+        finally:
+            self._cause.reset(token)
+            if cause.has_changed:
+                cause.span.end()
+
+    def changed(self, changes: Iterable[Change]) -> None:
+        """The fleet has changed, in the context of the cause."""
+        cause = self._cause.get()
+        if cause is None:
+            # Leases run out by themselves.
+            with self._causing("lease"):
+                self.changed(changes)
+            return
+        cause.has_changed = True
+        self._causes[id(cause.span)] = cause.span
+        for change in changes:
+            if change.replica is None:
+                continue
+            key = change.pool, change.replica
+            if isinstance(change.after, Replica) and not self._is_shown(key):
+                self._begin_start(key, cause.span)
+
+    def _begin_start(self, key: tuple[str, str], cause: Span) -> None:
+        pool, replica = key
+        if len(self._starting) >= MAX_STARTING:
+            del self._starting[next(iter(self._starting))]
+        self._starting[key] = self._tracer.start_span(
+            "start", set_span_in_context(cause), attributes={"pool": pool, "replica": replica}
+        )
+
+    def _is_shown(self, key: tuple[str, str]) -> bool | None:
+        """Whether Envoys may know of a replica; None: it has gone."""
+        pool, replica = key
+        if pool not in self._plane.fleet.pools:
+            return None
+        known = self._plane.restart_state(pool, (replica,)).get(replica)
+        return None if known is None else known[1]
+
+    def deciding(self) -> Callable[[bool], None]:
+        """A decision begins, about all that has changed until now.
+
+        Returns:
+            To be called once it is made, with whether Envoys get something else because of it.
+        """
+        causes, self._causes = [*self._causes.values()], {}
+        for key, span in [*self._starting.items()]:
+            if (is_shown := self._is_shown(key)) is not False:
+                del self._starting[key]
+                if is_shown:
+                    span.end()
+                    causes.append(span)
+        sampled = [each for each in causes if each.get_span_context().trace_flags.sampled]
+        if not sampled:
+            return lambda _is_new: None
+        first, *others = sampled
+        span = self._tracer.start_span("decision", set_span_in_context(first))
+        # The same decision in the traces of others, which leads to the pushes.
+        link = Link(span.get_span_context())
+        same = [
+            self._tracer.start_span("decision", set_span_in_context(each), links=[link])
+            for each in others
+        ]
+
+        def made(is_new: bool) -> None:  # noqa: FBT001 - the one thing that there is to say
+            for each in (span, *same):
+                each.set_attribute("changes_envoys", is_new)
+                each.end()
+            if is_new:
+                self._decisions.append(span)
+
+        return made
+
+    def begun(self, streams: Iterable[Hashable], noticed_at: float) -> None:  # noqa: ARG002
+        """The xDS server begins to send the newest catalog to these."""
+        decisions, self._decisions = self._decisions, []
+        if not decisions:
+            return
+        now = time.time_ns()
+        for stream in streams:
+            pushes = self._streams.setdefault(stream, _Stream()).pushes
+            for decision in decisions:
+                if len(pushes) >= MAX_OPEN:
+                    _end(pushes.pop(0).span, "not answered for while others came")
+                pushes.append(_Push(decision, now))
+
+    def happened(self, stream: Hashable, node: str, event: events.Event) -> None:
+        """Something has happened on a stream."""
+        known = self._streams.get(stream)
+        if known is None:
+            return
+        match event:
+            case events.Sent():
+                self._sent(known, node, event)
+            case events.Acknowledged():
+                _end(known.responses.pop(event.type_url, None))
+            case events.Rejected():
+                why = f"rejected: {event.message}"
+                _end(known.responses.pop(event.type_url, None), why)
+                for push in known.pushes:
+                    if push.span is not None:
+                        push.span.set_status(StatusCode.ERROR, why)
+
+    def _sent(self, known: _Stream, node: str, event: events.Sent) -> None:
+        for push in known.pushes:
+            if push.span is None:
+                push.span = self._tracer.start_span(
+                    "push",
+                    set_span_in_context(push.decision),
+                    SpanKind.CLIENT,
+                    {"node_id": node},
+                    start_time=push.begun,
+                )
+        spans = [push.span for push in known.pushes if push.span is not None]
+        if spans:
+            known.responses[event.type_url] = self._tracer.start_span(
+                event.type_url.rpartition(".")[2],
+                set_span_in_context(spans[-1]),
+                SpanKind.CLIENT,
+                {
+                    "node_id": node,
+                    "version": event.version,
+                    "resources": event.resources,
+                    "removed": event.removed,
+                    "bytes": event.size,
+                },
+                # It may be of the pushes before, too.
+                [Link(each.get_span_context()) for each in spans[:-1]],
+            )
+
+    def settled(self, stream: Hashable) -> None:
+        """A stream has, or has rejected, all that it should have of the newest catalog."""
+        if (known := self._streams.pop(stream, None)) is not None:
+            for push in known.pushes:
+                _end(push.span)
+
+    def gone(self, stream: Hashable) -> None:
+        """A stream has ended."""
+        if (known := self._streams.pop(stream, None)) is not None:
+            for span in (*known.responses.values(), *(push.span for push in known.pushes)):
+                _end(span, "the client has gone")
+
+    def stop(self) -> None:
+        """Send what is left."""
+        self._provider.shutdown()
+
+
+def _end(span: Span | None, failure: str | None = None) -> None:
+    if span is not None:
+        if failure is not None:
+            span.set_status(StatusCode.ERROR, failure)
+        span.end()
+
+
+def _exporter(settings: OtlpSettings) -> OTLPSpanExporter:
+    tls = settings.tls
+    if tls is None:
+        return OTLPSpanExporter(str(settings.address), insecure=True, timeout=EXPORT_SECONDS)
+    path = Path(SYSTEM_BUNDLE if tls.ca == SYSTEM else tls.ca)
+    try:
+        roots = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read here, where the control plane needs it: {error.strerror}",
+            ("otlp", "tls", "ca"),
+        ) from None
+    name = tls.server_name or settings.address.host
+    return OTLPSpanExporter(
+        str(settings.address),
+        insecure=False,
+        credentials=grpc.ssl_channel_credentials(roots),
+        channel_options=(("grpc.ssl_target_name_override", name),),
+        timeout=EXPORT_SECONDS,
+    )
