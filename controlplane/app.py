@@ -326,7 +326,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
             await asyncio.to_thread(tracing.stop)
 
 
-def _untraced() -> Callable[[bool], None]:
+def _untraced(_name: str) -> Callable[[bool], None]:
     return lambda _is_new: None
 
 
@@ -336,7 +336,7 @@ async def steer(
     woken: Notice,
     decided: Callable[[float], Iterable[None]],
     envoys: Callable[[], int | None] = lambda: None,
-    deciding: Callable[[], Callable[[bool], None]] = _untraced,
+    deciding: Callable[[str], Callable[[bool], None]] = _untraced,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     cpu: Callable[[], float] = time.thread_time,
@@ -352,7 +352,8 @@ async def steer(
         woken: Set when something was noticed.
         decided: Told how many seconds each decision took; the pieces of what follows from it.
         envoys: How many are connected; None where that is not known.
-        deciding: Told that a decision begins; what it returns is told whether it is a new one.
+        deciding: Told that a decision, or a refresh, begins; what this returns is told whether
+            Envoys get something new.
         sleep: Waits for some seconds.
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
         clock: Seconds that never go back; the one of the plane.
@@ -373,12 +374,12 @@ async def steer(
             if pacing.wait(now) > 0:
                 # It grows with what has changed, so it is not held against the next decision.
                 undecided, spent = noticed if undecided is None else undecided, None
-                made, build = deciding(), plane.refreshing()
+                made, build = deciding("refresh"), plane.refreshing()
             else:
                 noticed, undecided = noticed if undecided is None else undecided, None
                 spent = await in_turns(plane.writing(now))
                 now, begun = clock(), cpu()
-                made, build = deciding(), plane.deciding(now, envoys())
+                made, build = deciding("decision"), plane.deciding(now, envoys())
                 spent += cpu() - begun
             built, cpu_of_it = await asyncio.to_thread(_timed, build, cpu)
             catalog = plane.built(built)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,8 @@ EXPORT_INTERVAL: Final = 1.0
 """Seconds between two exports."""
 MAX_QUEUED: Final = 16_384
 """Spans that wait for their export. One change may go to thousands of Envoys at once."""
+DECISION: Final = "decision"
+REFRESH: Final = "refresh"
 MAX_OPEN: Final = 64
 """Pushes that an Envoy has not answered for; the oldest is given up for a new one."""
 MAX_STARTING: Final = 1_024
@@ -99,9 +102,10 @@ class Tracing:
         self._tracer = self._provider.get_tracer("controlplane")
         self._plane = plane
         self._cause: ContextVar[_Cause | None] = ContextVar("cause", default=None)
-        # Spans of what has changed since the last decision, of replicas that start, and of
-        # decisions that no stream was told of yet.
+        # Spans of what has changed since the last decision, and since the last refresh, of replicas
+        # that start, and of decisions that no stream was told of yet.
         self._causes: dict[int, Span] = {}
+        self._new: dict[int, Span] = {}
         self._starting: dict[tuple[str, str], Span] = {}
         self._decisions: list[Span] = []
         self._streams: dict[Hashable, _Stream] = {}
@@ -153,8 +157,8 @@ class Tracing:
                 self.changed(changes)
             return
         cause.has_changed = True
-        self._causes[id(cause.span)] = cause.span
-        for change in changes:
+        self._causes[id(cause.span)] = self._new[id(cause.span)] = cause.span
+        for change in islice(changes, MAX_STARTING):
             if change.replica is None:
                 continue
             key = change.pool, change.replica
@@ -177,28 +181,27 @@ class Tracing:
         known = self._plane.restart_state(pool, (replica,)).get(replica)
         return None if known is None else known[1]
 
-    def deciding(self) -> Callable[[bool], None]:
+    def deciding(self, name: str = DECISION) -> Callable[[bool], None]:
         """A decision begins, about all that has changed until now.
+
+        Args:
+            name: Or `REFRESH`: as far as that takes no decision, which follows.
 
         Returns:
             To be called once it is made, with whether Envoys get something else because of it.
         """
-        causes, self._causes = [*self._causes.values()], {}
-        for key, span in [*self._starting.items()]:
-            if (is_shown := self._is_shown(key)) is not False:
-                del self._starting[key]
-                if is_shown:
-                    span.end()
-                    causes.append(span)
+        causes, self._new = [*self._new.values()], {}
+        if name == DECISION:
+            causes, self._causes = [*self._causes.values(), *self._begun_serving()], {}
         sampled = [each for each in causes if each.get_span_context().trace_flags.sampled]
         if not sampled:
             return lambda _is_new: None
         first, *others = sampled
-        span = self._tracer.start_span("decision", set_span_in_context(first))
+        span = self._tracer.start_span(name, set_span_in_context(first))
         # The same decision in the traces of others, which leads to the pushes.
         link = Link(span.get_span_context())
         same = [
-            self._tracer.start_span("decision", set_span_in_context(each), links=[link])
+            self._tracer.start_span(name, set_span_in_context(each), links=[link])
             for each in others
         ]
 
@@ -210,6 +213,15 @@ class Tracing:
                 self._decisions.append(span)
 
         return made
+
+    def _begun_serving(self) -> Iterator[Span]:
+        """The starts of the replicas that Envoys may know of by now."""
+        for key, span in [*self._starting.items()]:
+            if (is_shown := self._is_shown(key)) is not False:
+                del self._starting[key]
+                if is_shown:
+                    span.end()
+                    yield span
 
     def begun(self, streams: Iterable[Hashable], noticed_at: float) -> None:  # noqa: ARG002
         """The xDS server begins to send the newest catalog to these."""

@@ -19,7 +19,7 @@ from controlplane.config import Config, OtlpSettings, SettingsError, validated
 from controlplane.fleet import Change
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.tracing import Tracing
+from controlplane.tracing import DECISION, REFRESH, Tracing
 from controlplane.xds import Acknowledged, Rejected, Sent
 from tests.authority import Files
 from tests.envoy.collector import Collector, collecting
@@ -100,6 +100,19 @@ async def test_a_cause_that_changes_nothing_has_no_span_and_no_part_in_a_decisio
         (decision,) = await found.named("decision")
     assert not decision.links
     assert {span.name for span in found.collector.spans} == {"something", "decision"}
+
+
+async def test_a_refresh_leaves_the_causes_to_the_decision_that_follows() -> None:
+    async with traced() as found:
+        with found.tracing.change("change"):
+            found.tracing.changed([POOL])
+        for name in (REFRESH, REFRESH, DECISION, DECISION):
+            found.tracing.deciding(name)(False)  # noqa: FBT003 - nothing new for Envoys
+        (change,) = await found.named("change")
+        (decision,) = await found.named("decision")
+    assert decision.parent_span_id == change.span_id
+    (refresh,) = [span for span in found.collector.spans if span.name == "refresh"]
+    assert refresh.parent_span_id == change.span_id
 
 
 async def test_what_changes_by_itself_is_a_lease_that_ran_out() -> None:

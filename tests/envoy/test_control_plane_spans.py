@@ -69,9 +69,10 @@ def named(spans: Sequence[Span], name: str, parent: Span | None = None) -> list[
 
 
 def answered(spans: Sequence[Span]) -> dict[str, list[Span]]:
-    """By node the responses below the pushes below the decisions that changed something."""
+    """By node the responses below the pushes below what was decided."""
     found: dict[str, list[Span]] = {}
-    for decision in named(spans, "decision"):
+    # While decisions are behind, a drain is passed on by itself.
+    for decision in (*named(spans, "decision"), *named(spans, "refresh")):
         for push in named(spans, "push", decision):
             # Envoys are told once it is decided.
             assert push.start_time_unix_nano >= decision.end_time_unix_nano
