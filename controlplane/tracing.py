@@ -62,19 +62,26 @@ class _Cause:
 
 @dataclass(slots=True)
 class _Push:
-    """The way of what was decided to one Envoy; without a response there is no span."""
+    """The way of what was decided to one Envoy; its span begins with the first answer."""
 
     decision: Span
-    begun: int
+    offered: int
     span: Span | None = None
 
 
 @dataclass(slots=True)
 class _Stream:
-    """What an Envoy has not answered for: pushes, the oldest first, and responses by type."""
+    """What an Envoy has not answered for.
 
+    Attributes:
+        node: The Envoy's id; empty before the first response.
+        pushes: The oldest first.
+        responses: By type, with when each was written.
+    """
+
+    node: str = ""
     pushes: list[_Push] = field(default_factory=list)
-    responses: dict[str, Span] = field(default_factory=dict)
+    responses: dict[str, tuple[int, events.Sent]] = field(default_factory=dict)
 
 
 class Tracing:
@@ -107,7 +114,7 @@ class Tracing:
         self._causes: dict[int, Span] = {}
         self._new: dict[int, Span] = {}
         self._starting: dict[tuple[str, str], Span] = {}
-        self._decisions: list[Span] = []
+        self._decisions: list[tuple[Span, int]] = []
         self._streams: dict[Hashable, _Stream] = {}
 
     @web.middleware
@@ -210,7 +217,7 @@ class Tracing:
                 each.set_attribute("changes_envoys", is_new)
                 each.end()
             if is_new:
-                self._decisions.append(span)
+                self._decisions.append((span, time.time_ns()))
 
         return made
 
@@ -228,57 +235,66 @@ class Tracing:
         decisions, self._decisions = self._decisions, []
         if not decisions:
             return
-        now = time.time_ns()
         for stream in streams:
-            pushes = self._streams.setdefault(stream, _Stream()).pushes
-            for decision in decisions:
-                if len(pushes) >= MAX_OPEN:
-                    _end(pushes.pop(0).span, "not answered for while others came")
-                pushes.append(_Push(decision, now))
+            known = self._streams.setdefault(stream, _Stream())
+            for decision, offered in decisions:
+                if len(known.pushes) >= MAX_OPEN:
+                    given_up = known.pushes.pop(0)
+                    if any(at >= given_up.offered for at, _ in known.responses.values()):
+                        _end(self._span_of(given_up, known), "not answered for while others came")
+                known.pushes.append(_Push(decision, offered))
 
     def happened(self, stream: Hashable, node: str, event: events.Event) -> None:
         """Something has happened on a stream."""
-        known = self._streams.get(stream)
-        if known is None:
-            return
         match event:
             case events.Sent():
-                self._sent(known, node, event)
+                # A stream that is busy may be sent a catalog just before that begins.
+                known = self._streams.setdefault(stream, _Stream())
+                known.node = node
+                known.responses[event.type_url] = time.time_ns(), event
             case events.Acknowledged():
-                _end(known.responses.pop(event.type_url, None))
+                self._answered(stream, event.type_url)
             case events.Rejected():
-                why = f"rejected: {event.message}"
-                _end(known.responses.pop(event.type_url, None), why)
-                for push in known.pushes:
-                    if push.span is not None:
-                        push.span.set_status(StatusCode.ERROR, why)
+                self._answered(stream, event.type_url, f"rejected: {event.message}")
 
-    def _sent(self, known: _Stream, node: str, event: events.Sent) -> None:
-        for push in known.pushes:
-            if push.span is None:
-                push.span = self._tracer.start_span(
-                    "push",
-                    set_span_in_context(push.decision),
-                    SpanKind.CLIENT,
-                    {"node_id": node},
-                    start_time=push.begun,
-                )
-        spans = [push.span for push in known.pushes if push.span is not None]
-        if spans:
-            known.responses[event.type_url] = self._tracer.start_span(
-                event.type_url.rpartition(".")[2],
-                set_span_in_context(spans[-1]),
+    def _answered(self, stream: Hashable, type_url: str, failure: str | None = None) -> None:
+        known = self._streams.get(stream)
+        if known is None or type_url not in known.responses:
+            return
+        at, sent = known.responses.pop(type_url)
+        spans = [self._span_of(push, known) for push in known.pushes if push.offered <= at]
+        if not spans:
+            return
+        if failure is not None:
+            for span in spans:
+                span.set_status(StatusCode.ERROR, failure)
+        response = self._tracer.start_span(
+            type_url.rpartition(".")[2],
+            set_span_in_context(spans[-1]),
+            SpanKind.CLIENT,
+            {
+                "node_id": known.node,
+                "version": sent.version,
+                "resources": sent.resources,
+                "removed": sent.removed,
+                "bytes": sent.size,
+            },
+            # It may be of the pushes before, too.
+            [Link(each.get_span_context()) for each in spans[:-1]],
+            start_time=at,
+        )
+        _end(response, failure)
+
+    def _span_of(self, push: _Push, known: _Stream) -> Span:
+        if push.span is None:
+            push.span = self._tracer.start_span(
+                "push",
+                set_span_in_context(push.decision),
                 SpanKind.CLIENT,
-                {
-                    "node_id": node,
-                    "version": event.version,
-                    "resources": event.resources,
-                    "removed": event.removed,
-                    "bytes": event.size,
-                },
-                # It may be of the pushes before, too.
-                [Link(each.get_span_context()) for each in spans[:-1]],
+                {"node_id": known.node},
+                start_time=push.offered,
             )
+        return push.span
 
     def settled(self, stream: Hashable) -> None:
         """A stream has, or has rejected, all that it should have of the newest catalog."""
@@ -288,9 +304,13 @@ class Tracing:
 
     def gone(self, stream: Hashable) -> None:
         """A stream has ended."""
-        if (known := self._streams.pop(stream, None)) is not None:
-            for span in (*known.responses.values(), *(push.span for push in known.pushes)):
-                _end(span, "the client has gone")
+        failure = "the client has gone"
+        if (known := self._streams.get(stream)) is not None:
+            for type_url in [*known.responses]:
+                self._answered(stream, type_url, failure)
+            for push in known.pushes:
+                _end(push.span, failure)
+            del self._streams[stream]
 
     def stop(self) -> None:
         """Send what is left."""

@@ -163,6 +163,23 @@ async def test_a_client_without_anything_new_has_no_push() -> None:
     )
 
 
+async def test_a_response_that_is_written_just_before_its_push_begins_is_of_that_push() -> None:
+    async with traced() as found:
+        with found.tracing.change("change"):
+            found.tracing.changed([POOL])
+        # It can only hold what was decided before.
+        found.happen(sent(CLUSTER))
+        found.tracing.deciding()(True)  # noqa: FBT003 - it is something new for Envoys
+        found.happen(sent())
+        found.tracing.begun(["stream"], 0.0)
+        found.happen(Acknowledged(CLUSTER, "v1"), Acknowledged(ENDPOINT, "v1"))
+        found.tracing.settled("stream")
+        (push,) = await found.named("push")
+        (response,) = await found.named("ClusterLoadAssignment")
+    assert response.parent_span_id == push.span_id
+    assert not [span for span in found.collector.spans if span.name == "Cluster"]
+
+
 async def test_a_response_for_several_pushes_is_below_the_newest_and_names_the_others() -> None:
     async with traced() as found:
         for name in ("one", "other"):
