@@ -244,18 +244,19 @@ class Tracing:
                         _end(self._span_of(given_up, known), "not answered for while others came")
                 known.pushes.append(_Push(decision, offered))
 
-    def happened(self, stream: Hashable, node: str, event: events.Event) -> None:
+    def writing(self, stream: Hashable, node: str, event: events.Sent) -> None:
+        """A response is about to be written to a node."""
+        # A stream that is busy may be sent a catalog just before that begins.
+        known = self._streams.setdefault(stream, _Stream())
+        known.node = node
+        known.responses[event.type_url] = time.time_ns(), event
+
+    def happened(self, stream: Hashable, node: str, event: events.Event) -> None:  # noqa: ARG002
         """Something has happened on a stream."""
-        match event:
-            case events.Sent():
-                # A stream that is busy may be sent a catalog just before that begins.
-                known = self._streams.setdefault(stream, _Stream())
-                known.node = node
-                known.responses[event.type_url] = time.time_ns(), event
-            case events.Acknowledged():
-                self._answered(stream, event.type_url)
-            case events.Rejected():
-                self._answered(stream, event.type_url, f"rejected: {event.message}")
+        if isinstance(event, events.Acknowledged):
+            self._answered(stream, event.type_url)
+        elif isinstance(event, events.Rejected):
+            self._answered(stream, event.type_url, f"rejected: {event.message}")
 
     def _answered(self, stream: Hashable, type_url: str, failure: str | None = None) -> None:
         known = self._streams.get(stream)

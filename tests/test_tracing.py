@@ -50,7 +50,10 @@ class Traced:
 
     def happen(self, *of: Sent | Acknowledged | Rejected) -> None:
         for event in of:
-            self.tracing.happened("stream", "node", event)
+            if isinstance(event, Sent):
+                self.tracing.writing("stream", "node", event)
+            else:
+                self.tracing.happened("stream", "node", event)
 
     async def named(self, name: str, count: int = 1) -> list[Span]:
         """The spans of a name, once there are so many."""

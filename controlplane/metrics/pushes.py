@@ -58,6 +58,9 @@ class Pushes(Collector):
         self._begun_at = self._clock()
         self._convergence.begin(self._revision, streams, noticed_at)
 
+    def writing(self, stream: Hashable, node: str, event: Sent) -> None:
+        """A response is about to be written; it counts once it is."""
+
     def happened(self, stream: Hashable, node: str, event: Event) -> None:  # noqa: ARG002
         """Something has happened on a stream; a response is of the newest catalog."""
         # A client that came after the catalog is late, not the catalog.

@@ -40,7 +40,7 @@ from controlplane.xds.connection import (
     Silent,
     StartupThrottle,
 )
-from controlplane.xds.events import Connected, Event, NodeStatus
+from controlplane.xds.events import Connected, Event, NodeStatus, Sent
 from controlplane.xds.node import ProtocolError
 from controlplane.xds.report_services import (
     AccessLogService,
@@ -387,6 +387,7 @@ class XdsServer:
         connection = Connection(
             begin(identity),
             report=self._report,
+            writing=self._writing,
             settled=self._settled,
             first_request_came=leave,
             clock=self._clock,
@@ -433,6 +434,11 @@ class XdsServer:
     def _settled(self, connection: Connection) -> None:
         for pushes in self._pushes:
             pushes.settled(connection)
+
+    def _writing(self, connection: Connection, event: Sent) -> None:
+        if (node := connection.stream.node) is not None:
+            for pushes in self._pushes:
+                pushes.writing(connection, node.id, event)
 
     def _report(self, connection: Connection, event: Event) -> None:
         node, view = connection.stream.node, connection.stream.view

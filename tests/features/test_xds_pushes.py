@@ -28,6 +28,9 @@ class Recorder:
         self.concerned.append(len(listed))
         self.convergence.begin(len(self.concerned), listed, noticed_at)
 
+    def writing(self, stream: Hashable, node: str, event: Sent) -> None:
+        pass
+
     def happened(self, stream: Hashable, node: str, event: Event) -> None:
         self.writes += isinstance(event, Sent)
 
