@@ -1,8 +1,9 @@
 // A pool: its last hour, how its requests are parted, and its replicas.
+import {BulkActions} from "../actions.js";
 import {pathOf} from "../api.js";
 import {begin, Chart} from "../chart.js";
 import {counted, inMilliseconds, milliseconds, number, percent} from "../format.js";
-import {html} from "../html.js";
+import {html, useState} from "../html.js";
 import {isOdd, load, Meter, Missing, rateOf, Reasons, stateOf, toneOf} from "../parts.js";
 import {usePolled} from "../polled.js";
 import {link} from "../route.js";
@@ -78,8 +79,10 @@ export function PoolHead({name, pool, view}) {
       ${tab("Configuration", link("pools", name, "config"), view === "config")}</nav>`;
 }
 
-export function Pool({name}) {
+export function Pool({name, me}) {
   const known = usePolled(pathOf(name)), pool = known.data;
+  const [keys, set] = useState(new Set());
+  const picks = me && me.role !== "read" && known.error?.status !== 404 ? {keys, set} : undefined;
   const gone = html`<${Missing} known=${known} what=${`The pool ${name}`} />`;
   if (!pool) return html`<${PoolHead} name=${name} view="replicas" />${gone}`;
   const reasons = [...pool.parting_reasons, ...pool.zone_reasons, ...pool.discovery.clashes];
@@ -88,7 +91,8 @@ export function Pool({name}) {
     ${pool.suspect && html`<div class="banner" role="alert">Most replicas cannot be scraped; the control plane may be at fault. Weights are frozen.</div>`}
     <${Charts} name=${name} objective=${pool.objective} />
     ${pool.parting && html`<${Table} id="classes" aside caption="Classes" columns=${CLASSES} rows=${pool.parting} keyOf=${(it) => it.name} />`}
-    <${Table} id="replicas" caption="Replicas" columns=${COLUMNS} rows=${pool.replicas} keyOf=${(it) => it.id} filters=${FILTERS}
+    ${picks && pool.replicas.length > 1 && html`<${BulkActions} pool=${name} replicas=${pool.replicas} picks=${picks} />`}
+    <${Table} id="replicas" caption="Replicas" columns=${COLUMNS} rows=${pool.replicas} keyOf=${(it) => it.id} filters=${FILTERS} picks=${picks}
       open=${(it) => link("pools", name, "replicas", it.id)} empty="No replicas yet: declare some, or let them register themselves." />
     <${Reasons} title="Why requests go where they go" sentences=${reasons} /></div>`;
 }
