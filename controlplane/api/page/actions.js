@@ -111,8 +111,8 @@ export function BulkActions({pool, replicas, picks}) {
     });
   }
   return html`<div class="actions bulk" role="group" aria-label="Actions on the selected replicas"><span aria-live="polite">${number(chosen.length)} selected</span>
-    <button disabled=${!others.length} onClick=${drainAll}>Drain ${number(others.length)}…</button>
-    <button disabled=${!drained.length} onClick=${undrainAll}>Undrain ${number(drained.length)}…</button>
+    ${others.length > 0 && html`<button onClick=${drainAll}>Drain ${number(others.length)}…</button>`}
+    ${drained.length > 0 && html`<button onClick=${undrainAll}>Undrain ${number(drained.length)}…</button>`}
     <button onClick=${() => picks.set(new Set())}>Clear</button></div>`;
 }
 

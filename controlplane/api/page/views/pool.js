@@ -2,7 +2,7 @@
 import {BulkActions} from "../actions.js";
 import {pathOf} from "../api.js";
 import {begin, Chart} from "../chart.js";
-import {counted, inMilliseconds, milliseconds, number, percent} from "../format.js";
+import {about, counted, inMilliseconds, milliseconds, number, percent} from "../format.js";
 import {html, useState} from "../html.js";
 import {isOdd, load, Meter, Missing, rateOf, Reasons, stateOf, toneOf} from "../parts.js";
 import {usePolled} from "../polled.js";
@@ -22,8 +22,8 @@ const COLUMNS = [
   {id: "p50", title: "p50", number: true, rank: 3, value: (it) => it.p50_ms, cell: (it) => milliseconds(it.p50_ms)},
   {id: "p99", title: "p99", number: true, value: (it) => it.p99_ms, cell: (it) => milliseconds(it.p99_ms)},
   {id: "errors", title: "Errors", number: true, rank: 3, value: (it) => it.error_fraction, cell: (it) => percent(it.error_fraction), tone: (it) => (it.error_fraction > 0.01 ? "bad" : "")},
-  {id: "flight", title: "In flight", number: true, rank: 2, value: (it) => it.in_flight, cell: (it) => number(it.in_flight)},
-  {id: "queue", title: "Queue", number: true, rank: 3, value: (it) => it.queue, cell: (it) => number(it.queue), hint: "Waits inside of it"},
+  {id: "flight", title: "In flight", number: true, rank: 2, value: (it) => it.in_flight, cell: (it) => about(it.in_flight)},
+  {id: "queue", title: "Queue", number: true, rank: 3, value: (it) => it.queue, cell: (it) => about(it.queue), hint: "Waits inside of it"},
   {id: "memory", title: "GPU memory", number: true, rank: 3, value: (it) => it.memory, cell: (it) => html`<${Meter} part=${it.memory} near=${0.85} over=${0.92} />`},
 ];
 
@@ -64,7 +64,7 @@ function Charts({name, objective}) {
   return html`<section class="charts" aria-label="The last hour">
     <${Chart} ...${all} title="Traffic" series=${[line("requests", "rate_rps"), line("capacity", "capacity_rps", true)]} format=${(it) => number(it, "/s")} />
     <${Chart} ...${all} title="Latency" series=${[line("p99", "p99_ms"), line("p50", "p50_ms", true)]} format=${milliseconds} limit=${inMilliseconds(objective?.p99)} />
-    <${Chart} ...${all} title="Waiting" series=${[line("in flight", "in_flight"), line("queue", "queue", true)]} format=${number} />
+    <${Chart} ...${all} title="Waiting" series=${[line("in flight", "in_flight"), line("queue", "queue", true)]} format=${about} />
     <${Chart} ...${all} title="Errors" series=${[line("failed", "error_fraction")]} format=${percent} />
   </section>`;
 }
@@ -74,7 +74,7 @@ export function PoolHead({name, pool, view}) {
   return html`<p class="trail"><a href=${link()}>Fleet</a> /</p><h1>${name}</h1>
     ${pool && html`<p class="headline">${[pool.model, pool.policy_in_force ?? pool.balancing.policy, `${pool.counts.ready} of ${counted(pool.counts.total, "replica")} ready`,
       ...["starting", "draining", "cut", "stale", "unhealthy", "gone"].filter((key) => pool.counts[key]).map((key) => `${pool.counts[key]} ${key}`),
-      ...(pool.objective ? [`p99 of ${pool.objective.p99} wanted`] : []), `declared by ${pool.source === "file" ? "the config file" : "the API"}`].join(" · ")}</p>`}
+      ...(pool.objective ? [`p99 of ${milliseconds(inMilliseconds(pool.objective.p99))} wanted`] : []), `declared by ${pool.source === "file" ? "the config file" : "the API"}`].join(" · ")}</p>`}
     <nav class="tabs" aria-label="Views of ${name}">${tab("Replicas", link("pools", name), view === "replicas")}
       ${tab("Configuration", link("pools", name, "config"), view === "config")}</nav>`;
 }
