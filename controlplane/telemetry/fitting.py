@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from controlplane.telemetry.exposition import parse
+from controlplane.telemetry.layouts import ExpositionError
 from controlplane.telemetry.profile import Profile, Source
 from controlplane.telemetry.reading import Reading, read
-from controlplane.telemetry.series import ExpositionError
 from controlplane.telemetry.window import History, Window
 
 
@@ -15,11 +15,9 @@ class Fit:
     """What a profile makes of an exposition.
 
     Attributes:
-        profile: Its name.
         found: What it reads there, of latency, memory, queue, running, errors and tokens.
         missing: What it would read, each with the families that are not there.
         window: What it yields; None without latency.
-        error: Why it cannot read the exposition.
         idle: The family of durations that is declared and has counted nothing yet.
     """
 

@@ -98,7 +98,7 @@ async def test_bytes_that_are_no_request_are_refused() -> None:
         path = "/externalscaler.ExternalScaler/GetMetrics"
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = opened.unary_unary(path)
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await call(b"\xff\xff", timeout=30)
+            await call(b"\xff\xff", timeout=DEADLINE)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from controlplane.metrics.pushes import Pushes
+from controlplane.metrics import Pushes
 from controlplane.resources.resource import ENDPOINT
 from controlplane.xds import Sent
 
