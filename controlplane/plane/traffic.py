@@ -1,6 +1,6 @@
 """What Envoys report of the traffic that they send to the replicas that there are."""
 
-from collections.abc import Generator, Hashable, Iterable, Mapping
+from collections.abc import Generator, Hashable, Mapping
 
 from controlplane.balancing import Place
 from controlplane.config import Address
@@ -93,13 +93,23 @@ class Traffic:
             self._reports.arrivals.forget(before.name)
             self._pools.discard(before.name)
 
-    def left(self, fleet: Fleet, reporter: object, now: float) -> Mapping[str, set[str]]:
+    def leaving(
+        self, fleet: Fleet, reporter: object, now: float
+    ) -> Generator[None, None, Mapping[str, set[str]]]:
         """An Envoy that reported has gone, and what it had in flight with it.
+
+        Yields:
+            After each endpoint.
 
         Returns:
             Ids of the replicas that it reported of, by pool.
         """
-        return _ids(fleet, self._reports.gone(reporter, now))
+        gone = yield from self._reports.going(reporter, now)
+        found: dict[str, set[str]] = {}
+        for endpoint in gone:
+            _add_id(found, fleet, endpoint)
+            yield
+        return found
 
     def in_flight(self, pool: Pool, replica: Replica, now: float) -> float | None:
         """Requests that all Envoys together have at a replica now; None where none reports."""
@@ -163,14 +173,6 @@ def by_replica(catalog: Catalog, localities: Mapping[InLocality, Load]) -> dict[
             endpoint = Endpoint(pool_of(where.cluster), address.host, address.port)
             known = found.get(endpoint, Load(0, 0, 0))
             found[endpoint] = known.plus(load.part(len(there)), class_of(where.cluster))
-    return found
-
-
-def _ids(fleet: Fleet, endpoints: Iterable[Endpoint]) -> dict[str, set[str]]:
-    """The ids of the replicas at endpoints, by pool."""
-    found: dict[str, set[str]] = {}
-    for endpoint in endpoints:
-        _add_id(found, fleet, endpoint)
     return found
 
 
