@@ -9,8 +9,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
 from controlplane.config import GpuSettings, MetricsSettings
 from controlplane.config.metrics import AccessSettings
@@ -30,6 +31,8 @@ from controlplane.telemetry import (
     read,
     read_devices,
 )
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +133,7 @@ class Scraper:
                     most=settings.max_bytes,
                     access=self.access(exporter.access),
                 )
-                outcome = read_devices(text, profile)
+                outcome = await _in_turn(text, partial(read_devices, text, profile))
             except ScrapeError as error:
                 outcome = Failure(str(error), error.refused)
             except ExpositionError as error:
@@ -177,6 +180,16 @@ class Scraper:
         self._scraped(isinstance(outcome, Reading))
 
 
+LONG: Final = 1 << 17
+"""Characters of an exposition from which on others are not to wait until it is read: that takes
+some 30 ms for each million, and more where its labels are new."""
+
+
+async def _in_turn(text: str, reading: Callable[[], T]) -> T:
+    """Read a text, a long one in another thread."""
+    return reading() if len(text) < LONG else await asyncio.to_thread(reading)
+
+
 def _deadline(settings: MetricsSettings | GpuSettings) -> float:
     """Seconds for one scrape."""
     return settings.timeout or min(settings.interval, MAX_DEADLINE)
@@ -206,7 +219,7 @@ async def _read(getter: Getter, target: Target, access: Access | None) -> Readin
             access=access,
             server_name=name_of(target) if target.access is None else None,
         )
-        return read(text, profile_of(metrics), at)
+        return await _in_turn(text, partial(read, text, profile_of(metrics), at))
     except ScrapeError as error:
         # Who refuses on a port of its metrics alone may still serve requests.
         return Failure(str(error), error.refused and address == target.replica.settings.address)
