@@ -82,7 +82,13 @@ async def _serve(config: Config, path: Path, log: LogWriter) -> None:
         collecting = asyncio.create_task(collect_old(), name="garbage")
         await stopped.wait()
         collecting.cancel()
-        deadline = threading.Timer(STOPPED, os._exit, (0,))
-        deadline.daemon = True
-        deadline.start()
+        _end_within(STOPPED)
         log.write("plimsoll: stopping; Envoys keep serving with what they have")
+    # All is on disk. A thread that still computes, for nobody, would be waited for.
+    _end_within(2 * FLUSHED)
+
+
+def _end_within(seconds: float) -> None:
+    deadline = threading.Timer(seconds, os._exit, (0,))
+    deadline.daemon = True
+    deadline.start()
