@@ -5,7 +5,10 @@ BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.demo-ready
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-grpc test-istio unit lint types structure format protos dashboards bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
+# Tests start hundreds of programs, each of which would compile the same files again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test test-grpc test-istio test-spire test-xds unit lint types structure format protos dashboards bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -28,9 +31,9 @@ $(READY): $(DEMO)
 demo: $(DEMO)  ## control plane, 4 real replicas, 2 real Envoys, live table (DEMO_ARGS="--seconds 30 --json")
 	@$(BIN)/plimsoll demo $(DEMO_ARGS)
 
-# mypy works on one core, and the tests wait for other processes most of the time.
-test: lint structure  ## everything that CI checks
-	@$(MAKE) --no-print-directory --jobs=2 types unit
+# The tests take the longest: all others run beside them.
+test: lint  ## everything that CI checks
+	@$(MAKE) --no-print-directory --jobs=2 unit types structure
 
 # Several at a time: most of them wait for other processes most of the time.
 unit: $(READY)  ## the tests alone (TEST_ARGS="-k tiers", "-n 0" for one after the other)
@@ -59,6 +62,36 @@ $(ISTIOD):
 
 test-istio: $(READY) $(ISTIOD)  ## a real istiod, and Envoys that it configures; it takes go
 	PLIMSOLL_ISTIOD=$(ISTIOD) $(BIN)/python -m pytest -s tests/istiod $(TEST_ARGS)
+
+# So is SPIRE, in a quarter of an hour; sqlite takes a C compiler.
+SPIRE := v1.13.3
+SPIRES := $(HOME)/.cache/plimsoll-tests/spire-$(SPIRE)
+
+$(SPIRES)/spire-server $(SPIRES)/spire-agent &:
+	mkdir -p $(SPIRES).module
+	test -f $(SPIRES).module/go.mod || (cd $(SPIRES).module && go mod init spire)
+	cd $(SPIRES).module && go get -tool github.com/spiffe/spire/cmd/spire-server@$(SPIRE) github.com/spiffe/spire/cmd/spire-agent@$(SPIRE)
+	cd $(SPIRES).module && go build -o $(SPIRES)/ github.com/spiffe/spire/cmd/spire-server github.com/spiffe/spire/cmd/spire-agent
+
+test-spire: $(READY) $(SPIRES)/spire-server $(SPIRES)/spire-agent  ## a real SPIRE, and Envoys that have their certificates from it; it takes go
+	PLIMSOLL_SPIRE=$(SPIRES) $(BIN)/python -m pytest -s tests/spire $(TEST_ARGS)
+
+# A release of the public conformance suite of xDS.
+HARNESS := $(HOME)/.cache/plimsoll-tests/xds-test-harness
+
+$(HARNESS)/main.go:
+	git clone https://github.com/ii/xds-test-harness $(HARNESS)
+	git -C $(HARNESS) checkout --quiet f1a479f
+
+$(HARNESS)/harness: $(HARNESS)/main.go | $(READY)
+	cd $(HARNESS) && GOBIN=$(HARNESS) go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.0
+	cd $(HARNESS) && GOBIN=$(HARNESS) go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.2.0
+	PATH=$(HARNESS):$$PATH $(BIN)/python -m grpc_tools.protoc -I$(HARNESS) --go_out=$(HARNESS) --go_opt=paths=source_relative \
+	  --go-grpc_out=$(HARNESS) --go-grpc_opt=paths=source_relative api/adapter/adapter.proto
+	cd $(HARNESS) && go build -o $@ .
+
+test-xds: $(READY) $(HARNESS)/harness  ## the public xDS conformance suite, five minutes; it takes go and git
+	PLIMSOLL_XDS_HARNESS=$(HARNESS) $(BIN)/python -m pytest -n 4 tests/conformance $(TEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
 from controlplane.resources.catalog import Catalog
 from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.scraper import Scraper
-from controlplane.store import Registry, Store, WeightKeeper, remembered
+from controlplane.store import Registry, Store, WeightKeeper
 from controlplane.turns import in_turns
 from controlplane.xds import Offer, XdsServer, XdsTls, events
 
@@ -125,7 +125,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     # What takes long for thousands of replicas is done in other threads, here and below.
     fleet = await asyncio.to_thread(restored, loaded.registered, config, time.monotonic())
     plane.adopt(whole(fleet), time.monotonic())
-    plane.restore(remembered(loaded.weighings, time.time()), time.monotonic())
+    plane.restore(loaded.weighings, time.monotonic())
     plane.discoveries.adopt(config.pools)
     plane.scrape_with(config.pools)
     slot: Latest[Offer | None] = Latest(None)
@@ -147,7 +147,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         health=Health(plane),
         scaling=Scaling(plane),
         pushes=metrics.pushes,
-        guests=plane,
+        node_observer=plane,
         tls=xds_tls,
         secrets=issuer.secrets_of if issuer else None,
     )

@@ -105,7 +105,7 @@ def command(
         _refuse_for_grpc()
     address = parsed("--xds", reachable, xds)
     try:
-        tls = tls_of(options, address.host)
+        tls = tls_of(options, address.host, node)
         if is_grpc:
             data = grpc_bootstrap(
                 node,

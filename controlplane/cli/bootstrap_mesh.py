@@ -1,6 +1,7 @@
 """Certificates in `plimsoll bootstrap`: for the control plane, and for other Envoys (the mesh)."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,8 +81,8 @@ def ingress_of(text: str) -> tuple[str, Address, Address]:
     return found
 
 
-def tls_of(options: Mapping[str, str | None], host: str) -> NodeTls | SpireTls | None:
-    """How the Envoy connects to the control plane at `host`; None: without TLS.
+def tls_of(options: Mapping[str, str | None], host: str, node: str) -> NodeTls | SpireTls | None:
+    """How the Envoy `node` connects to the control plane at `host`; None: without TLS.
 
     Raises:
         ValueError: With one sentence, where the options do not go together.
@@ -90,7 +91,8 @@ def tls_of(options: Mapping[str, str | None], host: str) -> NodeTls | SpireTls |
         return None
     name, files = options["tls_name"] or host, _files(options, "tls")
     if options["spire"] is not None and not any(files):
-        return SpireTls(name)
+        own = re.match("spiffe://[^/]*/", name)
+        return SpireTls(name, f"{own[0]}node/{node}" if own else None)
     if not all(files):
         raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
     return _node_tls(files, options["tls_secrets"], name)
@@ -98,10 +100,6 @@ def tls_of(options: Mapping[str, str | None], host: str) -> NodeTls | SpireTls |
 
 def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSource | None:
     """Where the Envoy's certificate for other Envoys comes from; None: it has none.
-
-    Args:
-        options: By their names.
-        has_tls: Whether the Envoy connects to the control plane with TLS.
 
     Raises:
         ValueError: With one sentence, where the options do not go together.

@@ -11,8 +11,8 @@ from controlplane.balancing.sentences import duration, number, percent
 from controlplane.config import Address, parse_address, validated
 from controlplane.config.metrics import AccessSettings
 from controlplane.scraping.access import Access
-from controlplane.scraping.http_get import Getter
-from controlplane.scraping.scrape import MAX_DEADLINE, receiver, scrape
+from controlplane.scraping.http_connection import Receiver
+from controlplane.scraping.scrape import MAX_DEADLINE, Getter, scrape
 from controlplane.telemetry import (
     PROFILES,
     Device,
@@ -44,10 +44,7 @@ _EMPTY: Final = (
 
 
 def parse_target(text: str) -> tuple[Address, str, str]:
-    """Read ``HOST:PORT[/path]``, or an ``http://`` or ``https://`` URL.
-
-    Returns:
-        The address, the path, and the scheme.
+    """Read ``HOST:PORT[/path]`` or a URL; returns the address, the path and the scheme.
 
     Raises:
         ValueError: With one sentence that says what would be right.
@@ -84,7 +81,7 @@ async def scraped(
     Raises:
         ScrapeError: A scrape yields nothing.
     """
-    share = receiver()
+    share = Receiver()
     begun = time.monotonic()
     texts = []
     for turn in range(_SCRAPES if seconds > 0 else 1):
@@ -126,11 +123,9 @@ class Exporter(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the known profiles make of an endpoint.
+    """What the known profiles make of an endpoint, the best first.
 
     Attributes:
-        fits: Of the profiles, the best first.
-        is_empty: The endpoint answers with an empty text.
         exporter: It tells of GPUs, and not of a server.
     """
 

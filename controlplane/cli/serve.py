@@ -13,7 +13,7 @@ import click
 from controlplane.app import running
 from controlplane.cli.garbage import collect_little, collect_old
 from controlplane.cli.log import LogFormat, LogWriter
-from controlplane.cli.terminal import USAGE, fail
+from controlplane.cli.terminal import USAGE, counted, fail
 from controlplane.config import Config, SettingsError
 from controlplane.config_file import read_config
 from controlplane.fleet import Refused
@@ -78,7 +78,8 @@ async def _serve(config: Config, path: Path, log: LogWriter) -> None:
         loop.add_signal_handler(signal.SIGHUP, addresses.reread)
         xds = f"{addresses.xds}{' with TLS' if config.xds.tls else ''}"
         rest = f"http{'s' if config.admin.tls else ''}://{addresses.admin}"
-        log.write(f"plimsoll: xDS on {xds}, REST on {rest}, {len(config.pools)} pools from {path}")
+        pools = counted(len(config.pools), "pool")
+        log.write(f"plimsoll: xDS on {xds}, REST on {rest}, {pools} from {path}")
         collecting = asyncio.create_task(collect_old(), name="garbage")
         await stopped.wait()
         collecting.cancel()

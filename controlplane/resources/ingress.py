@@ -92,7 +92,8 @@ class Ingress(Snapshot):
             return _routes(settings.mesh, domain, settings.route.timeout)
         trust = None if secrets is None else Trust(secrets, domain)
         is_strict = settings.mesh.mode == "strict"
-        return _listener(address, is_strict, trust, settings.route.timeout, otlp, self._view.log)
+        timeout, log = settings.route.timeout, self._view.log
+        return _listener(address, self._pool, is_strict, trust, timeout, otlp, log)
 
     def names(self, type_url: str) -> Collection[str]:
         """The same names for every pool."""
@@ -180,6 +181,7 @@ def _route(cluster: str, headers: list[route_v3.HeaderMatcher], timeout: float) 
 @lru_cache(maxsize=1024)
 def _listener(
     address: Address,
+    pool: str,
     is_strict: bool,  # noqa: FBT001 - a cache key
     trust: Trust | None,
     timeout: float,
@@ -190,7 +192,7 @@ def _listener(
     chains = []
     if trust is not None:
         lifetime = timedelta(seconds=timeout) + HELD
-        chains.append(_chain("tls", _manager(lifetime, otlp, log), downstream(trust)))
+        chains.append(_chain("tls", _manager(lifetime, otlp, log), downstream(trust, pool)))
     if not is_strict:
         chains.append(_chain("raw_buffer", _manager(None, otlp, log)))
     message = listener_v3.Listener(

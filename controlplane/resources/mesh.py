@@ -79,14 +79,14 @@ def _upstream(trust: Trust, pool: str) -> core_v3.TransportSocket:
     return transport_socket("tls", context)
 
 
-def downstream(trust: Trust) -> core_v3.TransportSocket:
-    """What an ingress speaks with clients that have certificates."""
+def downstream(trust: Trust, pool: str) -> core_v3.TransportSocket:
+    """What an ingress of a pool speaks with clients that have certificates."""
     named = tls_v3.SubjectAltNameMatcher(
         san_type=tls_v3.SubjectAltNameMatcherSanType.URI,
         matcher=matcher_v3.StringMatcher(prefix="spiffe://"),
     )
     context = tls_v3.DownstreamTlsContext(
-        common_tls_context=_common(trust, named),
+        common_tls_context=_common(trust, named, trust.pool_id(pool)),
         require_client_certificate=True,
         # The certificate of a session that is resumed is not looked at again, and may have expired.
         disable_stateless_session_resumption=True,
@@ -95,14 +95,16 @@ def downstream(trust: Trust) -> core_v3.TransportSocket:
     return transport_socket("tls", context)
 
 
-def _common(trust: Trust, peer: tls_v3.SubjectAltNameMatcher) -> tls_v3.CommonTlsContext:
+def _common(
+    trust: Trust, peer: tls_v3.SubjectAltNameMatcher, own: str | None = None
+) -> tls_v3.CommonTlsContext:
     version = tls_v3.TlsParametersTlsProtocol.TLSv1_3
     return tls_v3.CommonTlsContext(
         # A client's maximum is 1.2 by default.
         tls_params=tls_v3.TlsParameters(
             tls_minimum_protocol_version=version, tls_maximum_protocol_version=version
         ),
-        tls_certificate_sds_secret_configs=[trust.secrets.secret(IDENTITY)],
+        tls_certificate_sds_secret_configs=[trust.secrets.secret(IDENTITY, own)],
         combined_validation_context=tls_v3.CommonTlsContextCombinedCertificateValidationContext(
             default_validation_context=tls_v3.CertificateValidationContext(
                 match_typed_subject_alt_names=[peer]

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 
-from controlplane.config import shown
+from controlplane.config import SettingsError, shown
 
 IDENTITY: Final = "identity"
 """The secret with an Envoy's own certificate and key."""
@@ -30,8 +30,6 @@ class NodeTls:
 
     Attributes:
         certificate: File with its certificate and those between it and a root, in PEM.
-        key: File with its private key.
-        ca: File with the roots of the control plane's certificate.
         secrets: Folder of the two files with secrets.
         name: Of the control plane in its certificate: a host name, an IP address or a SPIFFE id.
     """
@@ -45,9 +43,15 @@ class NodeTls:
 
 @dataclass(frozen=True, slots=True)
 class SpireTls:
-    """The same where a SPIRE agent has the certificates."""
+    """The same where a SPIRE agent has the certificates.
+
+    Attributes:
+        name: As in `NodeTls`.
+        identity: The SPIFFE id that the Envoy shows; None: the first that the agent has for it.
+    """
 
     name: str
+    identity: str | None = None
 
 
 SPIRE_CLUSTER: Final = "spire_agent"
@@ -75,8 +79,11 @@ def spire_agent(socket: str) -> dict[str, Any]:
     }
 
 
-def spire_secret(name: str) -> dict[str, Any]:
-    """An ``SdsSecretConfig`` with which an Envoy asks its SPIRE agent for a secret."""
+def spire_secret(name: str, identity: str | None = None) -> dict[str, Any]:
+    """An ``SdsSecretConfig`` with which an Envoy asks its SPIRE agent for a secret.
+
+    An agent may have several identities for an Envoy, and knows each by its SPIFFE id.
+    """
     source = {
         # An agent speaks no delta.
         "api_type": "GRPC",
@@ -84,7 +91,7 @@ def spire_secret(name: str) -> dict[str, Any]:
         "grpc_services": [{"envoy_grpc": {"cluster_name": SPIRE_CLUSTER}}],
     }
     # The agent's own names for what the Envoy is, and for the roots of its trust domain.
-    known = {IDENTITY: "default", ROOTS: "ROOTCA"}[name]
+    known = {IDENTITY: identity or "default", ROOTS: "ROOTCA"}[name]
     return {
         "name": known,
         "sds_config": {"api_config_source": source, "resource_api_version": "V3"},
@@ -138,7 +145,7 @@ def transport_socket(tls: NodeTls | SpireTls) -> dict[str, Any]:
 
 def _secret(tls: NodeTls | SpireTls, name: str) -> dict[str, Any]:
     if isinstance(tls, SpireTls):
-        return spire_secret(name)
+        return spire_secret(name, tls.identity)
     path = str(PurePath(tls.secrets) / f"{name}.json")
     source = {"path_config_source": {"path": path}, "resource_api_version": "V3"}
     return {"name": name, "sds_config": source}
@@ -178,7 +185,7 @@ class SecretSource(NamedTuple):
 
     @classmethod
     def in_folder(cls, folder: str) -> "SecretSource":
-        """The files that `bootstrap_tls.secret_files` describes, in an absolute folder."""
+        """The files that `secret_files` describes, in an absolute folder."""
         path = PurePosixPath(folder)
         return cls(str(path / f"{IDENTITY}.json"), str(path / f"{ROOTS}.json"))
 
@@ -190,10 +197,10 @@ class SecretSource(NamedTuple):
             return {"source": "ads"}
         return {"source": "files", "certificate": self.certificate, "roots": self.roots}
 
-    def secret(self, name: SecretName) -> tls_v3.SdsSecretConfig:
-        """What tells the Envoy where a secret is."""
+    def secret(self, name: SecretName, identity: str | None = None) -> tls_v3.SdsSecretConfig:
+        """What tells the Envoy where a secret is; `identity` as in `spire_secret`."""
         if self.spire:
-            return tls_v3.SdsSecretConfig.from_dict(spire_secret(name))
+            return tls_v3.SdsSecretConfig.from_dict(spire_secret(name, identity))
         config = core_v3.ConfigSource(resource_api_version=core_v3.ApiVersion.V3)
         if not self.certificate:
             config.ads = core_v3.AggregatedConfigSource()
@@ -215,11 +222,11 @@ SPIRE: Final = SecretSource(spire=True)
 """From a SPIRE agent."""
 
 
-def secret_source(data: object, key: str) -> SecretSource | None:
-    """Read where an Envoy's secrets come from; None where it has none. `key` is for errors.
+def secret_source(data: object) -> SecretSource | None:
+    """Read what `SecretSource.to_metadata` wrote; None where an Envoy has no secrets.
 
     Raises:
-        ValueError: With one sentence, when it cannot be understood.
+        SettingsError: When it cannot be understood.
     """
     if data is None:
         return None
@@ -229,19 +236,17 @@ def secret_source(data: object, key: str) -> SecretSource | None:
     if kind == "spire":
         return SPIRE
     if kind != "files" or not isinstance(data, Mapping):
-        raise ValueError(f"{key}.source must be ads, files or spire, not {shown(kind)}")
-    certificate, roots = (
-        _path(data.get(each), f"{key}.{each}") for each in ("certificate", "roots")
-    )
-    return SecretSource(certificate, roots)
+        raise SettingsError(f"must be ads, files or spire, not {shown(kind)}", ("source",))
+    return SecretSource(_path(data, "certificate"), _path(data, "roots"))
 
 
-def _path(text: object, key: str) -> str:
+def _path(data: Mapping[str, Any], key: str) -> str:
+    text = data.get(key)
     if (
         not isinstance(text, str)
         or not text.startswith("/")
         or not text.isprintable()
         or len(text) > MAX_PATH
     ):
-        raise ValueError(f"{key} must be the absolute path of a file")
+        raise SettingsError("must be the absolute path of a file", (key,))
     return text

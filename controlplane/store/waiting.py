@@ -14,14 +14,7 @@ Work: TypeAlias = Callable[[Fleet], Applied]
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A change that a request waits for.
-
-    Attributes:
-        work: What is to be done to the fleet.
-        who: Waits.
-        is_kept: Something of it has to be written, after all that was asked for before.
-        is_sign: It is a sign of life, which counts whether it is written or not.
-    """
+    """A change that a request waits for; a sign of life counts whether it is written or not."""
 
     work: Work
     who: str
@@ -34,12 +27,7 @@ class Waiting:
     _applied: Applied | None = None
 
     def on(self, fleet: Fleet) -> Applied:
-        """What it comes to on a fleet; worked out again only on another one.
-
-        Raises:
-            Refused: The fleet refuses it.
-            SettingsError: What the file and the API say does not go together.
-        """
+        """Work out what it comes to on a fleet, or raise its refusal, once for each fleet."""
         if self._applied is None or self._fleet is not fleet:
             self._applied = self.work(fleet)
             self._fleet = fleet
@@ -61,10 +49,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What changes come to, one after the other, from the fleet before the first of them.
-
-    `steps` has each that was not refused, `noted` who changed what.
-    """
+    """What changes come to, one after the other: each not refused, and who changed what."""
 
     before: Fleet
     steps: Sequence[Applied]

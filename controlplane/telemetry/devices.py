@@ -10,8 +10,8 @@ from typing import Final
 
 from controlplane.config import GpuSettings
 from controlplane.telemetry.exposition import Exposition, parse
+from controlplane.telemetry.layouts import ExpositionError, Labels
 from controlplane.telemetry.profile import Source
-from controlplane.telemetry.series import ExpositionError, Labels
 from controlplane.telemetry.sums import GpuMemory, Sum, fraction_of
 
 Pod = tuple[str, str]
@@ -23,18 +23,14 @@ class DeviceProfile:
     """How to read an exporter of GPUs.
 
     Attributes:
-        name: In the config file.
-        unit: Of all its gauges.
         used: Gauge of what is in use.
         totals: Gauges that add up to what there is; the first that are all exposed count.
         reserved: Gauge that is added to a total of several, where it is exposed.
         free: Gauge that with the first of `totals` says what is in use, where `used` is not there.
         ratio: Gauge of the part in use, for GPUs of which nothing else says that.
-        only: Labels that a sample must have.
         others: Gauges with another name each, of older releases or of configured ones.
         labels: That name a GPU; the first that is there counts.
         instance: The label of a part of a GPU that has memory of its own (MIG).
-        pods: Pairs of labels that name the pod on a device.
         blank: Values from here on mean unknown.
     """
 

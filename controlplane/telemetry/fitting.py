@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.telemetry.exposition import parse
+from controlplane.telemetry.layouts import ExpositionError
 from controlplane.telemetry.profile import Profile, Source
 from controlplane.telemetry.reading import Reading, read
-from controlplane.telemetry.series import ExpositionError
 from controlplane.telemetry.window import History, Window
 
 
@@ -16,11 +16,9 @@ class Fit:
     """What a profile makes of an exposition.
 
     Attributes:
-        profile: Its name.
         found: What it reads there, of latency, memory, queue, running, errors and tokens.
         missing: What it would read, each with the families that are not there.
         window: What it yields; None without latency.
-        error: Why it cannot read the exposition.
         idle: The family that says that the server has counted nothing yet: of durations that are
             declared without any, or a gauge where durations come with the first request.
         is_meant: It cannot read the exposition, though its families are there.

@@ -101,11 +101,7 @@ def _pool_of(
     kind: type[pb.ScaledObjectRef | pb.GetMetricsRequest],
     identity: Identity | None,
 ) -> str:
-    """The pool that a request is about.
-
-    Raises:
-        ProtocolError: It names none, or one that its client may not hold.
-    """
+    """Return the pool that a request is about, if its client may hold it."""
     try:
         request = kind.FromString(data)
     except DecodeError:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import grpc
 
@@ -29,7 +29,7 @@ from controlplane.xds.connection import (
     Connection,
     Context,
     Methods,
-    Silent,
+    SilentStreams,
     StartupThrottle,
 )
 from controlplane.xds.events import Connected, Event, NodeStatus, Sent
@@ -47,7 +47,7 @@ from controlplane.xds.services import (
     SERVICES,
     Begin,
     Catalog,
-    Guests,
+    NodeObserver,
     Observer,
     Offer,
     PushObserver,
@@ -55,24 +55,22 @@ from controlplane.xds.services import (
 )
 from controlplane.xds.sharing import SharedStates
 
-T = TypeVar("T")
 
-
-class StreamsByPool(Generic[T]):
+class StreamsByPool:
     """Members by their views, so that a change need not be offered to all."""
 
     def __init__(self) -> None:
-        self._all_pools: set[T] = set()
-        self._by_pool: defaultdict[str, set[T]] = defaultdict(set)
+        self._all_pools: set[Connection] = set()
+        self._by_pool: defaultdict[str, set[Connection]] = defaultdict(set)
 
-    def add(self, member: T, view: View) -> None:
+    def add(self, member: Connection, view: View) -> None:
         """Add a member."""
         if view.pools is None:
             self._all_pools.add(member)
         for pool in view.pools or ():
             self._by_pool[pool].add(member)
 
-    def discard(self, member: T, view: View) -> None:
+    def discard(self, member: Connection, view: View) -> None:
         """Remove a member, if it is one."""
         self._all_pools.discard(member)
         for pool in view.pools or ():
@@ -81,7 +79,7 @@ class StreamsByPool(Generic[T]):
                 if not members:
                     del self._by_pool[pool]
 
-    def concerned(self, pools: Iterable[str]) -> set[T]:
+    def concerned(self, pools: Iterable[str]) -> set[Connection]:
         """The members that are shown any of these pools."""
         return self._all_pools.union(*(self._by_pool.get(pool, ()) for pool in pools))
 
@@ -138,7 +136,7 @@ class XdsServer:
         health: HealthSink | None = None,
         scaling: ScalerSource | None = None,
         pushes: PushObserver | None = None,
-        guests: Guests | None = None,
+        node_observer: NodeObserver | None = None,
         tls: XdsTls | None = None,
         secrets: SecretsOf | None = None,
         max_streams: int = MAX_STREAMS,
@@ -149,18 +147,14 @@ class XdsServer:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare a server.
+        """Prepare a server. Without one of the sinks, its service does not exist.
 
         Args:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
             observe: Takes everything that happens.
-            loads: Takes load reports; None: Envoys are not asked for any.
-            samples: Takes samples of requests; None: the service does not exist.
-            health: Takes what Envoys see of replicas; None: they are not asked for any.
-            scaling: Answers KEDA; None: the service does not exist.
             pushes: Follows how far each catalog got.
-            guests: Follows who is connected; says who is not served.
+            node_observer: Follows who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
             secrets: What a client with an identity holds of secrets; None: nobody has any.
             max_streams: At a time, of all clients.
@@ -179,7 +173,7 @@ class XdsServer:
         self._health = health
         self._scaling = scaling
         self._pushes = pushes
-        self._guests = guests
+        self._node_observer = node_observer
         self._tls = tls
         self._secrets = secrets
         self._credentials = ReloadableCredentials(tls.credentials) if tls else None
@@ -192,24 +186,17 @@ class XdsServer:
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
-        self._silent = Silent()
+        self._silent = SilentStreams()
         self._throttle = StartupThrottle(catching_up, catching_up_seconds)
         self._clock = clock
         # In the order in which they came.
         self._connections: dict[Connection, None] = {}
-        self._streams_by_pool: StreamsByPool[Connection] = StreamsByPool()
+        self._streams_by_pool = StreamsByPool()
         self._server: grpc.aio.Server | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> Address:
-        """Begin to serve.
-
-        Returns:
-            The address served on, with the real port.
-
-        Raises:
-            BindError: When the address is in use or cannot be bound.
-        """
+        """Begin to serve; returns the address with the real port, or raises `BindError`."""
         await check_bindable("xDS", self._address)
         server = grpc.aio.server(
             options=(*_OPTIONS, *_ages(self._tls)), maximum_concurrent_rpcs=self._max_streams
@@ -392,8 +379,8 @@ class XdsServer:
             del self._connections[connection]
             if self._pushes:
                 self._pushes.gone(connection)
-            if self._guests:
-                self._guests.envoy_left(connection)
+            if self._node_observer:
+                self._node_observer.envoy_left(connection)
             if connection.stream.view:
                 self._streams_by_pool.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
@@ -430,7 +417,9 @@ class XdsServer:
             return
         if isinstance(event, Connected):
             self._streams_by_pool.add(connection, view)
-            if self._guests and (why := self._guests.envoy_came(connection, node.id, view)):
+            if self._node_observer and (
+                why := self._node_observer.envoy_came(connection, node.id, view)
+            ):
                 connection.end(grpc.StatusCode.INVALID_ARGUMENT, why)
         elif self._pushes and isinstance(event, Sent):
             self._pushes.written(connection)

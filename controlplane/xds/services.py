@@ -55,10 +55,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of the xDS transport protocol, and the noun that ends its methods' names.
-
-    It serves one type; the aggregated one, with None, serves all.
-    """
+    """One xDS service, and the noun that ends its methods' names; of one type, or of all (None)."""
 
     name: str
     noun: str
@@ -95,7 +92,7 @@ Observer: TypeAlias = Callable[[str, Event], None]
 """Called with the id of a node and what happened on its stream; must neither block nor raise."""
 
 
-class Guests(Protocol):
+class NodeObserver(Protocol):
     """Learns which Envoys are connected; no method may block or raise."""
 
     def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:

@@ -4,14 +4,13 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any, Final, Self
 
 import pytest
 
 from tests.envoy.test_steering import POOL, plane_and_envoy
-from tests.processes import DEADLINE, Envoy, Plimsoll, until
+from tests.processes import Envoy, Plimsoll, run, until
 from tests.replica import replica
 
 TRIES: Final = 5
@@ -45,18 +44,12 @@ class Watched:
             self.stood_still |= clock() - before > STALL
 
 
-async def started(plane: Plimsoll, envoy: Envoy, *options: str) -> asyncio.subprocess.Process:
-    """Start it with everybody who can tell something."""
+async def loaded(plane: Plimsoll, envoy: Envoy, *options: str) -> Any:
+    """What it says in the end, with everybody who can tell something."""
     target = f"http://127.0.0.1:{envoy.listeners[POOL]}/v1/embeddings"
     sources = ("--admin", f"http://{plane.admin}", "--envoy-admin", envoy.admin_url)
-    command = (sys.executable, "-m", "controlplane", "load", target, *sources, *options, "--json")
-    return await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-
-
-async def ended(process: asyncio.subprocess.Process) -> Any:
-    async with asyncio.timeout(DEADLINE):
-        out, _ = await process.communicate()
-    assert process.returncode == 0
+    code, out, errors = await run("load", target, *sources, *options, "--json")
+    assert code == 0, errors
     return json.loads(out)
 
 
@@ -84,7 +77,7 @@ async def test_the_slow_one_of_two_replicas_is_named_and_shares_are_what_they_se
         for _ in range(TRIES):
             before = {"fast": fast.served, "slow": slow.served}
             async with Watched() as machine:
-                answer = await ended(await started(plane, envoy, *options))
+                answer = await loaded(plane, envoy, *options)
             (step,) = answer["steps"]
             assert step["failed"] == 0
             replicas = {item["id"]: item for item in step["replicas"]}
@@ -114,7 +107,7 @@ async def test_an_envoy_that_stands_still_is_told_from_slow_replicas(tmp_path: P
         for _ in range(TRIES):
             seen = a.served + b.served
             async with Watched() as machine:
-                process = await started(plane, envoy, *options)
+                loading = asyncio.create_task(loaded(plane, envoy, *options))
 
                 async def has_served(seen: int = seen) -> bool:
                     return a.served + b.served > seen + 20
@@ -126,7 +119,7 @@ async def test_an_envoy_that_stands_still_is_told_from_slow_replicas(tmp_path: P
                     await asyncio.sleep(1.0)
                 finally:
                     os.kill(envoy.pid, signal.SIGCONT)
-                answer = await ended(process)
+                answer = await loading
             found = culprits(answer)[0] == ("proxy", None)
             if found or not (machine.stood_still or was_late(answer)):
                 break
@@ -144,7 +137,7 @@ async def test_a_staircase_finds_the_rate_that_one_slot_can_carry(tmp_path: Path
         for _ in range(TRIES):
             limits = ("--objective", "2s", "--timeout", "10s")
             async with Watched() as machine:
-                answer = await ended(await started(plane, envoy, *options, *limits))
+                answer = await loaded(plane, envoy, *options, *limits)
             known = answer["capacity"]["known"] == "between"
             found = known and answer["capacity"]["missed_rps"] > 20
             if found or not (machine.stood_still or was_late(answer)):

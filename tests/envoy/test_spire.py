@@ -28,8 +28,8 @@ class Agent:
 
     def __init__(self, world: World) -> None:
         content, key = world.ca.load(time.time()), new_key()
-        uris = [node_uri(DOMAIN, NODE)]
-        leaf = content.authority.issue(key.public_key(), uris, now=time.time(), seconds=3600)
+        own = node_uri(DOMAIN, NODE)
+        leaf = content.authority.issue(key.public_key(), [own], now=time.time(), seconds=3600)
         certificate = tls_v3.TlsCertificate(
             certificate_chain=core_v3.DataSource(inline_bytes=leaf.chain),
             private_key=core_v3.DataSource(inline_bytes=key_pem(key)),
@@ -39,7 +39,7 @@ class Agent:
         )
         self.asked: set[str] = set()
         self._secrets = {
-            "default": tls_v3.Secret(name="default", tls_certificate=certificate),
+            own: tls_v3.Secret(name=own, tls_certificate=certificate),
             "ROOTCA": tls_v3.Secret(name="ROOTCA", validation_context=roots),
         }
 
@@ -82,7 +82,7 @@ async def test_an_envoy_shows_the_control_plane_what_its_agent_gave_it(tmp_path:
             plane.xds,
             pools=["p"],
             admin_port=free_port(),
-            tls=SpireTls(control_plane_uri(DOMAIN)),
+            tls=SpireTls(control_plane_uri(DOMAIN), node_uri(DOMAIN, NODE)),
             secrets=SPIRE,
             spire=str(socket),
         )
@@ -94,4 +94,4 @@ async def test_an_envoy_shows_the_control_plane_what_its_agent_gave_it(tmp_path:
                 return [node["id"] for node in nodes] == [NODE]
 
             await until("the control plane knows the node", is_known)
-        assert agent.asked == {"default", "ROOTCA"}
+        assert agent.asked == {node_uri(DOMAIN, NODE), "ROOTCA"}

@@ -153,6 +153,24 @@ async def test_nodes_and_roots_are_renewed_under_load(tmp_path: Path) -> None:
         assert load.statuses.keys() == {200}
 
 
+async def test_an_envoy_that_has_renewed_its_certificate_is_served_when_the_first_one_ends(
+    tmp_path: Path,
+) -> None:
+    async with replica() as one, plane_with(tmp_path, one) as plane:
+        tls = tls_of(tmp_path, "sidecar", CA.node("sidecar", ends=20))
+        async with sidecar(tmp_path, plane.xds, ["p"], tls=tls) as envoy:
+            await until("it serves", lambda: serves(envoy, "p"))
+            renewed = CA.node("sidecar")
+            renewed.write(Path(tls.secrets), "node")
+            await until("Envoy has the new certificate", lambda: shows(envoy, renewed))
+            await has_logged(tmp_path, "sidecar disconnected")
+
+            async def is_back() -> bool:
+                return log_of(tmp_path).count("sidecar connected") >= 2
+
+            await until("it has connected again", is_back)
+
+
 REFUSED: Mapping[str, tuple[Leaf, str]] = {
     "other": (CA.node("sidecar"), "it calls itself 'other', and its certificate is of"),
     "two": (CA.leaf([node("two"), node("sidecar")]), "its certificate has 2 URIs"),

@@ -8,6 +8,7 @@ import pytest
 from tests.features.keda import Keda, keda
 from tests.features.test_xds_tls import A, channel, tls
 from tests.features.xds import serving
+from tests.processes import DEADLINE
 
 
 @dataclass
@@ -78,7 +79,7 @@ async def test_bytes_that_are_no_request_are_refused() -> None:
         path = "/externalscaler.ExternalScaler/GetMetrics"
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = opened.unary_unary(path)
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await call(b"\xff\xff", timeout=30)
+            await call(b"\xff\xff", timeout=DEADLINE)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from controlplane.metrics.pushes import Pushes
+from controlplane.metrics import Pushes
 
 CONVERGENCE, PUSH = "plimsoll_xds_convergence_seconds", "plimsoll_xds_push_seconds"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.balancing import Decision
@@ -118,7 +118,6 @@ def outlines(plane: Plane) -> dict[str, Outline]:
     return dict(plane.outlines("p"))
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["capacity-tiers", "weighted-least-request"]),
     st.sampled_from([None, "10s"]),

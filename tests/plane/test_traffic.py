@@ -214,7 +214,7 @@ def test_of_a_replica_that_has_gone_no_report_is_kept(change: str) -> None:
         plane.adopt(without_pool(plane.fleet, "p"), 1.5)
     # Nor does a report without it renew what there was.
     plane.reported("one", {}, 1.0, 2.0)
-    kept = plane._traffic._reports.endpoints()
+    kept = plane._traffic.reports.endpoints()
     assert kept == (frozenset() if change == "pool removed" else {SLOW})
 
 
