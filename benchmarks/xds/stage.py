@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.machine import DISTURBED, Watch
@@ -131,9 +132,12 @@ async def clients(count: int) -> AsyncIterator[Clients]:
 
 
 @asynccontextmanager
-async def server(contender: str, *, pools: int, replicas: int) -> AsyncIterator[Server]:
-    """Run a server process."""
-    arguments = ("--contender", contender, "--pools", pools, "--replicas", replicas)
+async def server(
+    contender: str, *, pools: int, replicas: int, tls: Path | None = None
+) -> AsyncIterator[Server]:
+    """Run a server process; with a folder of certificates it speaks mutual TLS."""
+    arguments = ["--contender", contender, "--pools", pools, "--replicas", replicas]
+    arguments += ["--tls", tls] if tls else []
     async with process("benchmarks.xds.server", *arguments) as started:
         yield Server(started, (await started.answer())["port"], pools)
 
@@ -144,6 +148,7 @@ def asking(
     all_pools: bool,
     type_urls: Sequence[str] = TYPE_URLS,
     streams_of_channel: int = STREAMS_OF_CHANNEL,
+    tls: Path | None = None,
 ) -> dict[str, Any]:
     """What streams to a server ask for, as clients want to be told.
 
@@ -152,12 +157,14 @@ def asking(
         all_pools: Whether each asks for all pools, or for one, dealt out by its number.
         type_urls: In order.
         streams_of_channel: On one connection.
+        tls: Folder with a certificate for each stream; None: plain text.
     """
     return {
         "pools": server.pools,
         "all_pools": all_pools,
         "type_urls": list(type_urls),
         "streams_of_channel": streams_of_channel,
+        "tls": tls and str(tls),
     }
 
 
