@@ -56,8 +56,17 @@ async def _encode(plan: Plan, _: Clients, progress: Progress) -> tuple[str, Any]
 
 
 async def _fan_out(plan: Plan, clients: Clients, progress: Progress) -> tuple[str, Any]:
-    done = await fan_out.run(clients, progress, rounds=plan.rounds, pushes=plan.pushes)
-    return fan_out.table(done), [asdict(each) for each in done]
+    done = await fan_out.run(
+        clients, progress, fan_out.BARE, rounds=plan.rounds, pushes=plan.pushes
+    )
+    return fan_out.table(done, fan_out.BARE), [asdict(each) for each in done]
+
+
+async def _mtls(plan: Plan, clients: Clients, progress: Progress) -> tuple[str, Any]:
+    done = await fan_out.run(
+        clients, progress, fan_out.MTLS, rounds=plan.rounds, pushes=plan.pushes
+    )
+    return fan_out.table(done, fan_out.MTLS), [asdict(each) for each in done]
 
 
 async def _peers(plan: Plan, _: Clients, progress: Progress) -> tuple[str, Any]:
@@ -78,6 +87,7 @@ async def _endurance(plan: Plan, clients: Clients, progress: Progress) -> tuple[
 PARTS: Final[Mapping[str, Part]] = {
     "encode": _encode,
     "fan-out": _fan_out,
+    "mtls": _mtls,
     "peers": _peers,
     "growth": _growth,
     "endurance": _endurance,

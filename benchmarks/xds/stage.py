@@ -134,11 +134,20 @@ async def clients(count: int, command: Sequence[object] = CLIENT) -> AsyncIterat
 
 @asynccontextmanager
 async def server(
-    contender: str, *, pools: int, replicas: int, program: Path | None = None
+    contender: str,
+    *,
+    pools: int,
+    replicas: int,
+    program: Path | None = None,
+    tls: Path | None = None,
 ) -> AsyncIterator[Server]:
-    """Run a server process, of ours or, with its program, in Go."""
+    """Run a server process, of ours or, with its program, in Go.
+
+    With a folder of certificates, ours speaks mutual TLS.
+    """
     module = (sys.executable, "-m", "benchmarks.xds.server")
-    ours = (*module, "--contender", contender, "--pools", pools, "--replicas", replicas)
+    ours = [*module, "--contender", contender, "--pools", pools, "--replicas", replicas]
+    ours += ["--tls", tls] if tls else []
     async with process(*((program, contender, pools, replicas) if program else ours)) as started:
         yield Server(started, (await started.answer())["port"], pools)
 
@@ -149,6 +158,7 @@ def asking(
     all_pools: bool,
     type_urls: Sequence[str] = TYPE_URLS,
     streams_of_channel: int = STREAMS_OF_CHANNEL,
+    tls: Path | None = None,
 ) -> dict[str, Any]:
     """What streams to a server ask for, as clients want to be told.
 
@@ -157,12 +167,14 @@ def asking(
         all_pools: Whether each asks for all pools, or for one, dealt out by its number.
         type_urls: In order.
         streams_of_channel: On one connection.
+        tls: Folder with a certificate for each stream; None: plain text.
     """
     return {
         "pools": server.pools,
         "all_pools": all_pools,
         "type_urls": list(type_urls),
         "streams_of_channel": streams_of_channel,
+        "tls": tls and str(tls),
     }
 
 

@@ -61,7 +61,7 @@ def test_the_ratio_is_of_the_medians_of_one_round_and_says_whether_it_is_wanted(
         Round({"ours": measured(0.2, 0.3), "bare": measured(0.1, 0.1)}),
         Round({"ours": measured(0.1, 0.4), "bare": measured(0.1, 0.1, others=0.5)}),
     ]
-    said = fan_out.table(rounds)
+    said = fan_out.table(rounds, fan_out.BARE)
     assert "wall 1.50 × (1.00–2.00), wanted ≤ 1.5: met" in said
     assert "CPU 3.50 × (3.00–4.00), wanted ≤ 1.5: missed" in said
     assert "Disturbed by others: 1 of 2 rounds." in said
