@@ -54,7 +54,7 @@ async def _main(plan: Plan, repetitions: int, folder: Path, *, quick: bool) -> N
     for number in range(1, repetitions + 1):
         where = folder / str(number)
         where.mkdir()
-        async with process("benchmarks.registry.replicas") as replicas:
+        async with process(sys.executable, "-m", "benchmarks.registry.replicas") as replicas:
             port = (await replicas.answer())["port"]
 
             def told(what: str, number: int = number) -> None:

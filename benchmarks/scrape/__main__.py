@@ -119,7 +119,7 @@ async def _round(plan: Plan, replicas: Fleet, folder: Path, told: _Told) -> Roun
         told(f"no Envoy, {plan.measured:g} s")
         idle = await plane.watch(replicas, plan.measured)
         told(f"{plan.streams} streams, {plan.measured:g} s")
-        async with process("benchmarks.xds.client") as clients:
+        async with process(sys.executable, "-m", "benchmarks.xds.client") as clients:
             await clients.answer()
             asked = {
                 "address": plane.xds,
@@ -134,7 +134,9 @@ async def _round(plan: Plan, replicas: Fleet, folder: Path, told: _Told) -> Roun
             left = await clients.ask("close", address=plane.xds)
             assert not left["lost"], "the control plane ended a stream"
     told(f"the scraper alone, {plan.alone:g} s")
-    async with process("benchmarks.scrape.alone", folder / "plimsoll.yaml") as alone:
+    async with process(
+        sys.executable, "-m", "benchmarks.scrape.alone", folder / "plimsoll.yaml"
+    ) as alone:
         await alone.answer()
         await asyncio.sleep(SETTLE)
         scraped = await alone.ask("measure", seconds=plan.alone)

@@ -1,6 +1,7 @@
 """The simulated fleet: its processes, and the config file that tells the control plane of it."""
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -110,7 +111,9 @@ async def fleet(pools: int, replicas: int) -> AsyncIterator[Fleet]:
             served = [kind for kind in kinds for _ in range(number, each, PROCESSES)]
             arguments = ("--first", number * replicas, *served)
             processes.append(
-                await stack.enter_async_context(process("benchmarks.scrape.replicas", *arguments))
+                await stack.enter_async_context(
+                    process(sys.executable, "-m", "benchmarks.scrape.replicas", *arguments)
+                )
             )
         ports = [iter((await one.answer())["ports"]) for one in processes]
         yield Fleet(

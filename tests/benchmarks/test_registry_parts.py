@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -158,7 +159,7 @@ async def test_all_of_it_plays_with_a_small_fleet(
     for name, seconds in (("QUIET", 1.0), ("WINDOW", 0.2), ("UNREST", 0.2)):
         monkeypatch.setattr(play, name, seconds)
     plan = Plan(40, 2, 4, changes=2, joining=0.5, beating=0.05, commits=2, repetitions=1)
-    async with process("benchmarks.registry.replicas") as replicas:
+    async with process(sys.executable, "-m", "benchmarks.registry.replicas") as replicas:
         port = (await replicas.answer())["port"]
         stage = Stage(plan, port, tmp_path, lambda _: None, random.Random(1))  # noqa: S311 - which replica changes
         found: Round = {"bare sqlite3": stage.bare(), "one by one": await stage.one_by_one()}
