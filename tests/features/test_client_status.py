@@ -209,7 +209,7 @@ async def test_a_tool_that_asks_and_does_not_read_is_cut_off(
     monkeypatch.setattr(client_status, "AT_ONCE", 1)
     large = snapshot(clusters={"a": "x" * 1_000_000})
     async with (
-        serving(FixedCatalog(large), write_timeout=1.5) as plane,
+        serving(FixedCatalog(large), write_timeout=3.0) as plane,
         envoy(plane.address) as client,
         grpc.aio.insecure_channel(str(plane.address)) as channel,
         grpc.aio.insecure_channel(str(plane.address)) as other_channel,
@@ -224,7 +224,7 @@ async def test_a_tool_that_asks_and_does_not_read_is_cut_off(
         for _ in range(40):
             await other.write(b"")
             assert len(await other.read()) > 1_000_000
-        with pytest.raises(grpc.aio.AioRpcError, match=r"read nothing for 1\.5 s") as cut:
+        with pytest.raises(grpc.aio.AioRpcError, match=r"read nothing for 3 s") as cut:
             await read_to_the_end(stalled)
         assert cut.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 

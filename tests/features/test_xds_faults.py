@@ -70,7 +70,7 @@ async def test_a_client_that_stops_reading_is_cut_off_and_others_get_their_updat
 ) -> None:
     # go-control-plane#503, #875
     async with (
-        serving(A, write_timeout=0.5) as plane,
+        serving(A, write_timeout=2.0) as plane,
         envoy(plane.address, "good") as good,
         envoy(plane.address, "stalled", protocol=protocol) as stalled,
     ):
@@ -84,7 +84,7 @@ async def test_a_client_that_stops_reading_is_cut_off_and_others_get_their_updat
             plane.show(snapshot(clusters={"a": f"{nonce}" + "x" * 1_000_000}))
             assert (await good.accept()).resources.keys() == {"a"}
         await until(lambda: [status.id for status in plane.server.nodes()] == ["good"])
-        assert ("stalled", Disconnected("the client read nothing for 0.5 s")) in plane.events
+        assert ("stalled", Disconnected("the client read nothing for 2 s")) in plane.events
         await still_served(plane, good)
         with pytest.raises(grpc.aio.AioRpcError, match="read nothing"):
             await read_to_the_end(stalled)

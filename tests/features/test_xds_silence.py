@@ -57,10 +57,10 @@ class Health:
 async def test_a_stream_without_a_request_is_ended(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "FIRST_REQUEST", 0.1)
+    monkeypatch.setattr(requests, "FIRST_REQUEST", 0.5)
     serves = partial(serving, loads=Sink(), samples=Samples(), health=Health())
     async with (
-        serves(A, write_timeout=0.5, first_request=0.1) as plane,
+        serves(A, write_timeout=2.0, first_request=0.5) as plane,
         grpc.aio.insecure_channel(str(plane.address)) as channel,
         asyncio.timeout(DEADLINE),
     ):

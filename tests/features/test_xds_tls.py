@@ -297,7 +297,7 @@ async def test_a_stream_ends_when_its_certificate_does() -> None:
     sink, now = Sink(), [time.time()]
     async with (
         asyncio.timeout(DEADLINE),
-        serving(A, tls=tls(), loads=sink, write_timeout=0.2, wall_clock=lambda: now[0]) as plane,
+        serving(A, tls=tls(), loads=sink, write_timeout=2.0, wall_clock=lambda: now[0]) as plane,
         channel(plane) as opened,
     ):
         stream = await asks(opened, SERVICES[0].name, "sidecar-1")
@@ -313,7 +313,7 @@ async def test_a_revoked_node_loses_its_stream() -> None:
     security = tls()
     async with (
         asyncio.timeout(DEADLINE),
-        serving(A, tls=security, write_timeout=0.2) as plane,
+        serving(A, tls=security, write_timeout=2.0) as plane,
         channel(plane) as opened,
     ):
         stream = await asks(opened, SERVICES[0].name, "sidecar-1")
@@ -328,7 +328,7 @@ async def test_a_revoked_node_that_says_nothing_more_loses_its_reporting_streams
     security, sink = tls(), Sink()
     async with (
         asyncio.timeout(DEADLINE),
-        serving(A, tls=security, write_timeout=0.2, loads=sink, health=sink, samples=sink) as plane,
+        serving(A, tls=security, write_timeout=2.0, loads=sink, health=sink, samples=sink) as plane,
         channel(plane) as opened,
     ):
         if service == ACCESS_LOGS:
