@@ -19,7 +19,7 @@ from controlplane.config import (
     load_config,
     parse_tokens,
 )
-from controlplane.config.istio import IstioTlsSettings
+from controlplane.config.config import IstioTlsSettings
 from controlplane.files import is_pipe, read_file, read_once
 from controlplane.identity import CertificateError, Credentials, checked
 

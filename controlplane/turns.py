@@ -5,8 +5,10 @@ There is one event loop, and a pool of 10,000 replicas takes seconds to describe
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Generator, Iterable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 SLICE: Final = 0.01
 """Seconds of work between two turns of others."""
@@ -47,3 +49,15 @@ async def in_turns(pieces: Iterable[object], cpu: Callable[[], float] = time.thr
         await turns.give_way()
         begun = cpu()
     return spent + cpu() - begun
+
+
+async def result_in_turns(pieces: Generator[object, None, T]) -> T:
+    """Do all pieces of some work, and return what comes of it."""
+    turns = Turns()
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        await turns.give_way()

@@ -233,6 +233,7 @@ class Envoy:
         pid: int | None = None,
     ) -> None:
         self._admin, self.listeners, self._session = admin, listeners, session
+        self._open = set[int]()
         self.pid = pid
 
     @property
@@ -276,8 +277,26 @@ class Envoy:
         known = await self.admin("/clusters?format=json")
         return {cluster["name"] for cluster in (known or {}).get("cluster_statuses", [])}
 
+    async def listens(self, pool: str) -> None:
+        """Wait until the pool's listener has opened, which is after the cluster is there."""
+        port = self.listeners.get(pool)
+        if port is None or port in self._open:
+            return
+
+        async def accepts() -> bool:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return False
+            writer.close()
+            return True
+
+        await until(f"the listener of {pool} takes connections", accepts)
+        self._open.add(port)
+
     async def healthy(self, pool: str) -> set[str]:
-        """The ids of the replicas that this Envoy may send requests to."""
+        """The ids of the replicas that this Envoy may send requests to; its listener is open."""
+        await self.listens(pool)
         return {
             name
             for name, host in (await self.hosts(pool)).items()

@@ -53,7 +53,7 @@ ODD = [
 ]
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)  # It would read for ever, and keep all of it.
 @pytest.mark.parametrize(("make", "said"), ODD)
 def test_what_is_no_regular_file_is_not_read(
     make: Callable[[Path], Path], said: str, tmp_path: Path

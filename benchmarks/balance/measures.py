@@ -10,7 +10,7 @@ from benchmarks.balance.cell import Cell
 from benchmarks.balance.replicas import State
 from benchmarks.figures import Spread, spread
 from benchmarks.generator import Outcome, Request
-from controlplane.tools.load.statistics import nearest_rank, queue
+from controlplane.tools.load.record import nearest_rank, queue
 
 Verdict = Literal["steady", "growing", "collapsed"]
 

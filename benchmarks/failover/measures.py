@@ -8,7 +8,7 @@ from typing import Final
 from benchmarks.balance.measures import LATE
 from benchmarks.failover.scenarios import FAULT_AT, PATIENCE, Scenario
 from benchmarks.generator import Outcome, Request
-from controlplane.tools.load.statistics import nearest_rank
+from controlplane.tools.load.record import nearest_rank
 
 LASTING: Final = 1.0
 """Seconds before the end of the load: where a request that was due later failed or was slow, the

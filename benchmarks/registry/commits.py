@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.registry.fleet import replica_id, settings
 from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import RegisteredReplica
-from controlplane.store import rows
+from controlplane.store import tables
 from controlplane.store.tables import migrate
 
 
@@ -31,7 +31,7 @@ def commits(folder: Path, count: int, together: int) -> list[float]:
     took = []
     for commit in range(count):
         numbers = range(commit * together, (commit + 1) * together)
-        values = [(*row, rows.checksum("replicas", *row)) for row in map(_row, numbers)]
+        values = [(*row, tables.checksum("replicas", *row)) for row in map(_row, numbers)]
         begun = time.monotonic()
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT OR REPLACE INTO replicas VALUES (?, ?, ?, ?)", values)
@@ -46,4 +46,4 @@ def _row(number: int) -> tuple[str, str, str]:
     kept = RegisteredReplica(
         said.address, None, number, None, said, frozenset(said.model_fields_set)
     )
-    return ("pool-000", replica_id(number), rows.replica_row(kept))
+    return ("pool-000", replica_id(number), tables.replica_row(kept))

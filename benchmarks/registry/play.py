@@ -14,7 +14,7 @@ from benchmarks.registry.commits import commits
 from benchmarks.registry.fleet import Layout, pool_name, replica_id, settings
 from benchmarks.registry.follower import Follower, following
 from benchmarks.registry.served import Plane, cpu_of, served
-from controlplane.tools.load.statistics import nearest_rank
+from controlplane.tools.load.record import nearest_rank
 
 Figures = dict[str, float]
 """Values by name, with their unit in it."""

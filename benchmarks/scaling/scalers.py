@@ -14,7 +14,7 @@ from controlplane.balancing.frame import COUNTING, recent_rate
 from controlplane.balancing.prediction import Flow
 from controlplane.config import PoolSettings, validated
 from controlplane.resources.listeners import SAMPLED_PERCENT
-from controlplane.scaling import Coming, PoolScaling, Standing
+from controlplane.scaling import PoolScaling, ReplicaState
 from controlplane.scaling.demand import ClassDemand
 from controlplane.telemetry.sizes import Sizes
 
@@ -107,24 +107,22 @@ class Plimsoll:
         )
         backlog = max(fleet.waiting()[1] - OBJECTIVE * float(capacity.sum()), 0.0)
         demand = ClassDemand("", "all requests", flow, serving, backlog, OBJECTIVE)
-        self._scaling.take(self._settings, (demand,), self._standing(), now, is_measured=many > 0)
+        self._scaling.take(self._settings, (demand,), self._states(), now, is_measured=many > 0)
 
     def wanted(self) -> int:
         """What KEDA is told: the metric has a target of 1."""
         fleet = self._fleet
-        found = self._scaling.recommend("m", self._settings, self._standing(), 1, fleet.now)
+        found = self._scaling.recommend("m", self._settings, self._states(), 1, fleet.now)
         return hpa.by_average_value(len(fleet.replicas), found.replicas, 1.0)
 
-    def _standing(self) -> dict[str, Standing]:
+    def _states(self) -> dict[str, ReplicaState]:
         now = self._fleet.now
         return {
-            replica.id: Standing(
-                Coming(
-                    1,
-                    is_ready=replica.ready <= now,
-                    since=replica.ready if replica.ready <= now else replica.created,
-                    ready_since=replica.ready if replica.created > 0 else None,
-                )
+            replica.id: ReplicaState(
+                1,
+                is_ready=replica.ready <= now,
+                since=replica.ready if replica.ready <= now else replica.created,
+                ready_since=replica.ready if replica.created > 0 else None,
             )
             for replica in self._fleet.replicas
         }

@@ -5,43 +5,34 @@ Run as ``python -m benchmarks.scrape.alone``.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks.xds.orders import Order, obey, say
-from controlplane.cli.serve import collect_rarely
+from controlplane.cli.garbage import collect_little
 from controlplane.config_file import read_config
-from controlplane.fleet import Fleet, declare
-from controlplane.plane import Exporter, Failure, Probe, Target
+from controlplane.fleet import declare
+from controlplane.plane import Failure, Plane, Target
 from controlplane.scraping.scraper import Scraper
-from controlplane.telemetry import Device, Reading
+from controlplane.telemetry import Reading
 
 
-class Sink:
+class Sink(Plane):
     """Has targets, and forgets what comes of them.
 
     Attributes:
-        fleet: Who there is; it never changes.
         delays: Milliseconds from the first byte of each answer until it was read and taken in.
         failed: Scrapes that yielded nothing.
     """
 
     def __init__(self, config: Path) -> None:
-        self.fleet = declare(Fleet(), read_config(config), time.monotonic()).fleet
-        self._targets = {
-            (pool.name, replica.id): Target(pool.name, replica, pool.settings, probe=False)
-            for pool in self.fleet.pools.values()
-            for replica in pool.replicas.values()
-        }
+        super().__init__(time.monotonic())
+        self.adopt(declare(self.fleet, read_config(config), time.monotonic()), time.monotonic())
         self.delays: list[float] = []
         self.failed = 0
-
-    def target(self, pool: str, replica_id: str) -> Target | None:
-        """Always the same."""
-        return self._targets[pool, replica_id]
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:  # noqa: ARG002
         """Count a scrape."""
@@ -50,25 +41,13 @@ class Sink:
         else:
             self.failed += 1
 
-    def probed(self, target: Target, probe: Probe, now: float) -> None:
-        """Nobody is probed."""
-
-    def exporters(self) -> Sequence[Exporter]:
-        """None."""
-        return ()
-
-    def record_devices(
-        self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
-    ) -> None:
-        """There is none."""
-
 
 @click.command
 @click.argument("config", type=click.Path(path_type=Path))
 def main(config: Path) -> None:
     """Scrape what a config file names until the input ends."""
     sink = Sink(config)
-    collect_rarely()
+    collect_little()
     asyncio.run(_main(sink))
 
 

@@ -8,7 +8,7 @@ from benchmarks.figures import range_of
 from benchmarks.machine import DISTURBED
 from benchmarks.scrape.fleet import INTERVAL
 from benchmarks.scrape.served import Period
-from controlplane.tools.load.statistics import nearest_rank
+from controlplane.tools.load.record import nearest_rank
 
 MOST_CPU: Final = 0.5
 """Of one core, for a thousand replicas scraped once a second."""

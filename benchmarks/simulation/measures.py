@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks.simulation.fleet import Record
 from benchmarks.simulation.told import Told
-from controlplane.tools.load.statistics import nearest_rank
+from controlplane.tools.load.record import nearest_rank
 
 ALL = "all"
 

@@ -14,7 +14,7 @@ from benchmarks.simulation.envoys import Envoys
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.worlds.scenarios import SCENARIOS
 from benchmarks.worlds.traffic import Arrival
-from controlplane.tools.load.statistics import nearest_rank
+from controlplane.tools.load.record import nearest_rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

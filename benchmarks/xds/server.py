@@ -17,7 +17,7 @@ from benchmarks.xds.bare import Bare
 from benchmarks.xds.fleet import ChangingCatalog
 from benchmarks.xds.orders import Order, obey, say
 from benchmarks.xds.ours import Ours
-from controlplane.cli.serve import collect_rarely
+from controlplane.cli.garbage import collect_little
 
 CONTENDERS: Final = ("ours", "bare")
 
@@ -108,7 +108,7 @@ def _report() -> Mapping[str, Any]:
 def main(contender: str, pools: int, replicas: int, tls: Path | None) -> None:
     """Serve, and take orders on standard input."""
     # As the command does, for whichever server it is.
-    collect_rarely()
+    collect_little()
 
     async def serve() -> None:
         await Server(contender, pools, replicas, tls).run()

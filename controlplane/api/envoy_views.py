@@ -21,14 +21,9 @@ async def nodes_view(
     refusals: Iterable[Refusal] = (),
     sent: Mapping[str, Mapping[str, float]] = {},
 ) -> dict[str, Any]:
-    """Show every stream of every node; `now`: the xDS server's monotonic clock.
+    """Show every stream of every node.
 
-    Args:
-        nodes: Of the xDS server.
-        now: In seconds.
-        disputes: Disagreements between an Envoy and the control plane on a replica's health.
-        refusals: Of clients that were not admitted.
-        sent: Requests per second by node and pool.
+    `now` is of the xDS server's monotonic clock; `sent` has requests per second by node and pool.
     """
     turns, views = Turns(), []
     by_node: dict[str, list[Dispute]] = {}

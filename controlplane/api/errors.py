@@ -31,10 +31,8 @@ class Problem(Exception):  # noqa: N818 - the standard's word
     """A request that is answered with an error.
 
     Attributes:
-        detail: One sentence: what is wrong and what would be right.
         pointer: JSON pointer (RFC 6901) to the part of the body that is wrong.
         parameter: The query parameter, or the header, that is wrong.
-        headers: Of the answer.
     """
 
     def __init__(

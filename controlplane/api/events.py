@@ -177,9 +177,7 @@ class EventStream:
         """Prepare to serve.
 
         Args:
-            feed: The events.
             state: The present state as JSON, sent to a reader before the first event.
-            may_stay: Whether a reader may get more events.
             heartbeat: Seconds without an event until a comment shows that both ends live.
             stalled: Seconds for a reader to take a piece; a slower reader is cut.
         """

@@ -61,7 +61,7 @@ from controlplane.resources.messages import snapshot_to_json
 from controlplane.resources.places import Place
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
-from controlplane.turns import Turns
+from controlplane.turns import result_in_turns
 from controlplane.xds import NodeStatus
 
 Handler: TypeAlias = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
@@ -329,13 +329,7 @@ class Handlers:
         plane, now, name = self._plane, self._clock(), pool.name
         reports = plane.reports(name, pool.replicas, now)
         view = await pool_view(pool, reports, plane.decision(name), plane.parting(name))
-        turns, tallying, traffic = Turns(), plane.tallying(pool, now), None
-        while traffic is None:
-            try:
-                next(tallying)
-            except StopIteration as tallied:
-                traffic = traffic_view(tallied.value)
-            await turns.give_way()
+        traffic = traffic_view(await result_in_turns(plane.tallying(pool, now)))
         discovery = discovery_view(plane.discoveries.report(name), now)
         return {**view, "discovery": discovery, "traffic": traffic}
 

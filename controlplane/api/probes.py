@@ -49,7 +49,6 @@ class ProbeThread:
         """Prepare to accept on bound sockets, which the thread closes.
 
         Args:
-            listening: The sockets.
             hand_over: Takes a connection that is no probe; called in the event loop.
             ready: Whether Envoys are served; called in the thread, so it must only read.
             idle: Seconds for the start of a request to arrive.

@@ -106,7 +106,6 @@ class Limits:
         idle: For the first line and the headers of a request to arrive.
         answer: For a client to take an answer, or a piece of an event stream.
         heartbeat: Without an event until an event stream sends a comment.
-        connections: The most open connections.
     """
 
     body: float = 10.0
@@ -117,11 +116,7 @@ class Limits:
 
 
 class RestServer:
-    """The REST API. `start` it, and `stop` it before the event loop ends.
-
-    Attributes:
-        routes: Every operation with its handler.
-    """
+    """The REST API. `start` it, and `stop` it before the event loop ends."""
 
     def __init__(
         self,
@@ -136,6 +131,7 @@ class RestServer:
         tokens: Sequence[Token] = (),
         credentials: Credentials | None = None,
         issuer: Issuer | None = None,
+        middlewares: Sequence[Middleware] = (),
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -144,17 +140,11 @@ class RestServer:
 
         Args:
             admin: The address to serve on (port 0: a free one), and where replicas may be.
-            plane: The plane to serve.
-            carry_out: Carries out a command on the plane.
-            nodes: The connected Envoys.
-            audit: Who changed what.
-            ready: Whether Envoys are served.
-            metrics: The exposition and its content type, for a request's ``Accept``.
             tokens: A request needs one, or a certificate of a client of `admin`; without either,
                 only programs of this machine are answered. `accept` replaces them.
             credentials: For https, until `accept_credentials` replaces them; None: http.
             issuer: Issues certificates to nodes that join, and knows the revoked ones; None: none.
-            limits: What clients may take.
+            middlewares: Around the handlers, for requests that are let in.
             clock: The monotonic clock of the plane and of the nodes.
             wall_clock: Seconds since 1970, for histories.
         """
@@ -190,6 +180,7 @@ class RestServer:
             issuer=issuer,
         )
         self.routes = self._handlers.routes()
+        self._middlewares = middlewares
         self._ready = ready
         self._runner: web.AppRunner | None = None
         self._probes: ProbeThread | None = None
@@ -227,11 +218,13 @@ class RestServer:
                 delivered(self._limits.answer),
                 answer_errors,
                 guard(lambda: self._tokens, self._certificates),
+                *self._middlewares,
             ),
             client_max_size=MAX_BYTES,
         )
         app.add_routes([route(*each) for each in self.routes])
-        app.add_routes(pages.routes())
+        # The schemas of all answers take half a second.
+        app.add_routes(await asyncio.to_thread(pages.routes))
         # Bodies are small; none is unpacked, so none can be a compression bomb.
         runner = web.AppRunner(
             app,

@@ -38,12 +38,7 @@ class CaError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A certificate and its private key, in PEM.
-
-    Attributes:
-        certificate: The certificate, and behind it those that lead to a root, without the root.
-        key: The private key (PKCS #8). It does not show in the text of the object.
-    """
+    """A certificate, with its chain up to but without the root, and its private key, in PEM."""
 
     certificate: bytes
     key: bytes = field(repr=False)
@@ -51,13 +46,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A leaf.
-
-    Attributes:
-        chain: In PEM, the leaf first, without the root.
-        serial: Of the leaf.
-        expires: When it ends.
-    """
+    """A leaf: its chain in PEM, the leaf first, without the root; when it ends."""
 
     chain: bytes
     serial: int
@@ -68,11 +57,7 @@ class Authority:
     """A certificate that signs others, with its key; equal where the certificates are."""
 
     def __init__(self, pair: KeyPair) -> None:
-        """Read a pair.
-
-        Raises:
-            CaError: The two are unreadable or do not belong together.
-        """
+        """Read a pair; `CaError`: the two are unreadable or do not belong together."""
         try:
             self._chain = x509.load_pem_x509_certificates(pair.certificate)
             key = serialization.load_pem_private_key(pair.key, password=None)
@@ -98,11 +83,7 @@ class Authority:
 
     @property
     def trust_domain(self) -> str:
-        """The only trust domain that the certificate may sign for.
-
-        Raises:
-            CaError: It is not bound to one.
-        """
+        """The trust domain that the certificate may sign for; `CaError`: it is bound to none."""
         try:
             extension = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
             permitted = extension.value.permitted_subtrees or ()
@@ -140,15 +121,7 @@ class Authority:
         now: float,
         seconds: float,
     ) -> Issued:
-        """Sign a leaf for clients and servers alike; it does not outlive this certificate.
-
-        Args:
-            public_key: Of the leaf.
-            uris: That it names.
-            hosts: Host names and IP addresses that it names.
-            now: The time.
-            seconds: How long it is valid.
-        """
+        """Sign a leaf for clients and servers alike; it does not outlive this certificate."""
         expires = min(now + seconds, self.expires)
         names = [
             *(x509.UniformResourceIdentifier(uri) for uri in uris),
@@ -249,11 +222,7 @@ def public_key_of(request: str) -> ec.EllipticCurvePublicKey:
 
 
 def shown_leaf(chain: str, roots: bytes, now: float) -> x509.Certificate:
-    """Check a chain that an `Authority` under one of these roots made, and return its leaf.
-
-    Raises:
-        CaError: It is another's, or has ended.
-    """
+    """Check a chain that an `Authority` under one of these roots made, and return its leaf."""
     try:
         leaf, signer, *_ = x509.load_pem_x509_certificates(chain.encode())
         leaf.verify_directly_issued_by(signer)
@@ -268,11 +237,7 @@ def shown_leaf(chain: str, roots: bytes, now: float) -> x509.Certificate:
 
 
 def certificates_of(pem: bytes) -> list[x509.Certificate]:
-    """Read certificates.
-
-    Raises:
-        CaError: There are none, or one cannot be read.
-    """
+    """Read certificates; `CaError`: there are none, or one cannot be read."""
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:

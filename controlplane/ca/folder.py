@@ -35,12 +35,7 @@ _REVOKED_HEADER: Final = "# node ID, or serial HEX; a line that is removed is fo
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
-    """What is not to be believed any more.
-
-    Attributes:
-        nodes: Ids of nodes, whatever their certificates.
-        serials: Of certificates.
-    """
+    """What is not to be believed any more: nodes, by id, and certificates, by serial number."""
 
     nodes: frozenset[str] = frozenset()
     serials: frozenset[int] = frozenset()
@@ -52,13 +47,7 @@ class Revocations:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is in the folder at one moment.
-
-    Attributes:
-        authority: Signs leaves.
-        roots: What is trusted, in PEM.
-        revoked: What is not to be believed any more.
-    """
+    """What is in the folder at one moment; the roots are trusted, in PEM."""
 
     authority: Authority
     roots: bytes
@@ -73,12 +62,7 @@ class CaFolder:
         self.path = path
 
     def create(self, trust_domain: str, now: float) -> None:
-        """Make the folder with a new root and intermediate.
-
-        Raises:
-            CaError: There is something already.
-            OSError: It cannot be written.
-        """
+        """Make the folder with a new root and intermediate; `CaError`: it has something."""
         if self.path.exists() and any(self.path.iterdir()):
             raise CaError(f"{self.path} is not empty; a new CA takes a folder of its own")
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -89,11 +73,7 @@ class CaFolder:
         self._replace(self.path / _REVOKED, _REVOKED_HEADER.encode())
 
     def load(self, now: float) -> Content:
-        """Read what is needed to issue.
-
-        Raises:
-            CaError: Something is missing or wrong: the text names the file.
-        """
+        """Read what is needed to issue, or raise a `CaError` that names the file."""
         path, authority = self.path / f"{_INTERMEDIATE}.crt", self._authority()
         if authority.expires <= now:
             raise CaError(f"{path} has expired; `plimsoll ca rotate` replaces it")
@@ -122,10 +102,6 @@ class CaFolder:
 
         Returns:
             What was done, and what has to be waited for before the next step.
-
-        Raises:
-            CaError: A file is missing or wrong: the text names it.
-            OSError: The folder cannot be written.
         """
         following = self.path / _NEXT
         roots = certificates_of(self._read(self.path / _ROOTS))
@@ -156,15 +132,7 @@ class CaFolder:
         )
 
     def add_token(self, node: str, expires: float) -> str:
-        """Make a join token.
-
-        Args:
-            node: The id of the node that may use it, or a pattern with ``*``.
-            expires: When it ends.
-
-        Returns:
-            The token, of which only a hash is kept.
-        """
+        """Make a join token, kept as a hash, for a node id or a pattern with ``*``."""
         token = secrets.token_urlsafe(32)
         folder = self.path / _TOKENS
         folder.mkdir(mode=0o700, exist_ok=True)

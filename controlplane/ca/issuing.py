@@ -1,4 +1,7 @@
-"""Issue while the control plane runs: sign for nodes, refuse the revoked."""
+"""Issue while the control plane runs: sign for nodes, refuse the revoked.
+
+Leaves and their keys are kept in memory only. A node that connects again gets the one it had.
+"""
 
 import logging
 import random
@@ -11,17 +14,20 @@ from typing import Final
 from cryptography import x509
 
 from controlplane.ca.certificates import (
+    Authority,
     CaError,
     Issued,
+    key_pem,
+    new_key,
     node_uri,
     pool_uri,
     public_key_of,
     shown_leaf,
 )
 from controlplane.ca.folder import CaFolder, Content
-from controlplane.ca.leaves import Leaves
 from controlplane.identity import Identity, longest_match
-from controlplane.resources.resource import Snapshot
+from controlplane.resources.resource import Resource, Snapshot
+from controlplane.resources.secrets import NO_SECRETS, Secrets, identity_secret, roots_secret
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +36,72 @@ SOON: Final = 90 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """What a node that joins gets.
+class _Leaf:
+    secret: Resource
+    authority: Authority
+    renewed_at: float
 
-    Attributes:
-        certificate: Its certificate, and the one that signed it, in PEM.
-        roots: The certificates to trust, in PEM.
-        expires: When its certificate ends, in seconds since 1970.
-    """
+
+class Leaves:
+    """Issues leaves and keeps them until half of their time is over."""
+
+    def __init__(self, content: Content, seconds: float, random: Callable[[], float]) -> None:
+        """Begin without any leaf; `random` spreads when leaves are replaced."""
+        self.content = content
+        self._roots = roots_secret(content.roots)
+        self._seconds = seconds
+        self._random = random
+        self._leaves: dict[tuple[str, ...], _Leaf] = {}
+        self._secrets: dict[tuple[str, ...], Secrets] = {}
+
+    def adopt(self, content: Content) -> None:
+        """Issue with something else from now on; what is not signed by it is replaced."""
+        if content.roots != self.content.roots:
+            self._roots = roots_secret(content.roots)
+            self._secrets.clear()
+        self.content = content
+
+    def secrets_of(self, uris: tuple[str, ...], now: float) -> Secrets:
+        """Return what the owner of the URIs holds: equal until there is something new for it."""
+        leaf = self._leaves.get(uris)
+        # Otherwise what would be issued had ended before it began.
+        can_issue = now < self.content.authority.expires
+        if leaf is None and not can_issue:
+            return NO_SECRETS
+        if leaf is None or (can_issue and not self._is_good(leaf, now)):
+            self._leaves[uris] = leaf = self._issue(uris, now)
+            self._secrets.pop(uris, None)
+        if uris not in self._secrets:
+            # Both in one object, so in one response: a leaf whose root comes later is refused.
+            self._secrets[uris] = Secrets(leaf.secret, self._roots)
+        return self._secrets[uris]
+
+    def keep(self, connected: Iterable[tuple[str, ...]], now: float) -> None:
+        """Forget the leaves of clients that are not connected, once they would be replaced."""
+        staying = {*connected}
+        for uris in [known for known, leaf in self._leaves.items() if known not in staying]:
+            if not self._is_good(self._leaves[uris], now):
+                del self._leaves[uris]
+                self._secrets.pop(uris, None)
+
+    def _is_good(self, leaf: _Leaf, now: float) -> bool:
+        return now < leaf.renewed_at and leaf.authority == self.content.authority
+
+    def _issue(self, uris: tuple[str, ...], now: float) -> _Leaf:
+        key = new_key()
+        issued = self.content.authority.issue(
+            key.public_key(), uris, now=now, seconds=self._seconds
+        )
+        # Half of its time or a little before: there is as much again to find what hinders it.
+        share = 0.5 - 0.1 * self._random()
+        renewed_at = now + share * (issued.expires - now)
+        secret = identity_secret(issued.chain, key_pem(key))
+        return _Leaf(secret, self.content.authority, renewed_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a node that joins gets: its chain and the roots to trust, in PEM, and when it ends."""
 
     certificate: str
     roots: str
@@ -60,13 +124,11 @@ class Issuer:
         """Read the folder.
 
         Args:
-            folder: Of the certificate authority.
-            trust_domain: Of all ids.
             seconds: How long leaves are valid.
             ingresses: The pools whose replicas a node stands beside, by its id or by how it begins,
                 with a ``*`` at the end.
             clock: Seconds since 1970.
-            random: A number from 0 to 1.
+            random: A number from 0 to 1, so that not all leaves are replaced at the same time.
 
         Raises:
             CaError: The folder cannot be used, or is of another trust domain.
@@ -90,11 +152,7 @@ class Issuer:
         return self._folder.files
 
     def read(self) -> Content:
-        """Read what is in the folder now.
-
-        Raises:
-            CaError: It cannot be used, or is of another trust domain.
-        """
+        """Read what is in the folder now; raises as when it was read first."""
         content = self._folder.load(self._clock())
         if content.authority.trust_domain != self._trust_domain:
             raise CaError(
@@ -134,11 +192,8 @@ class Issuer:
     def join(self, node: str, request: str, token: str | None, certificate: str | None) -> Joined:
         """Issue the certificate by which a node connects.
 
-        Args:
-            node: Its id.
-            request: Its certificate request.
-            token: A join token, which is used up.
-            certificate: In place of a token: its certificate until now, of the key of the request.
+        It shows a join token, which is used up, or its certificate until now, of the key of the
+        request.
 
         Raises:
             CaError: It is refused; the text says why, and so does the log.

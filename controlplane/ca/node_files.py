@@ -19,13 +19,7 @@ ROOTS: Final = "roots.pem"
 
 @dataclass(frozen=True, slots=True)
 class NodeCertificate:
-    """A certificate and its key.
-
-    Attributes:
-        chain: In PEM, the leaf first.
-        key: Of the leaf.
-        leaf: The certificate itself.
-    """
+    """A certificate, with its chain in PEM, the leaf first, and its key."""
 
     chain: str
     key: ec.EllipticCurvePrivateKey = field(repr=False)
@@ -45,11 +39,7 @@ class NodeFiles:
         self._folder = folder
 
     def read(self) -> NodeCertificate | None:
-        """Read the certificate and the key; None where there is none.
-
-        Raises:
-            CaError: What is there cannot be used.
-        """
+        """Read the certificate and the key; None where there is none. May raise `CaError`."""
         try:
             chain, key = (read_file(self._folder / name) for name in (CERTIFICATE, KEY))
         except FileNotFoundError:
@@ -63,14 +53,7 @@ class NodeFiles:
         return NodeCertificate(chain.decode(), private, certificates_of(chain)[0])
 
     def write(self, chain: bytes, roots: bytes, key: bytes) -> int:
-        """Replace all three, each in one step and only for the eyes of its owner.
-
-        Returns:
-            The serial number of the certificate.
-
-        Raises:
-            CaError: The chain is none.
-        """
+        """Replace all three, each in one step, for its owner alone; returns the serial number."""
         serial = certificates_of(chain)[0].serial_number
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in ((ROOTS, roots), (KEY, key), (CERTIFICATE, chain)):

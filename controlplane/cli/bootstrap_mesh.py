@@ -101,10 +101,6 @@ def tls_of(options: Mapping[str, str | None], host: str, node: str) -> NodeTls |
 def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSource | None:
     """Where the Envoy's certificate for other Envoys comes from; None: it has none.
 
-    Args:
-        options: By their names.
-        has_tls: Whether the Envoy connects to the control plane with TLS.
-
     Raises:
         ValueError: With one sentence, where the options do not go together.
     """

@@ -72,13 +72,8 @@ class Request:
 
     Attributes:
         cluster: Of the pool and its class, or the cluster for their retries.
-        replica: Id of the replica that was asked last.
-        upstream: That replica's address.
         attempts: 0: no replica was tried.
-        flags: Envoy's response flags.
-        details: Envoy's words.
         duration_ms: From the request's first byte to the answer's last.
-        bytes_received: Of the request's body.
     """
 
     at: datetime | None = None

@@ -48,9 +48,9 @@ TOOLS: Final = ("demo", "load")
 """Commands of `controlplane.tools`, which nothing else imports; all others are in this package."""
 
 _ELSEWHERE: Final = {
-    "openapi": "controlplane.cli.api:openapi",
+    "openapi": "controlplane.cli.admin:openapi",
     "scaling": "controlplane.cli.pools:scaling",
-    "token": "controlplane.cli.api:token",
+    "token": "controlplane.cli.admin:token",
     **{name: f"controlplane.tools.{name}.command:command" for name in TOOLS},
 }
 """Module and attribute of the commands that are not `command` in a module of their own name."""

@@ -108,13 +108,6 @@ def envoy_of(
 ) -> dict[str, Any]:
     """The bootstrap of the Envoy that these options describe; ends the process if they are wrong.
 
-    Args:
-        node: Its id.
-        source: Where its resources come from, see `bootstrap`.
-        options: Those above by their names.
-        protocol: What it speaks with the control plane.
-        tls: How it connects to the control plane.
-
     Raises:
         ValueError: With one sentence, where certificates do not go together.
     """

@@ -30,13 +30,10 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        name: Its head, and the key of its cells.
         rank: Where the table is too wide, columns of the highest rank go first. 0: it never goes.
         is_number: Numbers stand to the right and are never shortened.
         prose: Least width of a column of sentences, which are cut at their end before any other
             column goes; None: no sentences.
-        has_head: Whether the name is shown.
-        cell: Text of an item's cell, for `rows_of`.
     """
 
     name: str

@@ -40,10 +40,8 @@ class View:
 
     Attributes:
         first: Replicas that are scrolled past, over all pools.
-        sort: A key of `_SORTS`.
         is_reversed: The last or the smallest come first.
         words: The filter: a replica must have each word somewhere.
-        is_typing: Keys go into `words`.
     """
 
     first: int = 0
@@ -113,7 +111,6 @@ class Slice(NamedTuple):
     """The replicas of a pool that are shown.
 
     Attributes:
-        ids: In their order.
         found: How many pass the filter.
         after: The id before the first, where the order is that of the API; None: from the first on.
         is_plain: The order is that of the API, and no replica is left out between two.
@@ -251,7 +248,6 @@ class Poller:
     """Asks the control plane again and again, and remembers why replicas moved.
 
     Attributes:
-        view: What is wanted.
         total: How many replicas pass its filter.
     """
 

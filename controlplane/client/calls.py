@@ -15,10 +15,8 @@ class Call:
     """One request.
 
     Attributes:
-        names: The pool and the replica in the path.
         query: The parameters; None leaves one out.
         headers: The headers of `operation` to send; None leaves one out.
-        body: The JSON to send.
     """
 
     operation: Operation

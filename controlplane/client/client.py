@@ -124,7 +124,6 @@ class Client:
     `etag`; with `create`, only if there is none yet.
 
     Attributes:
-        url: The URL of the API.
         preview: The changing methods, which only show what a change would lead to.
     """
 
@@ -286,7 +285,6 @@ class Client:
         """Add or change up to 1,000 replicas in one step, all of them or none; other replicas stay.
 
         Args:
-            pool: The pool's name.
             replicas: All settings of each replica, by id.
             force: Put them even if most of the pool moves to other addresses.
         """
@@ -361,7 +359,6 @@ class Client:
         """Get a node's certificate.
 
         Args:
-            node: The node's id.
             csr: A certificate request in PEM; only its key counts.
             token: A join token, which is used up.
             certificate: In place of a token: the certificate until now, of the key in `csr`.

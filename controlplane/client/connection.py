@@ -80,7 +80,6 @@ class Received:
     """An answer that is no error.
 
     Attributes:
-        status: The HTTP status.
         body: Plain data; text where it is not JSON; None where there is none.
         etag: The ETag; None where there is none.
     """

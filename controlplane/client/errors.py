@@ -32,9 +32,6 @@ class ProblemError(ClientError):
     """The control plane refuses, and nothing has changed: a problem document (RFC 9457).
 
     Attributes:
-        status: The HTTP status.
-        title: The status in words.
-        detail: One sentence: what is wrong and what would be right; also the exception's message.
         pointer: JSON pointer to the part of the body that is wrong; None without one.
         parameter: The query parameter, or the header, that is wrong; None without one.
         etag: The present ETag, when `if_match` or `create` does not hold; None otherwise.

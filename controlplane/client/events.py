@@ -34,7 +34,6 @@ class Event:
     Attributes:
         id: For `after`, to continue after this event; None where that is not possible.
         kind: ``state``, ``pool``, ``replica``, ``parting`` or ``missed``.
-        document: The data of the event.
     """
 
     id: str | None
@@ -81,7 +80,6 @@ class PartingChanged(Event):
     Attributes:
         change: ``begun``, ``changed`` or ``ended``.
         classes: How many replicas serve each class first, by its name; empty at the end.
-        reasons: Why, in sentences.
     """
 
     pool: str

@@ -1,10 +1,17 @@
-"""The config file: where the servers listen, where spans go, and the pools."""
+"""The config file: where the servers listen, what istiod gets, where spans go, and the pools."""
 
 import re
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from controlplane.config.addresses import (
     Address,
@@ -18,11 +25,76 @@ from controlplane.config.addresses import (
 from controlplane.config.document import located, read_document
 from controlplane.config.errors import Path, SettingsError, shown, validated
 from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
-from controlplane.config.istio import IstioSettings
 from controlplane.config.pool import PoolEntry, PoolSettings
 from controlplane.config.replica import ReplicaSettings
 from controlplane.config.tls import UpstreamTls
-from controlplane.config.values import Settings
+from controlplane.config.values import File, Port, Settings, matching
+
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_NAMESPACE: Final = matching(
+    _LABEL,
+    "is not a namespace of Kubernetes: write lower-case letters, digits and dashes, as in"
+    ' "plimsoll"',
+)
+_DNS_NAME: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*", re.ASCII)
+
+MAX_HOST: Final = 253
+"""Characters that a host name may have."""
+
+
+def is_dns_name(text: str) -> bool:
+    """Whether a text is a host name, or the beginning of one, as Istio takes it."""
+    return len(text) <= MAX_HOST and _DNS_NAME.fullmatch(text) is not None
+
+
+def _domain(text: str) -> str:
+    # The longest name of a pool has 63 characters.
+    if not is_dns_name(text) or len(text) > MAX_HOST - 64:
+        raise ValueError(
+            f'{shown(text)} is not a domain: write it in lower case, as in "plimsoll.internal"'
+        )
+    return text
+
+
+class IstioTlsSettings(Settings):
+    """TLS of the server that istiod connects to. istiod shows no certificate of its own.
+
+    Attributes:
+        certificate: File with the server's certificate and those between it and a root, in PEM.
+        key: File with its private key.
+    """
+
+    certificate: File
+    key: File
+
+
+class IstioSettings(Settings):
+    """What istiod is given: each pool as a host of its mesh.
+
+    Attributes:
+        address: Where istiod connects.
+        tls: None: in plain text.
+        insecure: Whether plain text is meant on an address that other machines can reach.
+        namespace: Of the resources. Not that of istiod: what stands there applies to the hosts of
+            others, too.
+        domain: A pool's host is its name, a dot, and this.
+        port: Of the host.
+    """
+
+    address: BindAddress
+    tls: IstioTlsSettings | None = None
+    insecure: bool = False
+    namespace: Annotated[str, _NAMESPACE] = "plimsoll"
+    domain: Annotated[str, AfterValidator(_domain)] = "plimsoll.internal"
+    port: Port = 80
+
+    @model_validator(mode="after")
+    def _tls_off_loopback(self) -> Self:
+        check_exposed(
+            self.address, "istiod reaches", has_tls=self.tls is not None, insecure=self.insecure
+        )
+        return self
+
 
 _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)%", re.ASCII)
 
@@ -61,20 +133,22 @@ Collector = Annotated[Address, BeforeValidator(_collector), PlainSerializer(str,
 
 
 class OtlpSettings(Settings):
-    """Where Envoys send spans and access logs, as OTLP over gRPC.
+    """Where Envoys and the control plane send spans and access logs, as OTLP over gRPC.
 
     Attributes:
         address: Of the collector, as Envoys reach it; Envoys resolve names.
         sampling: Percentage of requests without a ``traceparent`` that get a trace; a request with
             one is traced where the header says so.
         access_log: Whether a record of every request is sent, too.
-        tls: How Envoys verify the collector, by default by the name in the address. None: plain
+        control_plane: Whether the control plane sends spans of what changes the fleet, too.
+        tls: How they verify the collector, by default by the name in the address. None: plain
             text.
     """
 
     address: Collector
     sampling: Percent = 1.0
     access_log: bool = False
+    control_plane: bool = False
     tls: UpstreamTls | None = None
 
     @model_validator(mode="after")

@@ -5,6 +5,6 @@ decided here: the plane puts the sets together, drains what is gone and refuses 
 """
 
 from controlplane.discovery.discovery import Discovery, open_source
-from controlplane.discovery.source import Found, Source, SourceError
+from controlplane.discovery.source import Found, SourceError
 
-__all__ = ["Discovery", "Found", "Source", "SourceError", "open_source"]
+__all__ = ["Discovery", "Found", "SourceError", "open_source"]

@@ -35,7 +35,6 @@ class _File:
     Attributes:
         stamp: Differs once the file is another one, or another's content.
         entries: Its replicas with their lines, while it was right.
-        problem: Why it was not; None if it was.
         was_right: Whether it ever was, as far as we have seen.
     """
 
@@ -71,11 +70,7 @@ class DirectorySource:
 
 
 def _look(folder: Path, before: dict[str, _File]) -> dict[str, _File]:
-    """Read the files that have changed.
-
-    Raises:
-        SourceError: The folder cannot be listed.
-    """
+    """Read the files that have changed."""
     try:
         names = sorted(
             each

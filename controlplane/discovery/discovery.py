@@ -58,9 +58,6 @@ class Discovery:
             plane: Takes what sources find.
             discover: Brings the fleet in line with what the plane took.
             failed: Called after a source has failed; must not block.
-            open_source: Makes a source of its settings.
-            clock: Seconds that never go back; the one of the plane.
-            sleep: Waits for some seconds.
         """
         self._plane = plane
         self._discover = discover

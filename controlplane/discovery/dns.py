@@ -135,12 +135,9 @@ def _resolver(server: Address | None) -> dns.asyncresolver.Resolver:
 async def _ask(
     resolver: dns.asyncresolver.Resolver, name: str | Name, kind: RdataType
 ) -> dns.resolver.Answer | None:
-    """The answer, with records or without; None if there is no such name.
+    """Return the answer, with records or without; None if there is no such name.
 
     A truncated answer is asked for again over TCP.
-
-    Raises:
-        SourceError: There is no answer.
     """
     question = f"{dns.rdatatype.to_text(kind)} records of {name}"
     # A name as text may stand for one below a domain of resolv.conf; one that an answer gave not.

@@ -32,11 +32,7 @@ class Unusable(Exception):  # noqa: N818 - it is a container, not a fault
 def replica_of(
     container: Mapping[str, Any], settings: DockerSettings
 ) -> tuple[str, ReplicaSettings]:
-    """The id and the settings of a container's replica, from ``GET /containers/{id}/json``.
-
-    Raises:
-        Unusable: It has no address, no port, or labels that are wrong.
-    """
+    """Read the replica of a container, with its id, from ``GET /containers/{id}/json``."""
     name = str(container["Name"]).removeprefix("/")
     try:
         labels: Mapping[str, str] = container["Config"].get("Labels") or {}

@@ -18,8 +18,8 @@ class Found:
     Attributes:
         replicas: By an id that stays with a replica: a file's, a container's name, an address.
         problem: What it saw and cannot use, in a sentence; None if that is nothing.
-        is_whole: Whether nothing can be missing: False where a part was never read, so that what
-            is not in the others may be in that, and is to stay.
+        is_whole: False where a part was never read: what is not in the others may be in that, and
+            stays.
     """
 
     replicas: Mapping[str, ReplicaSettings]
@@ -49,11 +49,10 @@ def id_of(address: Address) -> str:
 
 
 def replica(data: Mapping[str, object]) -> ReplicaSettings:
-    """Settings from what a source has read; absent keys are left out.
+    """Make settings from what a source has read; absent keys are left out.
 
     Raises:
-        ValueError: Something is wrong with them, the address included: what a source says is
-            checked like what a user says.
+        ValueError: They are wrong: what a source says is checked like what a user says.
     """
     try:
         return validated(

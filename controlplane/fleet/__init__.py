@@ -1,6 +1,7 @@
 """Who exists: pools and replicas, the commands that change them, leases and generations.
 
 In come commands and the time; out comes a new `Fleet`, or a `Refused` that leaves the old one.
+`now` counts seconds of a monotonic clock, here and in all packages that build on this one.
 """
 
 from controlplane.fleet.apply import apply
@@ -18,18 +19,18 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.declare import declare
-from controlplane.fleet.discover import Merged, Sets, discover
-from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.leases import DRAIN_SECONDS, LeaseTimes, expire
+from controlplane.fleet.discover import Sets, discover
+from controlplane.fleet.layers import Source
+from controlplane.fleet.leases import DRAIN_SECONDS, expire
 from controlplane.fleet.registered import (
     Registered,
     RegisteredPool,
     RegisteredReplica,
     Rows,
+    differing_keys,
     keys_of_rows,
     registered,
     rows,
-    unlike,
 )
 from controlplane.fleet.restore import restored
 from controlplane.fleet.rules import TOGETHER, listeners_of, refuse_foreign, refuse_loops
@@ -51,9 +52,6 @@ __all__ = [
     "Fleet",
     "Heartbeat",
     "Key",
-    "Layers",
-    "LeaseTimes",
-    "Merged",
     "Noted",
     "Pool",
     "PutPool",
@@ -73,6 +71,7 @@ __all__ = [
     "apply",
     "declare",
     "declared",
+    "differing_keys",
     "discover",
     "expire",
     "keys_of_rows",
@@ -82,6 +81,5 @@ __all__ = [
     "registered",
     "restored",
     "rows",
-    "unlike",
     "whole",
 ]

@@ -29,26 +29,20 @@ from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, is
 def apply(fleet: Fleet, command: Command, now: float) -> Applied:
     """Carry out one command.
 
-    Args:
-        fleet: As it is.
-        command: What is asked.
-        now: Seconds of a monotonic clock.
-
     Raises:
         Refused: With the reason; the fleet stays as it is.
-        SettingsError: When what the file and the API say of something does not go together.
+        SettingsError: The settings of the file and of the API do not go together.
     """
     draft = Draft(fleet)
     match command:
-        case PutPool():
-            put_pool(draft, command)
+        case PutPool(name, pool_settings):
+            _put_pool(draft, name, pool_settings)
         case DeletePool(name):
             _delete_pool(draft, name)
-        case PutReplica(name, replica_id, settings, source, owner):
-            put = PutReplicas(name, {replica_id: settings}, source, owner=owner)
-            put_replicas(draft, put, now)
+        case PutReplica(name, replica_id, settings, owner):
+            _put_replicas(draft, PutReplicas(name, {replica_id: settings}, owner=owner), now)
         case PutReplicas():
-            put_replicas(draft, command, now)
+            _put_replicas(draft, command, now)
         case DeleteReplica():
             _delete_replica(draft, command, now)
         case Drain(name, replica_id):
@@ -60,27 +54,20 @@ def apply(fleet: Fleet, command: Command, now: float) -> Applied:
     return draft.applied()
 
 
-def put_pool(draft: Draft, command: PutPool) -> None:
-    """Add a pool, or change its settings; see `apply`."""
-    known = draft.fleet.pools.get(command.pool)
+def _put_pool(draft: Draft, name: str, settings: PoolSettings) -> None:
+    known = draft.fleet.pools.get(name)
     layers = known.layers if known else Layers[PoolSettings]()
-    if command.source is Source.FILE:
-        # Who declares a whole file looks for loops in the end.
-        set_layers(draft, command.pool, layers.with_file(command.settings))
-        return
-    set_layers(draft, command.pool, layers.with_api(command.settings))
-    changed = draft.fleet.pools[command.pool].settings
+    set_layers(draft, name, layers.with_api(settings))
+    changed = draft.fleet.pools[name].settings
     if known is None or known.settings.listener != changed.listener:
-        _refuse_loops(draft.fleet, ("listener", "address"))
+        try:
+            refuse_loops(draft.fleet)
+        except Refused as refused:
+            raise Refused(refused.kind, str(refused), ("listener", "address")) from None
 
 
 def set_layers(draft: Draft, name: str, layers: Layers[PoolSettings]) -> None:
-    """Give a pool these settings; add it if there is none of this name.
-
-    Raises:
-        Refused: When its listener is another pool's.
-        SettingsError: When what the file and the API say does not go together.
-    """
+    """Add a pool, or give it these settings; refuses the listener of another pool."""
     settings = layers.merged()
     listener = settings.listener.address
     for other in draft.fleet.pools.values():
@@ -95,13 +82,6 @@ def set_layers(draft: Draft, name: str, layers: Layers[PoolSettings]) -> None:
         draft.put_pool(Pool(name, settings, layers.source, layers=layers))
     else:
         draft.put_pool(replace(known, settings=settings, source=layers.source, layers=layers))
-
-
-def _refuse_loops(fleet: Fleet, path: tuple[str | int, ...]) -> None:
-    try:
-        refuse_loops(fleet)
-    except Refused as refused:
-        raise Refused(refused.kind, str(refused), path) from None
 
 
 def _delete_pool(draft: Draft, name: str) -> None:
@@ -119,20 +99,14 @@ def _delete_pool(draft: Draft, name: str) -> None:
     refuse_loops(draft.fleet)
 
 
-def put_replicas(draft: Draft, command: PutReplicas, now: float) -> None:
-    """Add or change replicas of a pool; see `apply`."""
+def _put_replicas(draft: Draft, command: PutReplicas, now: float) -> None:
     pool = draft.fleet.pool(command.pool)
     layers = {}
     for id_, settings in command.replicas.items():
         known = pool.replicas.get(id_)
         before = known.layers if known else Layers[ReplicaSettings]()
-        is_file = command.source is Source.FILE
-        layers[id_] = (
-            before.with_file(settings) if is_file else before.with_api(settings, command.owner)
-        )
-    if command.source is Source.API:
-        # As for pools: a whole file is looked at once, in the end.
-        _refuse_own_listeners(draft.fleet, layers)
+        layers[id_] = before.with_api(settings, command.owner)
+    _refuse_own_listeners(draft.fleet, layers)
     if not command.force:
         unless_most_move(pool, {id_: layer.merged() for id_, layer in layers.items()})
     set_replica_layers(draft, pool, layers, now)
@@ -151,20 +125,7 @@ def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSetti
 def set_replica_layers(
     draft: Draft, pool: Pool, layers: Mapping[str, Layers[ReplicaSettings]], now: float
 ) -> None:
-    """Give replicas of a pool these settings; add those that it does not have.
-
-    All come at once, so that two may also swap their addresses.
-
-    Args:
-        draft: Is changed.
-        pool: As it is in the draft.
-        layers: By replica id; no two with the same address.
-        now: The time.
-
-    Raises:
-        Refused: When an address is another replica's.
-        SettingsError: When what the file and the API say does not go together.
-    """
+    """Add replicas, or give them these settings, all at once: two may swap their addresses."""
     wanted = {id_: layer.merged() for id_, layer in layers.items()}
     replicas: dict[str, Replica] = {}
     gone = list[str]()

@@ -28,14 +28,7 @@ Noted: TypeAlias = tuple[str, Change]
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change.
-
-    Attributes:
-        number: From 1 on, without gaps.
-        at: Seconds since 1970.
-        text: Who, what, from what and to what, as a JSON object. As text it is small, and keeps no
-            old fleet alive.
-    """
+    """One change, numbered without gaps, at seconds since 1970; text keeps no fleet alive."""
 
     number: int
     at: float
@@ -50,12 +43,9 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class UnwrittenEntries:
-    """What must be written so that what is kept of a log is all of it.
+    """What must be written so that the log on disk is complete.
 
-    Attributes:
-        after: Whatever is kept with a greater number than this gives way.
-        entries: With greater numbers, the oldest first.
-        most: How many are kept in all.
+    On disk, numbers above `after` give way to `entries`, the oldest first; `most` stay in all.
     """
 
     after: int
@@ -67,12 +57,7 @@ class AuditLog:
     """The newest entries, and which of them are on disk."""
 
     def __init__(self, entries: Iterable[AuditEntry] = (), most: int = MOST_ENTRIES) -> None:
-        """Begin with these, the oldest first, all of them on disk.
-
-        Args:
-            entries: As they were read.
-            most: How many to keep.
-        """
+        """Begin with these, the oldest first, all of them on disk."""
         self._entries: deque[AuditEntry] = deque(entries, maxlen=most)
         self._most = most
         self._agreed = self.newest
@@ -88,12 +73,9 @@ class AuditLog:
         return self._agreed == self.newest
 
     def drafted(self, noted: Iterable[Noted], at: float) -> list[AuditEntry]:
-        """The entries that these changes would be if they were the next ones.
+        """Make the next entries of these changes, at seconds since 1970.
 
-        Args:
-            noted: In their order. What comes to the same declaration as before is left out: who
-                has said what of it is another one.
-            at: Seconds since 1970.
+        A change that leaves the declaration as it was is left out: only who declares it differs.
         """
         seen = [(who, what) for who, what in noted if what.is_declared]
         return [
@@ -106,11 +88,7 @@ class AuditLog:
         self._entries.extend(entries)
 
     def unwritten(self, drafts: Sequence[AuditEntry] = ()) -> UnwrittenEntries:
-        """What must be written now.
-
-        Args:
-            drafts: To be added once they are on disk.
-        """
+        """List what must be written now, and drafts, which are added once they are on disk."""
         mine = list(takewhile(lambda entry: entry.number > self._agreed, reversed(self._entries)))[
             ::-1
         ]
@@ -129,14 +107,9 @@ class AuditLog:
             self._agreed = entry.number
 
     def page(self, limit: int, before: int | None) -> tuple[list[AuditEntry], int | None]:
-        """The newest entries, the newest first.
+        """Return the newest entries with numbers below `before`, the newest first.
 
-        Args:
-            limit: How many at most.
-            before: Only those with a smaller number.
-
-        Returns:
-            The entries, and the number to ask with for older ones; None where there are none.
+        The second value is the number to ask with for older ones; None where there are none.
         """
         known = [entry for entry in self._entries if before is None or entry.number < before]
         page = known[-limit:][::-1]

@@ -17,12 +17,9 @@ Key: TypeAlias = tuple[str, str | None]
 class Change:
     """A pool or a replica that was added, changed or removed.
 
-    Attributes:
-        pool: The pool's name.
-        replica: The replica's id; None where the change is about the pool itself.
-        before: None for what was added.
-        after: None for what was removed. A pool is removed with its replicas, and its change stands
-            for all of them.
+    `replica` is None where the change is about the pool itself, `before` for what was added,
+    `after` for what was removed. A pool is removed with its replicas; its change stands for all of
+    them.
     """
 
     pool: str
@@ -47,9 +44,8 @@ class Change:
 class Applied(NamedTuple):
     """What a command, a file or the time made of a fleet.
 
-    Attributes:
-        fleet: The new fleet; the same object as before where nothing was done.
-        changes: By which it differs, removals first. A renewed lease is no change.
+    Where nothing was done, the fleet is the same object as before. Removals come first among the
+    changes; a renewed lease is no change.
     """
 
     fleet: Fleet
@@ -66,11 +62,7 @@ def whole(fleet: Fleet) -> Applied:
 
 
 class Draft:
-    """A fleet that is being changed.
-
-    Attributes:
-        fleet: As it is by now.
-    """
+    """A fleet that is being changed."""
 
     def __init__(self, fleet: Fleet) -> None:
         """Begin with a fleet, which itself stays as it is."""
@@ -100,11 +92,8 @@ class Draft:
     ) -> None:
         """Add, replace and remove replicas of a pool, all together.
 
-        Args:
-            name: Of the pool.
-            put: By id.
-            gone: Ids that are removed; one that is put as well stays.
-            departures: When replicas were removed lately; None: as it was.
+        An id both in `put` and in `gone` stays. `departures`: when replicas were removed lately;
+        None: as it was.
         """
         if not put and not gone:
             return

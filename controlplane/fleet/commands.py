@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controlplane.config import PoolSettings, ReplicaSettings
-from controlplane.fleet.layers import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +12,6 @@ class PutPool:
 
     pool: str
     settings: PoolSettings
-    source: Source = Source.API
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +23,11 @@ class DeletePool:
 
 @dataclass(frozen=True, slots=True)
 class PutReplica:
-    """Add a replica, or change it; at another address it is another process.
-
-    Attributes:
-        owner: The name of the token that asks; None where it is not known.
-    """
+    """Add a replica, or change it; at another address it is another process."""
 
     pool: str
     replica: str
     settings: ReplicaSettings
-    source: Source = Source.API
     owner: str | None = None
 
 
@@ -42,15 +35,12 @@ class PutReplica:
 class PutReplicas:
     """Add or change many replicas of a pool, all of them or none; the others stay.
 
-    Attributes:
-        replicas: By id; no two with the same address.
-        force: Even if most of the pool moves to other addresses in this one step.
-        owner: The name of the token that asks; None where it is not known.
+    No two have the same address. `force`: even if most of the pool moves to other addresses at
+    once.
     """
 
     pool: str
     replicas: Mapping[str, ReplicaSettings]
-    source: Source = Source.API
     force: bool = False
     owner: str | None = None
 
@@ -59,10 +49,8 @@ class PutReplicas:
 class DeleteReplica:
     """Remove a replica: no new requests, those in flight finish.
 
-    Of one that the file declares, only what the API overrides is removed.
-
-    Attributes:
-        force: Even if it is one of too many in a short time.
+    Of one that the file declares, only what the API overrides is removed. `force`: even if it is
+    one of too many in a short time.
     """
 
     pool: str

@@ -3,10 +3,9 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from controlplane.config import Config, PoolEntry, ReplicaSettings
-from controlplane.fleet.apply import put_pool, put_replicas, set_layers, set_replica_layers
+from controlplane.config import Config, PoolEntry, PoolSettings, ReplicaSettings
+from controlplane.fleet.apply import set_layers, set_replica_layers
 from controlplane.fleet.change import Applied, Draft
-from controlplane.fleet.commands import PutPool, PutReplicas
 from controlplane.fleet.discover import HANDED_OVER
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.rules import refuse_loops
@@ -19,16 +18,11 @@ def declare(fleet: Fleet, config: Config, now: float) -> Applied:
     What the file declared before and no longer does is removed; what the API added or overrode
     stays.
 
-    Args:
-        fleet: As it is.
-        config: The file's content.
-        now: Seconds of a monotonic clock.
-
     Raises:
-        Refused: When it contradicts what the API said, or takes more than half of the replicas
-            that serve a pool, be it with the pool, or moves them: an emptied pool is an outage, and
-            most often a slip or a file that is written just then.
-        SettingsError: When what the file and the API say of something does not go together.
+        Refused: The file contradicts the API, or takes or moves more than half of the replicas that
+            serve a pool: an emptied pool is an outage, and most often a slip or a half-written
+            file.
+        SettingsError: The settings of the file and of the API do not go together.
     """
     draft = Draft(fleet)
     declared = {entry.name for entry in config.pools}
@@ -54,18 +48,18 @@ def declare(fleet: Fleet, config: Config, now: float) -> Applied:
             _remove_undeclared(draft, known, entry, now)
             _remove_moved(draft, known, entry)
     for entry in config.pools:
-        put_pool(draft, PutPool(entry.name, entry.settings(), Source.FILE))
-        there = draft.fleet.pool(entry.name).replicas
-        declares = {replica.id: replica.settings() for replica in entry.replicas}
+        known = draft.fleet.pools.get(entry.name)
+        pool_layers = known.layers if known else Layers[PoolSettings]()
+        set_layers(draft, entry.name, pool_layers.with_file(entry.settings()))
+        pool = draft.fleet.pool(entry.name)
         # A file that says the same again is no sign of life: it renews no lease.
-        other = {
-            id_: settings
-            for id_, settings in declares.items()
-            if (before := there.get(id_)) is None or before.layers.file != settings
-        }
-        if other:
-            put = PutReplicas(entry.name, other, Source.FILE, force=True)
-            put_replicas(draft, put, now)
+        other = {}
+        for replica in entry.replicas:
+            there, declared_now = pool.replicas.get(replica.id), replica.settings()
+            layers = there.layers if there else Layers[ReplicaSettings]()
+            if layers.file != declared_now:
+                other[replica.id] = layers.with_file(declared_now)
+        set_replica_layers(draft, pool, other, now)
     refuse_loops(draft.fleet)
     return draft.applied()
 
@@ -117,15 +111,7 @@ def _remove_moved(draft: Draft, pool: Pool, entry: PoolEntry) -> None:
 
 
 def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[str]:
-    """Find the serving replicas whose addresses no replica of the pool has any more.
-
-    Who is drained gets no requests, and is not counted.
-
-    Args:
-        pool: As it was before.
-        entry: The same in the file; None where it is no longer there.
-        gone: Ids of removed replicas.
-    """
+    """Find the serving replicas whose addresses no replica of the pool has any more."""
     after = {
         replica.id: replica.address for replica in pool.replicas.values() if replica.id not in gone
     }
@@ -143,19 +129,12 @@ def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[st
 
 
 def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: float) -> None:
-    """Remove the replicas of a pool that only the file declared, and no longer does.
-
-    Args:
-        draft: Is changed.
-        pool: As it was before.
-        entry: The pool in the file; None where it is no longer there.
-        now: The time.
-    """
-    kept = {replica.id for replica in entry.replicas} if entry else set()
+    """Remove the replicas of a pool that only the file declared, and no longer does."""
+    staying = {replica.id for replica in entry.replicas} if entry else set()
     undeclared = [
         replica
         for replica in pool.replicas.values()
-        if replica.source is Source.FILE and replica.id not in kept
+        if replica.source is Source.FILE and replica.id not in staying
     ]
     gone = [replica.id for replica in undeclared if replica.layers.api is None]
     if entry is not None and entry.discovery:

@@ -25,12 +25,9 @@ HANDED_OVER: Final = "the config file"
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What of a pool's sources is not in the fleet, though they have found it, or lost it.
+    """What sources have found or lost that the fleet does not follow.
 
-    Attributes:
-        withheld: Ids of replicas that no source has any more and that stay nevertheless, because
-            too few would be left.
-        clashes: Sentences about replicas of a source that are not used, as another has their id.
+    `withheld` are replicas that no source has any more and that stay: too few would be left.
     """
 
     withheld: tuple[str, ...] = ()
@@ -44,19 +41,14 @@ def discover(
     serves: Callable[[Replica], bool],
     now: float,
     parts: Collection[str] = (),
-    is_told: Callable[[Replica], bool] = lambda _: True,
+    is_shown: Callable[[Replica], bool] = lambda _: True,
     listeners: Sequence[Listeners] | None = None,
 ) -> Merged:
-    """Bring a pool in line with what its sources have found.
+    """Bring a pool in line with what its sources have found; an unknown pool is left alone.
 
     Args:
-        draft: Is changed.
-        name: Of the pool; one that is not there is left alone.
-        sets: What each source found.
-        serves: Whether a replica answers at present.
-        now: Seconds of a monotonic clock.
-        parts: Sources whose set is only a part of what they have: nothing goes for being missing.
-        is_told: Whether Envoys know of a replica: only then does it serve in another's place.
+        parts: Sources whose sets are incomplete: what they lack does not go.
+        is_shown: Whether Envoys know of a replica: only then does it serve in another's place.
         listeners: Where Envoys listen; None: where the pools of the fleet say.
     """
     if name not in draft.fleet.pools:
@@ -90,7 +82,7 @@ def discover(
     going = sum(replica.draining is None and serves(replica) for replica in gone)
     left = pool.replicas.keys() - {replica.id for replica in gone}
     staying = sum(
-        replica.draining is None and serves(replica) and is_told(replica)
+        replica.draining is None and serves(replica) and is_shown(replica)
         for replica in pool.replicas.values()
         if replica.id in left
     )

@@ -22,16 +22,13 @@ class Source(StrEnum):
 # Without slots: a generic dataclass with them cannot be made as Layers[X]().
 @dataclass(frozen=True)
 class Layers(Generic[SettingsT]):
-    """Settings and whose they are.
+    """Settings by who declares them: the config file, and above it the API, each None without any.
 
     Attributes:
-        file: As the config file declares them; None where it does not.
-        api: As the API said them last, whole; None where it said nothing.
-        overrides: The keys in which `api` counts where the file declares the rest: those that said
-            something else than the file when they were put. A key that said the same follows
-            the file when that is changed.
-        owner: The name of the token that said first what `api` is, and may change it; None where
-            that is not known.
+        overrides: The keys in which `api` counts where the file declares the rest: they differed
+            from the file when they were put. A key that was equal follows the file when that
+            changes.
+        owner: The name of the token that declared `api` first, and may change it, if it is known.
     """
 
     file: SettingsT | None = None
@@ -40,12 +37,7 @@ class Layers(Generic[SettingsT]):
     owner: str | None = None
 
     def with_api(self, settings: SettingsT, owner: str | None = None) -> "Layers[SettingsT]":
-        """With this said by the API, in place of all that it said before.
-
-        Args:
-            settings: All of them.
-            owner: Of what had none.
-        """
+        """Replace all that the API declared before; `owner` counts where there was none."""
         keys = given_keys(settings)
         if self.file is not None:
             keys = frozenset(k for k in keys if getattr(settings, k) != getattr(self.file, k))
@@ -69,11 +61,7 @@ class Layers(Generic[SettingsT]):
         return Source.API if self.file is None else Source.FILE
 
     def merged(self) -> SettingsT:
-        """The settings that count.
-
-        Raises:
-            SettingsError: When what the file and the API say does not go together.
-        """
+        """Return the settings that count; `SettingsError`: the two layers do not go together."""
         if self.file is not None and self.api is not None:
             return overridden(self.file, self.api, self.overrides)
         if (anyone := self.file or self.api) is None:

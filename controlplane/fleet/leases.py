@@ -7,9 +7,7 @@ lease that time back, and when most of a pool falls silent together, nothing of 
 """
 
 import math
-from collections.abc import Collection
 from dataclasses import replace
-from heapq import heappop, heappush
 from typing import Final
 
 from controlplane.fleet.change import Applied, Draft
@@ -26,10 +24,7 @@ _BY_SILENCE: Final = (None, Draining.LEASE)
 
 
 def ends_at(replica: Replica) -> float:
-    """When a replica is to be drained or, drained already, to be removed; infinity for never.
-
-    One that the file declares is not removed while it is there: it waits, drained, to be heard of.
-    """
+    """Say when a replica is to be drained or, drained already, removed; infinity for never."""
     if replica.lease_until is None:
         return math.inf
     if replica.draining and replica.layers.file is not None:
@@ -37,34 +32,24 @@ def ends_at(replica: Replica) -> float:
     return replica.lease_until + (DRAIN_SECONDS if replica.draining else 0.0)
 
 
-def expire(
-    fleet: Fleet,
-    now: float,
-    pools: Collection[str] | None = None,
-    looked: float | None = None,
-) -> Applied:
+def expire(fleet: Fleet, now: float, looked: float | None = None) -> Applied:
     """Drain the replicas whose lease has run out, remove those drained for long enough.
 
-    Args:
-        fleet: As it is.
-        now: Seconds of a monotonic clock.
-        pools: Names of those in which a lease may have run out, by `LeaseTimes`; None: any of them.
-        looked: When leases were looked at last, seconds of the same clock. If that was long ago,
-            heartbeats could not be read, and every lease gets that time back. None: just now.
+    If leases were `looked` at long ago, heartbeats could not be read, and every lease gets that
+    time back; None: just now.
     """
     draft = Draft(fleet)
     if looked is not None and now - looked > PAUSE:
         _give_back(draft, now - looked)
-    for name in draft.fleet.pools if pools is None else pools:
-        pool = draft.fleet.pools.get(name)
-        if pool is None:
-            continue
-        held = silent_together(pool, now)
+    for name, pool in draft.fleet.pools.items():
         over = [
             replica
             for replica in pool.replicas.values()
-            if now >= ends_at(replica) and not (held and replica.draining in _BY_SILENCE)
+            # Most have no lease, or one that lasts: a look at ten thousand takes a millisecond.
+            if replica.lease_until is not None and replica.lease_until <= now >= ends_at(replica)
         ]
+        if over and silent_together(pool, now):
+            over = [replica for replica in over if replica.draining not in _BY_SILENCE]
         # Counted from now: after a late look a replica still has the time to finish.
         drained = {
             replica.id: replace(replica, draining=Draining.LEASE, lease_until=now)
@@ -112,49 +97,3 @@ def _give_back(draft: Draft, lapse: float) -> None:
             if replica.lease_until is not None
         }
         draft.put_replicas(name, longer)
-
-
-class LeaseTimes:
-    """The times of all leases, each at or before the one that it has by now.
-
-    With them a look need not go through all leases. A heartbeat leaves this alone: a lease is
-    looked at when it would have run out, and noted for later if it was renewed.
-    """
-
-    def __init__(self) -> None:
-        self._times: list[tuple[float, str, str]] = []
-        self._noted: dict[tuple[str, str], float] = {}
-
-    def note(self, pool: str, replica: Replica) -> None:
-        """Take in a replica that came, or was declared or drained anew."""
-        self._note(pool, replica.id, ends_at(replica))
-
-    def due(self, fleet: Fleet, now: float) -> frozenset[str]:
-        """The pools in which something may have to be drained or removed.
-
-        Args:
-            fleet: As it is; of each replica in it that is not as it came, `note` was told.
-            now: Seconds of a monotonic clock.
-        """
-        found, later = set(), []
-        while self._times and self._times[0][0] <= now:
-            at, name, id_ = heappop(self._times)
-            if self._noted.get((name, id_)) != at:
-                # It was noted for an earlier time as well.
-                continue
-            del self._noted[name, id_]
-            pool = fleet.pools.get(name)
-            replica = pool.replicas.get(id_) if pool else None
-            ends = ends_at(replica) if replica else math.inf
-            later.append((name, id_, ends))
-            if ends <= now:
-                found.add(name)
-        # Also leases that ended: their replicas may have to stay, and are looked at again.
-        for name, id_, ends in later:
-            self._note(name, id_, ends)
-        return frozenset(found)
-
-    def _note(self, pool: str, id_: str, ends: float) -> None:
-        if ends < self._noted.get((pool, id_), math.inf):
-            self._noted[pool, id_] = ends
-            heappush(self._times, (ends, pool, id_))

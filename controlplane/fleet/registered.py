@@ -18,11 +18,7 @@ K = TypeVar("K")
 
 @dataclass(frozen=True, slots=True)
 class RegisteredPool:
-    """What the API said of a pool.
-
-    Attributes:
-        overrides: Keys of `settings` that count where the file declares the pool too.
-    """
+    """What the API declares of a pool; `overrides` count where the file declares the pool too."""
 
     settings: PoolSettings
     overrides: frozenset[str]
@@ -30,16 +26,7 @@ class RegisteredPool:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredReplica:
-    """A replica, declared or discovered.
-
-    Attributes:
-        address: Where the process is that the rest is about.
-        instance: Which one it is there, if it says so.
-        settings: What the API said of it, or what was discovered; None if nothing.
-        overrides: Keys of `settings` that count where the file declares the replica too.
-        found_by: The source that discovered it; None for one that was declared.
-        owner: The name of the token that registered it; None where that is not known.
-    """
+    """A replica: which process it is, what the API declares of it, or what was discovered."""
 
     address: Address
     instance: str | None
@@ -58,13 +45,7 @@ class RegisteredReplica:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """Everything that is kept of a fleet.
-
-    Attributes:
-        generations: How many have been given out.
-        pools: By name.
-        replicas: By pool and id.
-    """
+    """Everything that is kept of a fleet: pools by name, replicas by pool and id."""
 
     generations: int = 0
     pools: Mapping[str, RegisteredPool] = field(default_factory=dict)
@@ -105,14 +86,7 @@ def registered(fleet: Fleet) -> Registered:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What must be written so that what is kept is of another fleet.
-
-    Attributes:
-        generations: How many have been given out.
-        pools: By name; None: nothing is kept of it any longer.
-        replicas: By pool and id; None as above.
-        everything: Whatever else is kept has no place any more.
-    """
+    """What must be written of a fleet; None: the row goes, and with `everything` all other rows."""
 
     generations: int
     pools: Mapping[str, RegisteredPool | None]
@@ -125,12 +99,7 @@ class Rows:
 
 
 def rows(fleet: Fleet, keys: Collection[Key] | None) -> Rows:
-    """What is to be written of a fleet.
-
-    Args:
-        fleet: As it is.
-        keys: Of what may be written otherwise; None: of everything.
-    """
+    """List what is to be written for these keys; None: for all of the fleet."""
     if keys is None:
         known = registered(fleet)
         return Rows(known.generations, known.pools, known.replicas, everything=True)
@@ -146,35 +115,29 @@ def rows(fleet: Fleet, keys: Collection[Key] | None) -> Rows:
     return Rows(fleet.generations, pools, replicas)
 
 
-def unlike(one: Fleet, other: Fleet, keys: Collection[Key] | None) -> set[Key]:
-    """The keys of what is kept differently of two fleets.
-
-    Args:
-        one: A fleet.
-        other: Another one.
-        keys: That are looked at; None: all.
-    """
+def differing_keys(one: Fleet, other: Fleet, keys: Collection[Key] | None) -> set[Key]:
+    """List the keys, of these or of all, of what is kept differently of two fleets."""
     first, second = rows(one, keys), rows(other, keys)
     return {
-        *((name, None) for name in _unlike(first.pools, second.pools)),
-        *_unlike(first.replicas, second.replicas),
+        *((name, None) for name in _differing(first.pools, second.pools)),
+        *_differing(first.replicas, second.replicas),
     }
 
 
-def _unlike(one: Mapping[K, object], other: Mapping[K, object]) -> Iterator[K]:
+def _differing(one: Mapping[K, object], other: Mapping[K, object]) -> Iterator[K]:
     return (key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
 def keys_of_rows(changes: Collection[Change]) -> Iterator[Key]:
     """The keys of what is kept otherwise after these changes."""
     for change in changes:
-        if _kept(change.before) != _kept(change.after):
+        if _registered(change.before) != _registered(change.after):
             yield change.pool, change.replica
         if change.after is None and isinstance(change.before, Pool):
             yield from ((change.pool, id_) for id_ in change.before.replicas)
 
 
-def _kept(what: Pool | Replica | None) -> RegisteredPool | RegisteredReplica | None:
+def _registered(what: Pool | Replica | None) -> RegisteredPool | RegisteredReplica | None:
     if what is None:
         return None
     return registered_pool(what) if isinstance(what, Pool) else registered_replica(what)

@@ -21,29 +21,24 @@ from controlplane.fleet.state import (
 
 
 def restored(known: Registered, config: Config, now: float) -> Fleet:
-    """The fleet after a restart: the config file, above it what the API said, and what was found.
+    """Make the fleet after a restart: the file, above it the API, and what was found.
 
     Every lease begins anew: heartbeats could not be heard during the restart. What the file
     declared before and no longer does is gone, however much it is, and so is what a source found
     that is no longer in it: a restart is how that is forced.
 
-    Args:
-        known: What was kept.
-        config: The file's content.
-        now: Seconds of a monotonic clock.
-
     Raises:
-        Refused: When the file contradicts what the API said.
-        SettingsError: When what the two say of something does not go together.
+        Refused: The file contradicts what the API declared.
+        SettingsError: The settings of the two do not go together.
     """
     entries = {entry.name: entry for entry in config.pools}
     pools = dict[str, Pool]()
     for name in (*entries, *(name for name in known.pools if name not in entries)):
-        kept, entry = known.pools.get(name), entries.get(name)
+        stored, entry = known.pools.get(name), entries.get(name)
         layers = Layers(
             entry.settings() if entry else None,
-            kept.settings if kept else None,
-            kept.overrides if kept else frozenset(),
+            stored.settings if stored else None,
+            stored.overrides if stored else frozenset(),
         )
         if entry is None:
             # All that it said counts now.
@@ -89,17 +84,17 @@ def _replicas_of(
     ]
     replicas: dict[str, Replica] = {}
     for id_ in (*declared, *added):
-        kept = known.get(id_)
-        file, api = declared.get(id_), kept.api if kept else None
-        overrides, owner = (kept.overrides, kept.owner) if kept else (frozenset[str](), None)
+        stored = known.get(id_)
+        file, api = declared.get(id_), stored.api if stored else None
+        overrides, owner = (stored.overrides, stored.owner) if stored else (frozenset[str](), None)
         layers = Layers(file, api, overrides, owner)
         if file is None:
             layers = layers.with_file(None)
         settings = layers.merged()
         lease_until = None if settings.ttl is None else now + settings.ttl
-        if kept is not None and is_same_process(kept, settings):
-            generation, draining = kept.generation, _still(kept.draining, settings)
-            instance = settings.instance or kept.instance
+        if stored is not None and is_same_process(stored, settings):
+            generation, draining = stored.generation, _still(stored.draining, settings)
+            instance = settings.instance or stored.instance
         else:
             generations += 1
             generation, draining, instance = generations, None, settings.instance
@@ -117,10 +112,7 @@ def _replicas_of(
 
 
 def _still(draining: Draining | None, settings: ReplicaSettings) -> Draining | None:
-    """What drains a declared replica after the restart; None: nothing does.
-
-    A declared replica has no source to lose it, and without a ttl no lease to run out.
-    """
+    """Say what drains a declared replica after the restart: it has no source to lose it."""
     is_over = draining is Draining.DISCOVERY or (
         draining is Draining.LEASE and settings.ttl is None
     )

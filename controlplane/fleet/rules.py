@@ -22,19 +22,14 @@ TOGETHER: Final = 10.0
 
 
 def departures_with(pool: Pool, now: float, *, force: bool) -> tuple[float, ...]:
-    """When replicas of a pool were removed lately, with one more that is removed now.
+    """List when replicas of a pool were removed lately, with one more that is removed now.
 
     An Envoy drops a removed replica at once, so a script that removes too many is an outage. A
-    replica that was drained before gets no requests, and its removal is not counted.
-
-    Args:
-        pool: With the replica that is removed, which was not drained.
-        now: Seconds of a monotonic clock.
-        force: Whether the replica is to be removed however many went before.
+    drained replica gets no requests, and its removal is not counted.
 
     Raises:
-        Refused: When the replica is not the first, and with it more than half of those would be
-            gone that were there before the first.
+        Refused: It is not the first, more than half of the pool would be gone with it, and nobody
+            forces it.
     """
     recent = tuple(at for at in pool.departures if now - at < TOGETHER)
     serving = _serving(pool)
@@ -49,26 +44,15 @@ def departures_with(pool: Pool, now: float, *, force: bool) -> tuple[float, ...]
 
 
 def unless_most_move(pool: Pool, wanted: Mapping[str, ReplicaSettings]) -> None:
-    """Refuse to move most replicas of a pool in one step.
-
-    At the new address is another process, of which Envoy is not told before its health check
-    answers.
-
-    Args:
-        pool: As it is before.
-        wanted: What they are to be, by id.
-
-    Raises:
-        Refused: When it is more than one, and more than half of those that nobody has drained,
-            that would be at other addresses.
-    """
+    """Refuse to move most of the serving replicas in one step, to where nobody is ready yet."""
     known = {id_: replica for id_ in wanted if (replica := pool.replicas.get(id_)) is not None}
     # Who was there before and takes the address of another is no stranger to it.
-    kept = {(wanted[id_].address, wanted[id_].served_at) for id_ in known}
+    places_after = {(wanted[id_].address, wanted[id_].served_at) for id_ in known}
     moved = [
         replica
         for replica in known.values()
-        if replica.draining is None and (replica.address, replica.settings.served_at) not in kept
+        if replica.draining is None
+        and (replica.address, replica.settings.served_at) not in places_after
     ]
     if len(moved) > 1 and len(moved) * 2 > (serving := _serving(pool)):
         raise Refused(
@@ -93,15 +77,7 @@ def listeners_of(fleet: Fleet, counts: Callable[[Pool], bool] = lambda _: True) 
 
 
 def refuse_loops(fleet: Fleet, listeners: Listeners | None = None) -> None:
-    """Refuse a fleet that has a replica where an Envoy listens.
-
-    Args:
-        fleet: To be looked at, all of it.
-        listeners: Where Envoys listen; None: where the pools of the fleet say.
-
-    Raises:
-        Refused: There is one.
-    """
+    """Refuse a fleet that has a replica where an Envoy listens; None: where its pools say."""
     listeners = listeners_of(fleet) if listeners is None else listeners
     for pool in fleet.pools.values():
         for replica in pool.replicas.values():
@@ -113,16 +89,7 @@ def refuse_loops(fleet: Fleet, listeners: Listeners | None = None) -> None:
 
 
 def refuse_foreign(fleet: Fleet, command: Command, who: str) -> None:
-    """Refuse a command that changes what another token registered.
-
-    Args:
-        fleet: That it is about to be applied to.
-        command: What is asked.
-        who: The name of the token that asks.
-
-    Raises:
-        Refused: Of the kind "forbidden".
-    """
+    """Refuse, as forbidden, a command that changes what another token than `who` registered."""
     for replica in _changed(fleet, command):
         if (whose := _other_owner(replica, who)) is not None:
             raise Refused(

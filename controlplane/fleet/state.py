@@ -22,11 +22,9 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
     """A command that cannot be carried out; nothing has changed.
 
     Attributes:
-        kind: Whether what it names does not exist, it contradicts what exists, somebody else has a
-            say in it, or nothing can be kept at the moment.
-        path: Of the setting that is in the way, from the top of a pool's or a replica's; empty
-            where it is none.
-        replica: Id of the one whose setting it is, where several are put together.
+        path: Of the setting that is in the way, from the top of a pool's or a replica's, if it is
+            one.
+        replica: Id of the replica whose setting it is, where several are put together.
     """
 
     def __init__(
@@ -45,14 +43,11 @@ class Replica:
     """One replica of a pool.
 
     Attributes:
-        generation: Differs from that of every other process that was ever known under this id,
-            so that nothing measured of one is held against the next.
-        draining: None while it may get new requests.
-        lease_until: Time at which it counts as gone unless it sends a heartbeat; None for ever.
-            For one that its source no longer has it is the time at which that was seen.
-        layers: Who declares what of its settings; empty for a discovered replica.
-        found_by: The source that discovered it; None for one that was declared.
-        instance: Which process it is at its address, as it said last; None if it never did.
+        generation: Differs from that of every other process that was ever known under this id, so
+            that nothing measured of one is held against the next.
+        lease_until: When it counts as gone unless it sends a heartbeat; None: never. For a replica
+            that its source no longer has, when that was seen.
+        instance: Which process it is at its address, as it last registered; None if it never did.
     """
 
     id: str
@@ -166,12 +161,7 @@ class Replicas(Mapping[str, Replica]):
         return None if id_ is None else self._by_id[id_]
 
     def updated(self, put: Mapping[str, Replica], gone: Collection[str] = ()) -> "Replicas":
-        """Make the next version.
-
-        Args:
-            put: Replicas that are added or replaced.
-            gone: Ids that are removed; one that is put as well stays.
-        """
+        """Make the next version; an id that is both in `put` and in `gone` stays."""
         made = Replicas.__new__(Replicas)
         made._by_id, made._ids = self._by_id.copy(), self._ids
         moved = _ids(put)
@@ -197,12 +187,7 @@ class Replicas(Mapping[str, Replica]):
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The replicas of one model.
-
-    Attributes:
-        layers: Who declares what of its settings.
-        departures: When undrained replicas were removed lately.
-    """
+    """The replicas of one model; `departures`: when undrained replicas were removed lately."""
 
     name: str
     settings: PoolSettings
@@ -212,11 +197,7 @@ class Pool:
     departures: tuple[float, ...] = ()
 
     def replica(self, replica_id: str) -> Replica:
-        """The replica of this id.
-
-        Raises:
-            Refused: There is none.
-        """
+        """Return the replica of this id, or raise `Refused`."""
         try:
             return self.replicas[replica_id]
         except KeyError:
@@ -227,22 +208,13 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Every pool there is.
-
-    Attributes:
-        pools: By name.
-        generations: How many generations have been given out.
-    """
+    """Every pool there is, by name, and how many generations have been given out."""
 
     pools: Mapping[str, Pool] = field(default_factory=dict)
     generations: int = 0
 
     def pool(self, name: str) -> Pool:
-        """The pool of this name.
-
-        Raises:
-            Refused: There is none.
-        """
+        """Return the pool of this name, or raise `Refused`."""
         try:
             return self.pools[name]
         except KeyError:

@@ -13,7 +13,6 @@ from controlplane.identity.admission import (
     none_revoked,
 )
 from controlplane.identity.certificates import (
-    Certificate,
     CertificateError,
     Credentials,
     checked,
@@ -22,7 +21,6 @@ from controlplane.identity.certificates import (
 
 __all__ = [
     "Admission",
-    "Certificate",
     "CertificateError",
     "Credentials",
     "Identity",

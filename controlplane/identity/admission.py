@@ -30,15 +30,7 @@ class NotAdmittedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a client has proven with its certificate.
-
-    Attributes:
-        spiffe_id: In the certificate.
-        node: The only node id that it may use.
-        serial: Of the certificate.
-        expires: When the certificate ends, in seconds since 1970.
-        pools: The pools that the node may hold; None for all.
-    """
+    """What a client has proven, up to seconds since 1970; pools are None for all."""
 
     spiffe_id: str
     node: str
@@ -48,33 +40,24 @@ class Identity:
 
 
 class Admission:
-    """Admits nodes of one trust domain.
-
-    Attributes:
-        revoked: To be replaced by that of a certificate authority.
-    """
+    """Admits nodes of one trust domain; a certificate authority replaces `revoked`."""
 
     def __init__(
         self, trust_domain: str, nodes: Mapping[str, Collection[str]] | None = None
     ) -> None:
         """Begin to admit.
 
-        Args:
-            trust_domain: Of all nodes.
-            nodes: The pools that nodes may hold, ``*`` for all, by their ids or by how these begin,
-                with a ``*`` at the end; None: any node may hold any pool.
+        `nodes`: the pools that nodes may hold, ``*`` for all, by their ids or by how these begin,
+        with a ``*`` at the end; None: any node may hold any pool.
         """
         self._prefix = f"spiffe://{trust_domain}/node/"
         self._nodes = nodes
         self.revoked: Revoked = none_revoked
 
     def identify(self, pem: bytes, now: float, *, resumed: bool = False) -> Identity:
-        """Say who shows a certificate that leads to a trusted root.
+        """Say who shows a certificate that leads to a trusted root, at seconds since 1970.
 
-        Args:
-            pem: The certificate.
-            now: Seconds since 1970.
-            resumed: Whether it was shown in an earlier TLS session only.
+        `resumed`: it was shown in an earlier TLS session only.
 
         Raises:
             NotAdmittedError: It cannot be told, or the certificate counts no more.
@@ -132,11 +115,7 @@ def longest_match(patterns: Iterable[str], text: str) -> str | None:
 
 
 def name_of(certificate: Certificate) -> str:
-    """The name of a client of the REST API by its certificate: a SPIFFE id, or ``CN=NAME``.
-
-    Raises:
-        NotAdmittedError: The certificate has several URIs, or no name at all.
-    """
+    """Name a client of the REST API by its certificate: its only SPIFFE id, or ``CN=NAME``."""
     if len(certificate.uris) > 1:
         raise NotAdmittedError("the certificate names several URIs")
     if certificate.uris:

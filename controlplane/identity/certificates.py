@@ -22,15 +22,7 @@ class CertificateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What matters of a certificate.
-
-    Attributes:
-        uris: Its subject alternative names that are URIs.
-        common_name: Of its subject; empty where it has none.
-        begins: Its notBefore, in seconds since 1970.
-        expires: Its notAfter, likewise.
-        serial: Its serial number.
-    """
+    """What matters of a certificate: the URIs that it names, and times in seconds since 1970."""
 
     uris: tuple[str, ...]
     common_name: str
@@ -45,7 +37,7 @@ class Credentials:
 
     Attributes:
         certificate: The server's, and those that lead to a root.
-        key: Its private key; it does not show in the text of the object.
+        key: Does not show in the text of the object.
         client_ca: The roots of clients' certificates; None: clients show none.
     """
 
@@ -55,11 +47,7 @@ class Credentials:
 
 
 def read_certificate(pem: bytes) -> Certificate:
-    """Read the first certificate.
-
-    Raises:
-        CertificateError: It is none.
-    """
+    """Read the first certificate, or raise `CertificateError`."""
     try:
         parsed = x509.load_pem_x509_certificate(pem)
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -76,10 +64,6 @@ def read_certificate(pem: bytes) -> Certificate:
 
 def checked(credentials: Credentials, now: float) -> Credentials:
     """Check what a server is to serve with; returns it without what stands beside certificates.
-
-    Args:
-        credentials: As the files have it.
-        now: Seconds since 1970.
 
     Raises:
         CertificateError: The text begins with the key of the setting that is wrong.

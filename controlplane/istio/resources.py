@@ -21,7 +21,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from controlplane.config import COMPARING, BalancingSettings, PoolSettings
 from controlplane.config.balancing import HASHING, HashSettings
-from controlplane.config.istio import MAX_HOST, IstioSettings, is_dns_name
+from controlplane.config.config import MAX_HOST, IstioSettings, is_dns_name
 from controlplane.protos import envoy_pb2 as envoy
 from controlplane.protos import istio_pb2 as pb
 from controlplane.resources.endpoints import Member

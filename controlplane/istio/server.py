@@ -9,7 +9,7 @@ import grpc
 
 from controlplane.binding import BindError, check_bindable
 from controlplane.config import Address
-from controlplane.config.istio import IstioSettings
+from controlplane.config.config import IstioSettings
 from controlplane.identity import Credentials
 from controlplane.istio.resources import NOTHING, Configuration, configure
 from controlplane.istio.stream import Stream

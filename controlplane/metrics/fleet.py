@@ -1,172 +1,240 @@
-"""What every pool and replica gets, read from the plane when somebody asks.
+"""What every pool and replica gets, read from the plane at each scrape.
 
-Nothing is kept between two scrapes, so that the series of what is gone go with it.
+Nothing is kept between two scrapes, so the series of what is gone go with it.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Final, TypeAlias
 
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from controlplane.balancing import Decision, ZonePlan
-from controlplane.metrics.replicas import ReplicaFamilies
-from controlplane.metrics.requests import RequestFamilies
-from controlplane.metrics.scaling import ScalingFamilies
-from controlplane.plane import Plane, State
+from controlplane.balancing import Decision
+from controlplane.metrics.pools import (
+    ClassFamilies,
+    Families,
+    RequestFamilies,
+    ScalingFamilies,
+    ZoneFamilies,
+)
+from controlplane.plane import Plane, ReplicaReport, State
+from controlplane.telemetry import GpuMemory
+
+Value: TypeAlias = Callable[[ReplicaReport], float | None]
 
 
-class FleetCollector(Collector):
-    """Pools and replicas as gauges."""
-
-    def __init__(self, plane: Plane, clock: Callable[[], float]) -> None:
-        """Prepare a collector.
-
-        Args:
-            plane: Is asked at each scrape.
-            clock: Seconds that never go back; the one of the plane.
-        """
-        self._plane = plane
-        self._clock = clock
-        self._prepared: list[Metric] | None = None
-
-    def collect(self) -> Iterable[Metric]:
-        """All families, those without a series as well; those that were prepared, if any were."""
-        families, self._prepared = self._prepared, None
-        gathering = self._gather()
-        while families is None:
-            try:
-                next(gathering)
-            except StopIteration as gathered:
-                families = gathered.value
-        return families
-
-    async def prepare(self, give_way: Callable[[], Awaitable[None]]) -> None:
-        """Gather what is collected next.
-
-        Args:
-            give_way: Called after each replica.
-        """
-        gathering = self._gather()
-        while self._prepared is None:
-            try:
-                next(gathering)
-            except StopIteration as gathered:
-                self._prepared = gathered.value
-            await give_way()
-
-    def _gather(self) -> Generator[None, None, list[Metric]]:
-        """Yield after each replica, and return the families."""
-        now = self._clock()
-        fleet = self._plane.fleet
-        pools = _gauge("pool_replicas", "Replicas of a pool, by state.", "pool", "state")
-        suspect = _gauge(
-            "pool_suspect",
-            "1 while more than half of a pool cannot be scraped, so that its weights stand still.",
-            "pool",
-        )
-        disputed = _gauge(
-            "pool_health_disputed",
-            "Replicas whose health an Envoy sees otherwise for a while than the control plane.",
-            "pool",
-        )
-        classes, zones, scaling = _Classes(), _Zones(), ScalingFamilies()
-        replicas, requests = ReplicaFamilies(), RequestFamilies()
-        for name, pool in fleet.pools.items():
-            states, disputes = [], 0
-            decision = self._plane.decision(name)
-            for report in self._plane.reports(name, pool.replicas, now):
-                states.append(report.observed.readiness.state)
-                disputes += bool(report.disputes)
-                replicas.add(report, decision)
-                yield
-            for state in State:
-                pools.add_metric((name, state.value), states.count(state))
-            decision = self._plane.decision(name)
-            requests.add(pool, decision, self._plane.answers.get(name, {}))
-            suspect.add_metric((name,), float(decision is not None and decision.suspect))
-            if decision is not None:
-                classes.add(name, decision)
-                if (plan := decision.pool.zones) is not None:
-                    zones.add(name, plan)
-            disputed.add_metric((name,), disputes)
-            # The pool may have gone meanwhile.
-            if name in self._plane.fleet.pools:
-                scaling.add(self._plane.recommendation(name, now))
+def fleet_families(plane: Plane, now: float) -> Generator[None, None, list[Metric]]:
+    """Yield after each replica, and return the families."""
+    pools = Families("plimsoll_pool_", "pool")
+    states = pools.gauge("replicas", "Replicas of a pool, by state.", "state")
+    suspect = pools.gauge(
+        "suspect",
+        "1 while more than half of a pool cannot be scraped, so that its weights stand still.",
+    )
+    disputed = pools.gauge(
+        "health_disputed",
+        "Replicas whose health an Envoy sees otherwise for a while than the control plane.",
+    )
+    requests, classes, zones = RequestFamilies(), ClassFamilies(), ZoneFamilies()
+    scaling, replicas = ScalingFamilies(), ReplicaFamilies()
+    total = len(plane.fleet.pools)
+    for name, pool in plane.fleet.pools.items():
+        found, disputes = [], 0
+        decision = plane.decision(name)
+        for report in plane.reports(name, pool.replicas, now):
+            found.append(report.observed.readiness.state)
+            disputes += bool(report.disputes)
+            replicas.add(report, decision)
             yield
-        total = GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
-        families = (
-            *requests.families,
-            *classes.families,
-            *zones.families,
-            *scaling.families,
-            *replicas.families,
-        )
-        return [total, pools, suspect, disputed, *families]
+        for state in State:
+            states.add_metric((name, state.value), found.count(state))
+        decision = plane.decision(name)
+        requests.add(pool, decision, plane.answers.get(name, {}))
+        suspect.add_metric((name,), float(decision is not None and decision.suspect))
+        if decision is not None:
+            classes.add(name, decision)
+            if (plan := decision.pool.zones) is not None:
+                zones.add(name, plan)
+        disputed.add_metric((name,), disputes)
+        # The pool may have gone meanwhile.
+        if name in plane.fleet.pools:
+            scaling.add(plane.recommendation(name, now))
+        yield
+    return [
+        GaugeMetricFamily("plimsoll_pools", "Pools.", value=total),
+        *(family for each in (pools, requests, classes, zones, scaling) for family in each.all),
+        *replicas.all,
+    ]
 
 
-class _Classes:
-    """One family each for what can be said of a class; a pool that is not parted has no series."""
+def _is_drained(report: ReplicaReport) -> float:
+    cut = report.decision is not None and report.decision.drained
+    return float(cut or report.replica.draining is not None)
+
+
+def _mean(report: ReplicaReport) -> float | None:
+    """By its own metrics, or else by load reports."""
+    for window in (report.observed.window, report.by_envoys):
+        if window is not None and window.latency is not None:
+            return window.latency
+    return None
+
+
+def _waiting(unit: str) -> Value:
+    def value(report: ReplicaReport) -> float | None:
+        window = report.observed.window
+        return window.queue if window is not None and window.queue_unit == unit else None
+
+    return value
+
+
+_GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
+    (
+        "drained",
+        "1 while it gets no new requests: drained, lease over, lost, failing, or memory full.",
+        _is_drained,
+    ),
+    (
+        "capacity_requests_per_second",
+        "Estimate of what a replica can carry, in requests per second.",
+        lambda report: report.decision.capacity if report.decision else None,
+    ),
+    (
+        "capacity_tokens_per_second",
+        "Estimate of what a replica can carry, in tokens per second; none where not counted.",
+        lambda report: report.decision.tokens if report.decision else None,
+    ),
+    (
+        "weight",
+        "Envoy's weight; the median has 1000.",
+        lambda report: report.decision.weight if report.decision else None,
+    ),
+    (
+        "share_ratio",
+        "Expected part of the pool's traffic, 0 to 1.",
+        lambda report: report.decision.share if report.decision else None,
+    ),
+    (
+        "stale",
+        "1 while the last good scrape of a replica is too old for its weight to follow.",
+        lambda report: report.decision.stale if report.decision else None,
+    ),
+    ("scrape_age_seconds", "Since the last good scrape of a replica.", lambda report: report.age),
+    (
+        "latency_p50_seconds",
+        "Median duration of requests in the last seconds, by the replica's own histogram.",
+        lambda report: report.observed.window.p50 if report.observed.window else None,
+    ),
+    (
+        "latency_p99_seconds",
+        "99th percentile of durations in the last seconds, by the replica's own histogram.",
+        lambda report: report.observed.window.p99 if report.observed.window else None,
+    ),
+    (
+        "latency_mean_seconds",
+        "Mean duration in the last seconds, by the replica's own metrics or else by Envoys.",
+        _mean,
+    ),
+    (
+        "in_flight_requests",
+        "Requests that all Envoys together have at a replica; none where no Envoy reports.",
+        lambda report: report.in_flight,
+    ),
+    (
+        "queued_requests",
+        "Requests that wait in a replica, by its own metrics.",
+        _waiting("requests"),
+    ),
+    ("queued_texts", "Texts that wait in a replica, by its own metrics.", _waiting("texts")),
+)
+
+
+class ReplicaFamilies(Families):
+    """A family for each thing to say of a replica; what is not known has no series."""
 
     def __init__(self) -> None:
-        self._part = _gauge(
-            "class_part_of_work",
-            "Part of a pool's work that a class of its requests is, 0 to 1.",
-            "pool",
+        super().__init__("plimsoll_replica_", "pool", "replica")
+        self._state = self.gauge("state", "1 for the state that a replica is in, else 0.", "state")
+        self._tier = self.gauge("tier", "1 for the tier of a replica; none without tiers.", "tier")
+        self._class = self.gauge(
+            "class",
+            "1 for each class of requests that a replica serves first, where they are parted.",
             "class",
         )
-        self._replicas = _gauge(
-            "class_replicas", "Replicas that serve a class of requests first.", "pool", "class"
+        self._values = [(self.gauge(name, text), value) for name, text, value in _GAUGES]
+        self._requests = self.counter(
+            "requests", "Tries at a replica that ended, by the count of all Envoys.", "result"
+        )
+        self._tokens = self.counter(
+            "tokens", "Tokens that a replica has computed, by its own count."
+        )
+        self._failures = self.counter("scrape_failures", "Scrapes of a replica that have failed.")
+        self._used = self.gauge("gpu_memory_used_bytes", "GPU memory in use.", "gpu")
+        self._total = self.gauge("gpu_memory_total_bytes", "GPU memory that there is.", "gpu")
+        self._ratio = self.gauge(
+            "gpu_memory_used_ratio", "Part of GPU memory that is in use, 0 to 1.", "gpu"
+        )
+        self._limit = self.gauge(
+            "gpu_memory_limit_ratio",
+            "Part of GPU memory in use from which a replica gets less (soft), or nothing (hard).",
+            "limit",
+        )
+        self._left = self.gauge(
+            "gpu_memory_guard_ratio",
+            "Part of its share that GPU memory leaves a replica: 1 all, 0 it is cut.",
         )
 
-    @property
-    def families(self) -> tuple[Metric, ...]:
-        return self._part, self._replicas
+    def add(self, report: ReplicaReport, decision: Decision | None) -> None:
+        """Add a replica; `decision`: the last one about its pool."""
+        labels = (report.pool.name, report.replica.id)
+        for state in State:
+            is_in = report.observed.readiness.state is state
+            self._state.add_metric((*labels, state.value), float(is_in))
+        for family, value in self._values:
+            if (found := value(report)) is not None:
+                family.add_metric(labels, float(found))
+        if report.ended is not None:
+            for result, count in zip(("ok", "error"), report.ended, strict=True):
+                self._requests.add_metric((*labels, result), count)
+        window = report.observed.window
+        if window is not None and window.tokens is not None:
+            self._tokens.add_metric(labels, window.tokens)
+        self._failures.add_metric(labels, report.observed.failures)
+        if report.decision is None:
+            return
+        if report.decision.tier:
+            self._tier.add_metric((*labels, report.decision.tier), 1.0)
+        for name in report.decision.classes:
+            self._class.add_metric((*labels, name), 1.0)
+        self._add_memory(report, decision)
 
-    def add(self, pool: str, decision: Decision) -> None:
-        rows = [*decision.rows.values()]
-        for each in decision.classes:
-            self._part.add_metric((pool, each.title), each.part)
-            self._replicas.add_metric((pool, each.title), int((each.weights[rows] > 0).sum()))
-
-
-class _Zones:
-    """What arises in zones and where it goes; a pool that uses all replicas alike has no series."""
-
-    def __init__(self) -> None:
-        zone = ("pool", "class", "region", "zone")
-        self._demand = _gauge(
-            "zone_demand_tokens_per_second",
-            "Tokens per second that the Envoys of a zone send; none where not counted.",
-            *zone,
-        )
-        self._capacity = _gauge(
-            "zone_capacity_tokens_per_second",
-            "Estimate of what the replicas of a zone carry, in tokens per second.",
-            *zone,
-        )
-        self._sent = _gauge(
-            "zone_sent_ratio",
-            "Part of the requests of a zone that goes to the replicas of a zone, 0 to 1.",
-            *zone,
-            "to_region",
-            "to_zone",
-        )
-
-    @property
-    def families(self) -> tuple[Metric, ...]:
-        return self._demand, self._capacity, self._sent
-
-    def add(self, pool: str, plan: ZonePlan) -> None:
-        for name, each in plan.by_class.items():
-            for index, place in enumerate(each.places):
-                labels = (pool, name, place.region, place.zone)
-                if each.is_measured:
-                    self._capacity.add_metric(labels, float(each.capacity[index]))
-                if each.is_counted:
-                    self._demand.add_metric(labels, float(each.demand[index]))
-                for there, part in each.told.get(place, {}).items():
-                    self._sent.add_metric((*labels, there.region, there.zone), part)
+    def _add_memory(self, report: ReplicaReport, decision: Decision | None) -> None:
+        labels, is_known = (report.pool.name, report.replica.id), False
+        for gpu, memory in _by_gpu(_memories(report)):
+            is_known = True
+            self._ratio.add_metric((*labels, gpu), memory.fraction)
+            # One that exposes only a fraction has a total of 1.
+            if memory.total > 1:
+                self._used.add_metric((*labels, gpu), memory.used)
+                self._total.add_metric((*labels, gpu), memory.total)
+        if not is_known or decision is None:
+            return
+        if (guard := decision.memory_guard(report.replica.id)) is not None:
+            self._limit.add_metric((*labels, "soft"), guard.soft)
+            self._limit.add_metric((*labels, "hard"), guard.hard)
+            self._left.add_metric(labels, guard.left)
 
 
-def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"plimsoll_{name}", text, labels=labels)
+def _memories(report: ReplicaReport) -> tuple[GpuMemory, ...]:
+    """Of its GPUs: as an exporter says, or else by its own metrics."""
+    if report.joined is not None and report.joined.memory:
+        return report.joined.memory
+    return report.observed.window.memory if report.observed.window is not None else ()
+
+
+def _by_gpu(memories: Iterable[GpuMemory]) -> Iterator[tuple[str, GpuMemory]]:
+    """Each under the GPU's name; one without a name, or with that of another, under its number."""
+    named: set[str] = set()
+    for number, memory in enumerate(memories):
+        gpu = memory.uuid if memory.uuid and memory.uuid not in named else str(number)
+        named.add(gpu)
+        yield gpu, memory

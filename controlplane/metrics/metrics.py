@@ -3,7 +3,7 @@
 import asyncio
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -15,18 +15,17 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 from controlplane import __version__
 from controlplane.identity import Credentials, read_certificate
-from controlplane.metrics.discovery import DiscoveryCollector
-from controlplane.metrics.fleet import FleetCollector
-from controlplane.metrics.pushes import Pushes
-from controlplane.metrics.store import StoreCollector
-from controlplane.metrics.streams import StreamMetrics
+from controlplane.metrics.fleet import fleet_families
+from controlplane.metrics.pools import source_families
+from controlplane.metrics.streams import Pushes, StreamMetrics
 from controlplane.plane import Plane
-from controlplane.turns import Turns
+from controlplane.turns import result_in_turns
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS: Final = "application/openmetrics-text"
@@ -40,7 +39,7 @@ _LOOK_AT_LOOP: Final = 0.5
 
 
 class OwnMetrics:
-    """What the control plane tells of itself.
+    """What the control plane tells of itself; `clock` is that of the plane.
 
     Attributes:
         streams: Of the xDS server's streams.
@@ -48,21 +47,13 @@ class OwnMetrics:
     """
 
     def __init__(self, plane: Plane, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start at nought.
-
-        Args:
-            plane: Asked for pools and replicas at each scrape.
-            clock: Seconds that never go back; the one of the plane.
-        """
+        """Start at nought."""
         # The times at which counters began would be as many series again, and no rate needs them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._plane, self._clock = plane, clock
         self._registry = registry = CollectorRegistry()
         self.streams = StreamMetrics(registry)
         self.pushes = Pushes(registry, clock=clock)
-        self._fleet = FleetCollector(plane, clock)
-        registry.register(self._fleet)
-        self._preparing = asyncio.Lock()
-        registry.register(DiscoveryCollector(plane, clock))
         ProcessCollector(registry=registry)
         scrapes = Counter("plimsoll_scrapes", "Scrapes of replicas.", ["result"], registry=registry)
         # Looked up once: there may be thousands a second.
@@ -73,35 +64,30 @@ class OwnMetrics:
             buckets=_DECISION_BUCKETS,
             registry=registry,
         )
-        self._config_file = Gauge(
-            "plimsoll_config_file_problem",
+        self._config_file = self._gauge(
+            "config_file_problem",
             "1 while what the config file says is not used, and what it said before still holds.",
-            registry=registry,
         )
-        self._token_file = Gauge(
-            "plimsoll_token_file_problem",
+        self._token_file = self._gauge(
+            "token_file_problem",
             "1 while the token file is wrong or cannot be read, and what it last had still holds.",
-            registry=registry,
         )
-        self._certificates = Gauge(
-            "plimsoll_certificate_problem",
+        self._certificates = self._gauge(
+            "certificate_problem",
             "1 while the files of a certificate cannot be used, and what was read before holds.",
-            ["server"],
-            registry=registry,
+            "server",
         )
         for server in ("xds", "admin", "istio", "ca"):
             self._certificates.labels(server)
-        self._start = Gauge(
-            "plimsoll_certificate_start_timestamp_seconds",
+        self._start = self._gauge(
+            "certificate_start_timestamp_seconds",
             "When a certificate of the control plane begins, in seconds since 1970.",
-            ["certificate"],
-            registry=registry,
+            "certificate",
         )
-        self._expiry = Gauge(
-            "plimsoll_certificate_expiry_timestamp_seconds",
+        self._expiry = self._gauge(
+            "certificate_expiry_timestamp_seconds",
             "When a certificate of the control plane ends, in seconds since 1970.",
-            ["certificate"],
-            registry=registry,
+            "certificate",
         )
         self._lag = Histogram(
             "plimsoll_event_loop_lag_seconds",
@@ -109,13 +95,13 @@ class OwnMetrics:
             buckets=_LAG_BUCKETS,
             registry=registry,
         )
-        build = Gauge(
-            "plimsoll_build_info",
-            "1, with the versions of Plimsoll and of Python.",
-            ["version", "python"],
-            registry=registry,
+        build = self._gauge(
+            "build_info", "1, with the versions of Plimsoll and of Python.", "version", "python"
         )
         build.labels(__version__, platform.python_version()).set(1)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"plimsoll_{name}", text, labels, registry=self._registry)
 
     def scraped(self, ok: bool) -> None:  # noqa: FBT001 - the one thing that a scrape has to tell
         """Count a scrape."""
@@ -135,11 +121,9 @@ class OwnMetrics:
         return lambda problem: gauge.set(problem is not None)
 
     def certificate(self, name: str, validity: Callable[[], tuple[float, float]]) -> None:
-        """Report when a certificate begins and ends.
+        """Report when a certificate begins and ends, in seconds since 1970, asked at each scrape.
 
-        Args:
-            name: `xds`, `admin`, `istio` or `ca`.
-            validity: Seconds since 1970; asked at each scrape.
+        Names are `xds`, `admin`, `istio` and `ca`.
         """
         self._start.labels(name).set_function(lambda: validity()[0])
         self._expiry.labels(name).set_function(lambda: validity()[1])
@@ -149,13 +133,7 @@ class OwnMetrics:
     ) -> Callable[[Credentials], None]:
         """Report on the certificate of a server, now and when it has another one.
 
-        Args:
-            server: `xds`, `admin` or `istio`.
-            credentials: What it serves with now.
-            accept: Has it serve with others.
-
-        Returns:
-            The same as `accept`.
+        `accept` has it serve with others; what is returned does the same.
         """
         shown = read_certificate(credentials.certificate)
         self.certificate(server, lambda: (shown.begins, shown.expires))
@@ -186,34 +164,47 @@ class OwnMetrics:
         is_lost: Callable[[], bool],
         waiting: Callable[[], int],
     ) -> None:
-        """Report how writing to the database goes.
+        """Report how writing to the database goes, asked at each scrape.
 
-        Args:
-            is_up: Whether the last write worked; asked at each scrape.
-            writes: How many there were, by how they ended; asked at each scrape.
-            is_lost: Whether something was lost that may not be known again; asked at each scrape.
-            waiting: How many changes wait to be written; asked at each scrape.
+        `is_up`: the last write worked; `is_lost`: something was lost that may not be known again.
         """
-        self._registry.register(StoreCollector(is_up, writes, is_lost, waiting))
+        self._gauge(
+            "store_up",
+            "1 while the database can be written; 0: changes are refused, all else goes on.",
+        ).set_function(lambda: float(is_up()))
+        self._gauge(
+            "store_lost",
+            "1 while Envoys keep what they hold, as replicas may be missing from the database.",
+        ).set_function(lambda: float(is_lost()))
+        self._gauge(
+            "store_queue_depth", "Changes that wait to be written to the database."
+        ).set_function(waiting)
+        self._registry.register(_Writes(writes))
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Everything, as Prometheus reads it.
-
-        Args:
-            accept: The header of the request.
+    async def page(self, accept: str) -> tuple[bytes, str]:
+        """Everything, as Prometheus reads it, for the header ``Accept`` of a request.
 
         Returns:
             The text and its content type: OpenMetrics when that is accepted, or else the
             Prometheus text format 0.0.4.
         """
-        return _written(self._registry, accept)
-
-    async def page(self, accept: str) -> tuple[bytes, str]:
-        """The same, without keeping the event loop."""
-        async with self._preparing:
-            await self._fleet.prepare(Turns().give_way)
-            collected = _Collected(list(self._registry.collect()))
+        families = await result_in_turns(fleet_families(self._plane, self._clock()))
+        families += source_families(self._plane, self._clock())
+        collected = _Collected([*families, *self._registry.collect()])
         return await asyncio.to_thread(_written, collected, accept)
+
+
+class _Writes(Collector):
+    def __init__(self, writes: Callable[[], Mapping[str, int]]) -> None:
+        self._writes = writes
+
+    def collect(self) -> Iterable[Metric]:
+        writes = CounterMetricFamily(
+            "plimsoll_store_writes", "Writes to the database, by how they ended.", labels=["result"]
+        )
+        for result, count in self._writes().items():
+            writes.add_metric((result,), count)
+        return (writes,)
 
 
 class _Collected(CollectorRegistry):

@@ -7,9 +7,9 @@ and decides when it is asked to.
 
 from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, Joined
-from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
-from controlplane.plane.history import KEPT, HistoryEntry, HistoryItem
-from controlplane.plane.observed import Failure, Observed
+from controlplane.plane.discoveries import PoolReport
+from controlplane.plane.history import KEPT, HistoryItem
+from controlplane.plane.observed import Failure
 from controlplane.plane.plane import Plane
 from controlplane.plane.preview import Preview, catalog_if_healthy, first_catalog, preview
 from controlplane.plane.readiness import Probe, Readiness, State
@@ -21,13 +21,10 @@ __all__ = [
     "KEPT",
     "PUSH_INTERVAL",
     "DecisionBudget",
-    "Discoveries",
     "Exporter",
     "Failure",
-    "HistoryEntry",
     "HistoryItem",
     "Joined",
-    "Observed",
     "Plane",
     "PoolReport",
     "PoolTraffic",
@@ -37,7 +34,6 @@ __all__ = [
     "ReplicaReport",
     "RestartPool",
     "RestartReplica",
-    "SourceReport",
     "State",
     "Target",
     "catalog_if_healthy",

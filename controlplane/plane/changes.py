@@ -25,12 +25,7 @@ _LEAST: Final = math.log(1.02)
 
 
 def changes(before: HistoryEntry | None, after: HistoryEntry) -> Iterator[str]:
-    """The sentences, the most important first; none where everything is as it was.
-
-    Args:
-        before: The entry before; None for the first that there is.
-        after: What it is compared with.
-    """
+    """Yield the sentences, the most important first; none where everything is as it was."""
     if before is None:
         yield f"the record begins{_of_traffic(after.share)}"
         return

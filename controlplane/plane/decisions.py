@@ -38,12 +38,10 @@ only then can requests go there."""
 
 @dataclass(frozen=True, slots=True)
 class ClassStep:
-    """What Envoys are told of a pool's classes.
+    """What Envoys are sent of a pool's classes; None where requests are not parted.
 
-    Attributes:
-        parting: None where requests are not parted.
-        since: When Envoys were first told of each class that is wanted, by name.
-        is_moving: Whether a further step is due, though nothing else may change.
+    `since`: when Envoys first got each class that is wanted, by name. `is_moving`: a further step
+    is due, even if nothing else changes.
     """
 
     parting: Parting | None = None
@@ -59,15 +57,14 @@ def notice(settings: PoolSettings) -> float:
 def next_step(
     before: ClassStep | None, wanted: Parting | None, needed: float, now: float
 ) -> ClassStep:
-    """Work out what Envoys are to be told next.
+    """Work out what Envoys are to be sent next.
 
     Args:
         before: The last step; None where Envoys may hold what is wanted already, as after a
-            restart: whoever has not, is new, and has no request that could be lost.
-        wanted: How requests are to be parted in the end; where a class in it is not `routed`, no
-            route leads to it yet in any case.
-        needed: Seconds of notice.
-        now: Seconds of a monotonic clock.
+            restart: an Envoy that does not is new, and has no request that could be lost.
+        wanted: How requests are to be parted in the end; to a class that is not `routed` no route
+            leads.
+        needed: Seconds from a new cluster to the first request.
     """
     named = wanted.named if wanted is not None else ()
     if before is None:
@@ -94,15 +91,14 @@ def next_step(
 
 @dataclass(slots=True)
 class Decisions:
-    """By pool.
+    """What was decided, by pool.
 
     Attributes:
-        decisions: The last of each.
-        endpoint_weights: What Envoys are to be told of each replica that they may know, by its id.
-        parting: How requests are parted into classes; a pool whose requests are not is not in it.
+        endpoint_weights: For each replica that Envoys may know, by its id.
+        parting: How requests are parted into classes, where they are.
         holds: Of pools in which nothing is to change for a while.
         spreads: Where Envoys send the requests of pools whose zones matter.
-        failures: Why no decision could be made about a pool, until that is told.
+        failures: Why no decision could be made about a pool, until that is logged.
     """
 
     decisions: dict[str, Decision] = field(default_factory=dict)
@@ -111,15 +107,12 @@ class Decisions:
     holds: dict[str, Hold] = field(default_factory=dict)
     spreads: dict[str, Spread] = field(default_factory=dict)
     failures: dict[str, Exception] = field(default_factory=dict)
-    _told: dict[str, ClassStep] = field(default_factory=dict)
+    _class_steps: dict[str, ClassStep] = field(default_factory=dict)
     _moving: dict[str, float] = field(default_factory=dict)
     _failed: dict[str, float] = field(default_factory=dict)
 
     def copy(self) -> "Decisions":
-        """The same, to be changed apart; what both refer to is never changed in place.
-
-        What is decided there comes in one step, and not in several on the way to it.
-        """
+        """The same, to be changed apart; what both refer to is never changed in place."""
         endpoint_weights, parting = dict(self.endpoint_weights), dict(self.parting)
         holds, spreads = dict(self.holds), dict(self.spreads)
         return Decisions(dict(self.decisions), endpoint_weights, parting, holds, spreads)
@@ -139,17 +132,14 @@ class Decisions:
         decision: Decision,
         shown: Mapping[str, bool],
         now: float,
-        ill: Container[str] = (),
+        unhealthy: Container[str] = (),
     ) -> None:
-        """Take in a decision.
+        """Take in the newest decision about a pool.
 
         Args:
-            pool: That it is about.
-            decision: The newest.
-            shown: Whether Envoys may know of a replica, by id; of those that something is new of,
-                or was decided otherwise than before. One that has gone they may not know.
-            now: Seconds of a monotonic clock.
-            ill: Ids of those that do not serve.
+            shown: Whether Envoys may know of a replica, by id; of the replicas that changed. A
+                replica that has gone they may not know.
+            ill: Ids of replicas that do not serve.
         """
         name, settings = pool.name, pool.settings
         self.decisions[name] = decision
@@ -158,17 +148,17 @@ class Decisions:
             if is_shown:
                 row = decision.rows[id_]
                 weight, drained = int(decision.weight[row]), bool(decision.drained[row])
-                is_well = id_ not in ill
+                is_well = id_ not in unhealthy
                 endpoint_weights[id_] = weight_of(decision.tier_of(row), weight, drained, is_well)
             else:
                 endpoint_weights.pop(id_, None)
         self.endpoint_weights[name] = endpoint_weights
-        before = self._told.get(name)
+        before = self._class_steps.get(name)
         wanted = _wanted(settings, decision, endpoint_weights)
         if wanted is None and before is not None and before.parting is not None:
             # All replicas serve all requests again, while the clusters of classes go.
             wanted = Parting((TrafficClass(OTHERS, None, endpoint_weights, routed=True),))
-        told = self._told[name] = next_step(before, wanted, notice(settings), now)
+        told = self._class_steps[name] = next_step(before, wanted, notice(settings), now)
         if told.parting is None:
             self.parting.pop(name, None)
         else:
@@ -179,13 +169,8 @@ class Decisions:
     def tried(self, pool: Pool, work: Callable[..., Decision], now: float) -> Decision | None:
         """Decide about a pool; a failure freezes its weights, and leaves other pools alone.
 
-        Args:
-            pool: That it is about.
-            work: Decides, and takes `hold` as `balancing.decide` does.
-            now: Seconds of a monotonic clock.
-
-        Returns:
-            None where not even frozen weights could be decided: then all stays as it was.
+        `work` decides, and takes `hold` as `balancing.decide` does. None: not even frozen weights
+        could be decided, and all stays as it was.
         """
         holds = [self.held(pool.name, now), FAILED]
         for hold in holds if pool.name in self.decisions else holds[:1]:
@@ -222,9 +207,15 @@ class Decisions:
 
     def forget(self, pool: str) -> None:
         """A pool has gone."""
-        for kept in (self.decisions, self.endpoint_weights, self.parting, self.holds, self.spreads):
-            kept.pop(pool, None)
-        self._told.pop(pool, None)
+        for by_pool in (
+            self.decisions,
+            self.endpoint_weights,
+            self.parting,
+            self.holds,
+            self.spreads,
+        ):
+            by_pool.pop(pool, None)
+        self._class_steps.pop(pool, None)
         self._moving.pop(pool, None)
         self._failed.pop(pool, None)
 
@@ -306,20 +297,12 @@ def decide(
     """Decide what replicas get.
 
     Args:
-        fleet: All pools.
-        due: Ids of the replicas of which something is new, by pool; None: it may be anything.
-        seen: Until now.
-        tables: What is known of all replicas; brought up to date first.
-        sizes: Of the requests of pools, as far as Envoys tell.
-        decided: Takes what each replica is to get.
-        histories: Take why.
-        envoys: How many are connected; None where that is not known.
-        nodes: Says how many run in each zone that use a pool.
-        now: Seconds of a monotonic clock.
+        due: Ids of the replicas that changed, by pool; None: it may be any.
+        tables: Are brought up to date first.
+        nodes: Counts the Envoys that use a pool, by zone.
 
     Returns:
-        By pool the ids of the replicas that something was new of, or was decided otherwise of than
-        before; some may have gone.
+        By pool the ids of the replicas that changed, or whose decision did; some may have gone.
     """
     about = dict[str, Collection[str]]()
     pools, gone = fleet.pools, dict[str, list[str]]()
@@ -347,12 +330,15 @@ def decide(
             about[name] = ids
             continue
         changed = decision.changed(before) | decision.marked(before)
+        if before is not None:
+            # They refer to their decision. Without them it is freed at once, with all its columns.
+            vars(before).pop("effects", None)
         histories.record(pool, decision, changed, seen)
         observed = {id_: seen.observed[name, id_] for id_ in decision.ids(changed)}
         shown = {id_: replica.readiness.is_shown for id_, replica in observed.items()}
-        ill = {id_ for id_, replica in observed.items() if not replica.readiness.may_serve}
+        unhealthy = {id_ for id_, replica in observed.items() if not replica.readiness.may_serve}
         shown |= dict.fromkeys(ids, False)
-        decided.take(pool, decision, shown, now, ill)
+        decided.take(pool, decision, shown, now, unhealthy)
         decided.take_zones(pool, decision, seen.observed)
         about[name] = shown.keys()
     return about
@@ -376,7 +362,7 @@ def _zone_input(
         {id_: place_of(replica.settings) for id_, replica in pool.replicas.items()},
         _gone(pool, seen.observed),
         nodes(pool.name),
-        seen.traffic.come(pool.name),
+        seen.traffic.arrivals_of(pool.name),
         {
             place: each.mean / usual
             for place, each in by_place

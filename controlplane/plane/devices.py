@@ -33,13 +33,9 @@ class Exporter:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What exporters say of the GPUs that one replica is on.
+    """What exporters report of the GPUs that one replica is on, the fullest last.
 
-    Attributes:
-        memory: Of each of them, the fullest last; empty where nothing is known.
-        age: Seconds since the scrape it is from; the oldest of several. The exporter collected it
-            before that.
-        failure: Why the last scrape of an exporter of the pool failed; None when all were good.
+    `age`: seconds since the oldest scrape. `failure`: why the last scrape of an exporter failed.
     """
 
     memory: tuple[GpuMemory, ...] = ()
@@ -79,21 +75,18 @@ class Devices:
 
     def forget_but(self, exporters: Iterable[Exporter]) -> None:
         """Forget the readings of exporters that no pool names any more."""
-        kept = {exporter.key for exporter in exporters}
-        self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
-        self._failing = {key: failure for key, failure in self._failing.items() if key in kept}
+        named = {exporter.key for exporter in exporters}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in named}
+        self._failing = {key: failure for key, failure in self._failing.items() if key in named}
         self._is_indexed = False
 
     def joined(
         self, settings: GpuSettings | None, replica: ReplicaSettings, now: float
     ) -> Joined | None:
-        """What is known of the GPUs of a replica; None where its pool names no exporter.
+        """Look up the GPUs of a replica; None where its pool names no exporter.
 
-        Args:
-            settings: Of the replica's pool.
-            replica: Is on the GPU whose uuid it declares, and on those of the pod that its labels
-                ``namespace`` and ``pod`` name.
-            now: Seconds of a monotonic clock.
+        A replica is on the GPU whose uuid it declares, and on those of the pod that its labels
+        ``namespace`` and ``pod`` name.
         """
         if settings is None:
             return None
@@ -141,12 +134,7 @@ class Devices:
 def exporters_of(
     pools: Iterable[PoolSettings], accesses: Iterable[AccessSettings | None] = ()
 ) -> Mapping[tuple[Address, str], Exporter]:
-    """Every exporter that pools name, once, with the settings of who wants it most often.
-
-    Args:
-        pools: All of them.
-        accesses: How those that each names are asked.
-    """
+    """List the exporters of pools, by key; `accesses`: how those of each pool are asked."""
     found: dict[tuple[Address, str], Exporter] = {}
     for pool, access in zip_longest(pools, accesses):
         if (settings := pool.metrics.gpu) is None:

@@ -39,11 +39,9 @@ class DirtyKeys:
         return self._replicas.keys()
 
     def some(self, pool: str, all_of_it: Callable[[], Iterable[str]]) -> set[str]:
-        """The dirty replicas of a pool, by id, to take some out.
+        """Return the dirty replicas of a dirty pool, by id, to take some out.
 
-        Args:
-            pool: One of `pools`.
-            all_of_it: Returns the ids of its replicas, asked where anything may be new.
+        `all_of_it` is asked for the ids of all where anything may be new.
         """
         known = self._replicas.get(pool, set())
         if known is None:

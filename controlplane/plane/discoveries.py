@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -17,14 +17,9 @@ sources has not answered: an Envoy that holds a configuration would lose the poo
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """How one source does.
+    """How one source does: its last complete set, and why there is no newer or better one.
 
-    Attributes:
-        found: Its last complete set; None before the first one.
-        answered_at: When that was, in seconds of a monotonic clock.
-        problem: Why there is no newer one, or what of it could not be used; None if all is well.
-        failing: Whether the last attempt yielded no set.
-        is_whole: Whether its last set can be relied on to have everything.
+    `failing`: the last attempt yielded no set. `is_whole`: its last set has everything.
     """
 
     source: str
@@ -35,49 +30,40 @@ class SourceReport:
     is_whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class PoolReport:
-    """How the sources of one pool do.
-
-    Attributes:
-        sources: In order of precedence.
-        withheld: Ids of replicas that no source has any more, and that stay because too few would
-            be left without them.
-        clashes: Sentences about what was found and is not used.
-    """
-
-    sources: tuple[SourceReport, ...] = ()
-    withheld: tuple[str, ...] = ()
-    clashes: tuple[str, ...] = ()
-
-
 @dataclass(slots=True)
-class _Sources:
-    known: dict[str, SourceReport]
+class PoolReport:
+    """How the sources of one pool do, by name in order of precedence; see `fleet.Merged`."""
+
+    known: dict[str, SourceReport] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
     clashes: tuple[str, ...] = ()
     is_due: bool = True
+
+    @property
+    def sources(self) -> tuple[SourceReport, ...]:
+        """In order of precedence."""
+        return tuple(self.known.values())
 
 
 class Discoveries:
     """The last set of every source."""
 
     def __init__(self) -> None:
-        self._pools: dict[str, _Sources] = {}
+        self._pools: dict[str, PoolReport] = {}
 
     def adopt(self, pools: Iterable[PoolEntry]) -> None:
         """Follow the sources of these pools and no others; what one has found stays with it."""
         before, self._pools = self._pools, {}
         for pool in pools:
-            had = before.get(pool.name, _Sources({}))
+            had = before.get(pool.name, PoolReport())
             names = [str(source) for source in pool.discovery]
             known = {name: had.known.get(name, SourceReport(name)) for name in names}
             # Those without a source too: what one found that was taken out of the file is to go.
-            self._pools[pool.name] = _Sources(known)
+            self._pools[pool.name] = PoolReport(known)
         for name, had in before.items():
             # A pool that is no longer in the file may stay, as the API has said something of it.
             if name not in self._pools and (had.known or had.withheld):
-                self._pools[name] = _Sources({})
+                self._pools[name] = PoolReport()
 
     def found(
         self,
@@ -89,16 +75,7 @@ class Discoveries:
         *,
         is_whole: bool = True,
     ) -> None:
-        """Take in a complete set; one of a source that is no longer followed is dropped.
-
-        Args:
-            pool: Its name.
-            source: As the pool's settings print it.
-            replicas: By id.
-            problem: What of the answer could not be used; None if all could.
-            now: Seconds.
-            is_whole: Whether it has everything; if not, what is missing from it stays.
-        """
+        """Take in a set; a source that is no longer followed is ignored."""
         if sources := self._following(pool, source):
             sources.known[source] = SourceReport(source, replicas, now, problem, is_whole=is_whole)
             sources.is_due = True
@@ -110,10 +87,7 @@ class Discoveries:
 
     def report(self, pool: str) -> PoolReport:
         """How the sources of a pool do."""
-        sources = self._pools.get(pool)
-        if sources is None:
-            return PoolReport()
-        return PoolReport(tuple(sources.known.values()), sources.withheld, sources.clashes)
+        return self._pools.get(pool, PoolReport())
 
     @property
     def withholds(self) -> bool:
@@ -121,12 +95,7 @@ class Discoveries:
         return any(sources.withheld for sources in self._pools.values())
 
     def have_started(self, fleet: Fleet, waited: float) -> bool:
-        """Whether enough has come of the sources since the start.
-
-        Args:
-            fleet: As it is now.
-            waited: Seconds since the start.
-        """
+        """Tell whether the sources have found enough, so many seconds after the start."""
         if waited >= EMPTY_SECONDS:
             return True
         return not any(
@@ -148,21 +117,16 @@ class Discoveries:
         self,
         fleet: Fleet,
         serves: Callable[[str, Replica], bool],
-        is_told: Callable[[str, Replica], bool],
+        is_shown: Callable[[str, Replica], bool],
         moved: Listeners,
         now: float,
     ) -> Applied:
-        """The fleet with what the sources have found since it was last `taken_in`.
+        """Return the fleet with what the sources have found since it was last `taken_in`.
 
         Args:
-            fleet: As it is, or as it will be.
             serves: Whether a replica of a pool answers at present.
-            is_told: Whether Envoys know of it.
+            is_shown: Whether Envoys know of it.
             moved: Where Envoys listen that have moved listeners.
-            now: Seconds.
-
-        Returns:
-            The same object where nothing changes.
         """
         draft = Draft(fleet)
         due = [item for item in self._pools.items() if item[1].is_due or item[1].withheld]
@@ -178,7 +142,7 @@ class Discoveries:
                 partial(serves, name),
                 now,
                 parts,
-                partial(is_told, name),
+                partial(is_shown, name),
                 listeners,
             )
             sources.withheld, sources.clashes = merged.withheld, merged.clashes
@@ -189,6 +153,6 @@ class Discoveries:
         for sources in self._pools.values():
             sources.is_due = False
 
-    def _following(self, pool: str, source: str) -> _Sources | None:
+    def _following(self, pool: str, source: str) -> PoolReport | None:
         sources = self._pools.get(pool)
         return sources if sources is not None and source in sources.known else None

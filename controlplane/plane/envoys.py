@@ -20,13 +20,7 @@ MOST: Final = 32
 
 
 class Opinion(NamedTuple):
-    """What one Envoy sees of a replica.
-
-    Attributes:
-        node: Its id.
-        is_healthy: Whether its checks succeed.
-        since: When it saw that first, seconds of a monotonic clock.
-    """
+    """What one Envoy sees of a replica's health, and since when."""
 
     node: str
     is_healthy: bool
@@ -34,12 +28,7 @@ class Opinion(NamedTuple):
 
 
 class Dispute(NamedTuple):
-    """A replica whose health an Envoy and the control plane see differently for a while.
-
-    Attributes:
-        opinion: The Envoy's; the control plane's is the other one.
-        seconds: For how long both have held theirs.
-    """
+    """A replica whose health an Envoy and the control plane see differently for some seconds."""
 
     pool: str
     replica: str
@@ -75,14 +64,7 @@ class EnvoyHealth:
     def disputes_of(
         self, pool: Pool, replica: Replica, readiness: Readiness, now: float
     ) -> Iterator[Dispute]:
-        """Where Envoys have seen another state of a replica for a while than the control plane.
-
-        Args:
-            pool: Of the replica.
-            replica: One that Envoys know of.
-            readiness: What the control plane sees.
-            now: Seconds of a monotonic clock.
-        """
+        """Yield the Envoys that have seen another state of a replica for a while than we do."""
         at = replica.address
         known = self._seen.get(Endpoint(pool.name, at.host, at.port))
         if not known or replica.draining is not None or not readiness.probed:
@@ -111,17 +93,9 @@ def to_check(
     known: Iterable[Checked],
     seed: str,
 ) -> tuple[Checked, ...]:
-    """Choose the replicas that an Envoy is to check.
+    """Choose the replicas that an Envoy is to check, as they are now, by pool and id.
 
-    Args:
-        fleet: Who exists.
-        shown: By pool, the ids of those that Envoys know of.
-        view: Of the Envoy.
-        known: Those that it checks; they stay as long as they are there.
-        seed: Of which Envoys check which, where there are more than one checks.
-
-    Returns:
-        As they are now, by pool and id.
+    The replicas that it checks already stay; by `seed` different Envoys check different ones.
     """
     stay = {
         (target.pool.name, target.replica.id)
@@ -155,12 +129,7 @@ def _is_checked(pool: Pool, id_: str) -> bool:
 
 
 class NodeListeners:
-    """Follows the streams that are open.
-
-    Attributes:
-        listeners: Of all of them.
-        views: How many see which pools from where.
-    """
+    """Follows the open streams: their listeners, and how many see which pools from where."""
 
     def __init__(self) -> None:
         """Begin with no stream."""
@@ -171,13 +140,7 @@ class NodeListeners:
         self._users: dict[Address, set[Hashable]] = {}
 
     def came(self, stream: Hashable, node: str, view: View) -> None:
-        """A stream has begun.
-
-        Args:
-            stream: Tells it from others.
-            node: Its id.
-            view: What it is shown.
-        """
+        """Take in a stream that has begun, by its node's id and view."""
         self._views[stream] = seen = (view.place, view.pools)
         self.views[seen] += 1
         known = listeners_of_node(node, view)

@@ -33,25 +33,15 @@ class HistoryEntry:
     """What was known and decided of a replica at one time.
 
     Attributes:
-        at: When, seconds of a monotonic clock.
         lifetime: Differs between any two processes seen at one address.
-        state: Of its readiness.
-        draining: Who drains it, as the API says; None: it is not drained.
-        failure: Why the last scrape failed; None when it was good.
-        age: Seconds since the last of what is in the window; None when there was none.
-        window: Its readings, or what Envoys counted; None before any.
-        by_envoys: The window is of load reports: nothing is scraped.
-        in_flight: Requests that all Envoys together had at it; None where none reports.
-        capacity: Requests per second that it was taken to carry; None when nothing was known.
-        weight: That Envoy was told.
-        tier: That it was in; empty where the policy had none.
+        age: Seconds since the last of what is in the window.
+        window: Its readings or, `by_envoys`, what Envoys counted.
+        in_flight: Requests that all Envoys together had at it.
+        capacity: Requests per second that it was taken to carry.
         share: Of the pool's traffic, expected, 0 to 1; None where only Envoys knew.
-        classes: Names of the classes of requests that it served first; empty where requests were
-            not parted.
+        classes: Names of the classes of requests that it served first, where requests were parted.
         serving: Replicas of the pool that had a share.
         drained: It was cut, for its memory or because its requests failed.
-        stale: Its readings were too old.
-        steps: How it came to that.
     """
 
     at: float
@@ -121,12 +111,7 @@ def packed(entry: HistoryEntry) -> bytes:
 
 
 def unpacked(data: bytes, at: float) -> HistoryEntry:
-    """The entry that was packed.
-
-    Args:
-        data: By `packed`.
-        at: When it was, in full: five digits are too few for a clock.
-    """
+    """Unpack an entry; `at` is its time in full: five digits are too few for a clock."""
     text = zlib.decompressobj(wbits=-15, zdict=_PHRASES).decompress(data)
     steps, plain, memory, numbers = json.loads(text)
     window = None
@@ -160,13 +145,7 @@ _NOTICED: Final = math.log1p(DEAD_BAND)
 
 @dataclass(frozen=True, slots=True)
 class HistoryItem:
-    """An entry in its place.
-
-    Attributes:
-        entry: What was known and decided.
-        before: The entry before it; None for the first that there is.
-        left_out: Entries between the two that were not kept for want of room.
-    """
+    """An entry, the one before it, and how many between the two had no room."""
 
     entry: HistoryEntry
     before: HistoryEntry | None
@@ -174,7 +153,7 @@ class HistoryItem:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Packed:
     at: float
     jump: float
     data: bytes
@@ -189,17 +168,17 @@ class _Kept:
 class _History:
     """Of one generation of a replica."""
 
-    entries: list[_Kept] = field(default_factory=list)
+    entries: list[_Packed] = field(default_factory=list)
     size: int = 0
 
-    def add(self, kept: _Kept) -> None:
-        self.entries.append(kept)
-        self.size += kept.size
-        while self.entries[0].at < kept.at - KEPT:
+    def add(self, stored: _Packed) -> None:
+        self.entries.append(stored)
+        self.size += stored.size
+        while self.entries[0].at < stored.at - KEPT:
             self._drop(0)
         while self.size > MOST_BYTES and len(self.entries) > 2:
             inner = range(1, len(self.entries) - 1)
-            least = min(inner, key=lambda index: self._worth(index, kept.at))
+            least = min(inner, key=lambda index: self._worth(index, stored.at))
             self.entries[least + 1].left_out += self.entries[least].left_out + 1
             self._drop(least)
 
@@ -228,12 +207,7 @@ class _Pool:
             self._share[row], self._marks[row], self._at[row] = 0.0, 0, -math.inf
 
     def due(self, decision: Decision, changed: Bools) -> tuple[Bools, Floats]:
-        """Choose the rows that get an entry now, and work out by how much each has changed.
-
-        Args:
-            decision: The newest.
-            changed: Rows whose decision differs from the one before.
-        """
+        """Choose the rows that get an entry now, and work out by how much each has changed."""
         self._rows = decision.rows
         if (grown := len(decision.share) - len(self._share)) > 0:
             self._share = np.concatenate([self._share, np.zeros(grown)])
@@ -269,23 +243,14 @@ class Histories:
                 del self._pools[pool]
 
     def record(self, pool: Pool, decision: Decision, changed: Bools, seen: Seen) -> None:
-        """Take in a decision; what it says of a replica is kept if it is worth telling.
-
-        It is not kept before it is written, see `writing`.
-
-        Args:
-            pool: That it is about.
-            decision: The decision.
-            changed: Rows whose decision differs from the one before.
-            seen: What it is based on.
-        """
+        """Take in a decision, and the rows that it changes; see `writing`."""
         known = self._pools.setdefault(pool.name, _Pool())
         rows, jumps = known.due(decision, changed)
         many = decision.serving
 
         def write(id_: str, jump: float) -> None:
             entry = packed(_entry(pool, id_, seen, decision, many))
-            known.histories.setdefault(id_, _History()).add(_Kept(decision.at, jump, entry))
+            known.histories.setdefault(id_, _History()).add(_Packed(decision.at, jump, entry))
 
         for id_, jump in zip(decision.ids(rows), jumps[rows].tolist(), strict=True):
             if (earlier := self._unwritten.pop((pool.name, id_), None)) is not None:
@@ -301,25 +266,18 @@ class Histories:
     def of(
         self, pool: str, replica: str, now: float, since: float = KEPT
     ) -> tuple[HistoryItem, ...]:
-        """What is kept of a replica, the oldest first.
-
-        Args:
-            pool: Its pool.
-            replica: Its id; of one that is not known there is nothing.
-            now: Seconds of a monotonic clock.
-            since: Seconds that it goes back; nothing is older than `KEPT`.
-        """
+        """List what is kept of a replica, the oldest first, of the last `since` seconds."""
         drained(self.writing())
         known = self._pools.get(pool)
         timeline = None if known is None else known.histories.get(replica)
-        told: list[HistoryItem] = []
+        items: list[HistoryItem] = []
         before = None
-        for kept in timeline.entries if timeline else ():
-            entry = unpacked(kept.data, kept.at)
-            if kept.at >= now - min(since, KEPT):
-                told.append(HistoryItem(entry, before, kept.left_out))
+        for stored in timeline.entries if timeline else ():
+            entry = unpacked(stored.data, stored.at)
+            if stored.at >= now - min(since, KEPT):
+                items.append(HistoryItem(entry, before, stored.left_out))
             before = entry
-        return tuple(told)
+        return tuple(items)
 
 
 def _jump(before: Floats, after: Floats) -> Floats:

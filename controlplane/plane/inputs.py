@@ -9,18 +9,12 @@ from controlplane.balancing.capacity import FORGOTTEN
 from controlplane.fleet import Pool, Replica
 from controlplane.plane.devices import Devices, Joined
 from controlplane.plane.observed import Observations
-from controlplane.plane.traffic import Traffic
+from controlplane.plane.traffic import Traffic, endpoint_of
 from controlplane.telemetry import Window, profile_of
 
 
 class Seen(NamedTuple):
-    """Everything that was seen.
-
-    Attributes:
-        observed: Of each replica by itself.
-        traffic: What Envoys report.
-        devices: What exporters report.
-    """
+    """What was seen of each replica, what Envoys report, and what exporters report."""
 
     observed: Observations
     traffic: Traffic
@@ -30,27 +24,20 @@ class Seen(NamedTuple):
 def input_of(
     pool: Pool, replica: Replica, seen: Seen, now: float, *, is_parted: bool
 ) -> ReplicaInput:
-    """Put together what goes into a decision about one replica.
-
-    Args:
-        pool: That it is in.
-        replica: As it is declared.
-        seen: Until now.
-        now: Seconds of a monotonic clock.
-        is_parted: Whether Envoys part the pool's requests into classes.
-    """
-    observed, traffic = seen.observed[pool.name, replica.id], seen.traffic
+    """Put together what goes into a decision about one replica."""
+    observed, reports = seen.observed[pool.name, replica.id], seen.traffic.reports
+    at = endpoint_of(pool.name, replica)
     window, scraped_at = observed.window, observed.renewed_at
     metrics = pool.settings.metrics
     if not metrics.is_scraped:
-        window = traffic.window(pool, replica)
+        window = reports.window(at)
         scraped_at = window.at if window else None
     elif window is not None and not profile_of(metrics).latency:
-        window = _with_durations(window, traffic.window(pool, replica))
+        window = _with_durations(window, reports.window(at))
     # By everyone who counts: its own metrics and Envoys.
     in_flight = observed.in_flight(replica.settings.slots)
-    if (reported := traffic.held_in_flight(pool, replica, now)) is not None:
-        by_class = traffic.by_class(pool, replica, now)
+    if (reported := reports.held_in_flight(at, now)) is not None:
+        by_class = reports.by_class(at, now)
         counts = {name: load.in_flight for name, load in by_class.items()} if is_parted else {}
         ended = {name: float(load.succeeded + load.failed) for name, load in by_class.items()}
         in_flight = (*in_flight, InFlight(ENVOYS, reported, now, by_class=counts, ended=ended))
@@ -63,7 +50,7 @@ def input_of(
         gpu_uuid=_gpu_uuid(pool, replica, seen.devices, now),
         memory=replica.settings.memory,
         in_flight=in_flight,
-        failing=traffic.failing(pool, replica, now),
+        failing=reports.failing(at, now),
         ready=observed.readiness.is_shown and replica.draining is None,
         ready_since=observed.readiness.ready_since,
         mark=hash(
@@ -131,17 +118,10 @@ class Tables(dict[str, Table]):
         *,
         is_parted: bool,
     ) -> list[str]:
-        """Write what is known of some replicas of a pool.
-
-        Args:
-            pool: As it is.
-            some: Ids of those of which something may be new; one may have gone. None: all.
-            seen: Until now.
-            now: Seconds of a monotonic clock.
-            is_parted: Whether Envoys part its requests into classes.
+        """Write what is known of some replicas of a pool; None: of all.
 
         Returns:
-            The ids of those that have gone.
+            The ids of the replicas that have gone.
         """
         table = self.setdefault(pool.name, Table())
         if some is None:
@@ -169,18 +149,11 @@ class Tables(dict[str, Table]):
 def memory_in_use(
     pools: Mapping[str, Pool], tables: Mapping[str, Table], devices: Devices, now: float
 ) -> dict[str, float]:
-    """The part of its memory that is in use on each GPU, by its uuid and who says so.
+    """Work out the part of its memory that is in use on each GPU, 0 to 1, by its uuid and reporter.
 
-    Args:
-        pools: All of them, by name.
-        tables: What is known of their replicas; those on no GPU cost nothing.
-        devices: What exporters say.
-        now: Seconds of a monotonic clock.
-
-    Returns:
-        As the fullest says that any replica or exporter reports, 0 to 1; a GPU of which nobody
-        spoke lately is not in it. What replicas of one registrar say stands apart from what all
-        others say, see `ReplicaInput.gpu_key`; exporters are the operator's choice.
+    The fullest reading of any replica or exporter counts; a GPU without a recent one is left out.
+    What replicas of one registrar report stands apart from all others, see `ReplicaInput.gpu_key`;
+    exporters are the operator's choice.
     """
     found: dict[str, float] = {}
 
@@ -198,8 +171,8 @@ def memory_in_use(
                     for uuid in (gpu.uuid,) if gpu.uuid else given.gpus:
                         add(given.gpu_key(uuid), gpu.fraction)
             replica = pool.replicas.get(id_) if metrics.gpu is not None else None
-            told = devices.joined(metrics.gpu, replica.settings, now) if replica else None
-            for gpu in told.memory if told is not None else ():
+            gpus = devices.joined(metrics.gpu, replica.settings, now) if replica else None
+            for gpu in gpus.memory if gpus is not None else ():
                 if gpu.uuid is not None:
                     add(gpu.uuid, gpu.fraction)
     return found

@@ -16,12 +16,7 @@ RESTARTS: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A scrape that yielded no reading.
-
-    Attributes:
-        sentence: Why, for an operator.
-        refused: Whether the connection was refused.
-    """
+    """A scrape that yielded no reading, and whether the connection was refused."""
 
     sentence: str
     refused: bool = False
@@ -32,15 +27,11 @@ class Observed:
     """Everything seen of one generation of a replica.
 
     Attributes:
-        generation: The fleet's, of the replica this was seen of.
-        readiness: Whether Envoy may know of it.
-        history: Its readings.
         window: The newest; None before the first good scrape.
-        scraped_at: When the last good scrape was, seconds of a monotonic clock.
+        scraped_at: When the last good scrape was.
         failure: Why the last scrape failed; None when it was good.
-        failures: Scrapes that have failed.
-        recalled_at: When what was known of it before a restart was taken up; None where nothing
-            was. Until there is a scrape, what is known is taken to be of then.
+        recalled_at: When the knowledge from before a restart was taken up, if any was. It counts as
+            of then until there is a scrape.
         recalled_count: Requests that it had counted then; one that has counted fewer has restarted.
     """
 
@@ -70,11 +61,7 @@ class Observed:
         return self.recalled_at if self.scraped_at is None else self.scraped_at
 
     def in_flight(self, slots: int | None) -> tuple[InFlight, ...]:
-        """What it has in flight by its own count; nothing where it counts nothing.
-
-        Args:
-            slots: As declared; where requests wait, so many are being computed.
-        """
+        """Return what it has in flight by its own count; where requests wait, all slots compute."""
         window = self.window
         if window is None or window.queue is None:
             return ()
@@ -103,11 +90,8 @@ class Observed:
     def recall(self, now: float, count: float, *, was_shown: bool, was_measured: bool) -> None:
         """Take up what was known of it before a restart of ours.
 
-        Args:
-            now: Seconds of a monotonic clock.
-            count: Requests that it had counted; 0 where that says nothing.
-            was_shown: Whether Envoys know of it; then they judge it until we have asked.
-            was_measured: Whether anything is known of what it can carry.
+        `count`: requests that it had counted; 0 where that says nothing. An Envoy that was shown it
+        judges its health until we have asked.
         """
         if was_shown:
             self.readiness = Readiness(State.GONE, -math.inf)
@@ -127,12 +111,7 @@ class Observed:
 
 
 def lifetime_of(generation: int, restarts: int = 0) -> int:
-    """What differs between any two processes that were ever seen under one id.
-
-    Args:
-        generation: The fleet's.
-        restarts: That were seen of it.
-    """
+    """Number the processes seen under one id: the fleet's generation, and restarts in it."""
     return generation * RESTARTS + restarts
 
 
@@ -164,15 +143,7 @@ class Observations(dict[tuple[str, str], Observed]):
         return all(observed.readiness.probed for observed in self.values())
 
     def adopt(self, found: Change, since: float) -> list[tuple[str, str]]:
-        """Follow one difference of the fleet.
-
-        Args:
-            found: What came, changed or went.
-            since: When a replica that came began to be there, seconds of a monotonic clock.
-
-        Returns:
-            The replicas whose observations were dropped, by pool and id.
-        """
+        """Follow one change of the fleet; returns the replicas whose observations were dropped."""
         if found.replica is None:
             return self._adopt_pool(found)
         key, replica = (found.pool, found.replica), found.after

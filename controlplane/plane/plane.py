@@ -29,6 +29,7 @@ from controlplane.plane.readiness import Probe
 from controlplane.plane.report import Target
 from controlplane.plane.startup import RestartPool, recalled
 from controlplane.plane.state import PlaneState
+from controlplane.plane.traffic import endpoint_of
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS
 from controlplane.resources.views import View
@@ -42,21 +43,13 @@ class Plane(PlaneState):
     """Takes in what happens; every method takes the time in seconds of a monotonic clock."""
 
     def apply(self, command: Command, now: float) -> tuple[Change, ...]:
-        """Carry out a command on the fleet; returns what it has changed.
-
-        Raises:
-            Refused: With the reason; nothing has changed.
-        """
+        """Carry out a command on the fleet; returns what it has changed."""
         applied = fleets.apply(self.fleet, command, now)
         self.adopt(applied, now)
         return applied.changes
 
     def declare(self, config: Config, now: float) -> None:
-        """Bring the fleet in line with a config file.
-
-        Raises:
-            Refused: With the reason; nothing has changed.
-        """
+        """Bring the fleet in line with a config file."""
         applied = fleets.declare(self.fleet, config, now)
         self.scrape_with(config.pools)
         self.adopt(applied, now)
@@ -73,16 +66,7 @@ class Plane(PlaneState):
         self.discoveries.taken_in()
 
     def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
-        """Take note of an Envoy that has connected.
-
-        Args:
-            stream: Tells it from others.
-            node: Its id.
-            view: What it is to be shown.
-
-        Returns:
-            Why it cannot be served, as one sentence; None where it can.
-        """
+        """Take note of an Envoy that has connected; returns why it cannot be served, if so."""
         if moved := listeners_of_node(node, view):
             try:
                 fleets.refuse_loops(self.fleet, Listeners(moved.items()))
@@ -96,11 +80,7 @@ class Plane(PlaneState):
         return None
 
     def refuse_at_listeners(self, config: Config) -> None:
-        """Refuse a config file with a replica where a connected Envoy listens.
-
-        Raises:
-            Refused: It has one.
-        """
+        """Refuse a config file with a replica where a connected Envoy listens."""
         for pool in config.pools:
             for replica in pool.replicas:
                 for at in replica.places:
@@ -147,9 +127,8 @@ class Plane(PlaneState):
         """Take in the answer to a health probe."""
         observed = self._observed.current(target.pool, target.replica)
         settings = target.settings.health_check
-        if probe is Probe.UNREACHABLE and self._traffic.has_answered(
-            target.pool, target.replica, since=now - settings.timeout
-        ):
+        answered = self._traffic.reports.answered_at(endpoint_of(target.pool, target.replica))
+        if probe is Probe.UNREACHABLE and answered >= now - settings.timeout:
             # Envoys get answers: it is the way from here to there, or we are slow.
             return
         # Thousands may be asked in vain, and what is decided of them stays the same.
@@ -157,10 +136,7 @@ class Plane(PlaneState):
             self._dirty.add_replica(target.pool, target.replica.id)
 
     def suspected(self) -> Collection[tuple[str, str]]:
-        """The replicas that may have failed since this was asked last, by pool and id.
-
-        No scrape of them succeeded, or no request of some Envoy.
-        """
+        """Take the replicas of which a scrape, or all requests of an Envoy, failed lately."""
         found, self._suspected = self._suspected, set()
         return found
 
@@ -202,20 +178,15 @@ class Plane(PlaneState):
 
     def reporter_came(self, reporter: Hashable, place: Place) -> None:
         """Take note of where an Envoy runs that is about to report."""
-        self._traffic.came(reporter, place)
+        self._traffic.reports.arrivals.came(reporter, place)
 
-    def reporter_left(self, reporter: object, now: float) -> None:
-        """An Envoy that reported has gone, and what it had in flight with it."""
-        self._dirty.add_replicas(self._traffic.left(self.fleet, reporter, now))
+    def reporter_leaving(self, reporter: object, now: float) -> Generator[None, None, None]:
+        """An Envoy that reported has gone; yield after each endpoint, see `Traffic.leaving`."""
+        found = yield from self._traffic.leaving(self.fleet, reporter, now)
+        self._dirty.add_replicas(found)
 
     def sampled(self, samples: Sequence[Sample], now: float, place: Place | None = None) -> None:
-        """Take in what an Envoy tells of some requests; those to unknown pools are dropped.
-
-        Args:
-            samples: Of its requests.
-            now: Seconds.
-            place: Where it runs.
-        """
+        """Take in what an Envoy reports of some requests; those to unknown pools are dropped."""
         found: dict[str, dict[str, list[Sample]]] = {}
         for sample in samples:
             if (pool := self.fleet.pools.get(sample.pool)) is not None:
@@ -254,29 +225,20 @@ class Plane(PlaneState):
                 yield
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
-        """Decide about the dirty pools; build what Envoys should hold.
+        """Decide about the dirty pools, and build what Envoys should hold.
 
-        Args:
-            now: Seconds.
-            envoys: How many are connected; None where that is not known.
-
-        Returns:
-            The catalog, the same object as before when nothing has changed for Envoy.
+        The catalog is the same object as before when nothing has changed for Envoy.
         """
         catalog = self.built(self.deciding(now, envoys)())
         drained(self.histories.writing())
         return catalog
 
     def deciding(self, now: float, envoys: int | None = None) -> Callable[[], Catalog]:
-        """Decide about the dirty pools.
-
-        Args:
-            now: Seconds.
-            envoys: How many are connected; None where that is not known.
+        """Decide about the dirty pools; `envoys`: how many are connected, if that is known.
 
         Returns:
             What builds the catalog, for `built`. It may run in another thread: that of a large pool
-            takes long, and depends on nothing that changes meanwhile.
+                takes long, and depends on nothing that changes meanwhile.
         """
         self._has_decided, self._envoys = True, envoys
         for name in self._decisions.due(now):
@@ -299,14 +261,11 @@ class Plane(PlaneState):
         return self._building(self._unbuilt.taken())
 
     def refreshing(self) -> Callable[[], Catalog]:
-        """Follow the fleet as far as that takes no decision; the next one does the rest.
+        """Follow the fleet as far as that takes no decision; returns what builds the catalog.
 
         Shares are of a whole pool, and to work them out for thousands of replicas takes a while. A
         replica that drains, serves again or has gone need not wait for it: it keeps the share that
         it had, or none. Other settings of a pool may make other shares, and wait.
-
-        Returns:
-            What builds the catalog, see `deciding`.
         """
         endpoint_weights, changed = (
             self._decisions.endpoint_weights,
@@ -329,19 +288,16 @@ class Plane(PlaneState):
         return self.built(self.refreshing()())
 
     def _building(self, changed: Mapping[str, Collection[str] | None]) -> Callable[[], Catalog]:
-        decided = self._decisions
+        decisions = self._decisions
         endpoint_weights, parting, spreads = (
-            dict(decided.endpoint_weights),
-            dict(decided.parting),
-            dict(decided.spreads),
+            dict(decisions.endpoint_weights),
+            dict(decisions.parting),
+            dict(decisions.spreads),
         )
         return partial(build, self.fleet, endpoint_weights, self.catalog, changed, parting, spreads)
 
     def built(self, catalog: Catalog) -> Catalog:
-        """Take a catalog that was built; returns what Envoys should hold.
-
-        It is the same object as before when nothing has changed for Envoy.
-        """
+        """Take a catalog that was built; the same object as before where nothing changed."""
         self.catalog = guarded(catalog, self._released)
         return self.catalog
 

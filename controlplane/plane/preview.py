@@ -19,13 +19,10 @@ from controlplane.resources.endpoints import EndpointWeight
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What Envoys hold, and what they would be told.
+    """What Envoys hold, and what they would be sent once all put replicas are ready.
 
-    Attributes:
-        held: The catalog as it is.
-        wanted: As it would be once every replica that the command puts has become ready.
-        pools: The names of the pools whose resources differ.
-        unready: Ids of those replicas that Envoys are not told of before they are ready.
+    `pools` are those whose resources differ; `unready` replicas are not shown before they are
+    ready.
     """
 
     held: Catalog
@@ -42,16 +39,7 @@ class _Unrecorded(Histories):
 
 
 def preview(plane: Plane, command: Command, now: float) -> Preview:
-    """Work out what a command would come to; the plane stays as it is.
-
-    Args:
-        plane: As it is.
-        command: What would be asked.
-        now: Seconds of the clock that the plane is given.
-
-    Raises:
-        Refused: The command would be.
-    """
+    """Work out what a command would come to, or raise its `Refused`; the plane stays as it is."""
     imagined = _copied(plane, command.pool, now)
     unready = []
     for found in imagined.apply(command, now):
@@ -69,10 +57,7 @@ def preview(plane: Plane, command: Command, now: float) -> Preview:
 
 
 def _copied(plane: Plane, pool: str, now: float) -> Plane:
-    """Another plane of the same state in which one pool is about to change.
-
-    What both refer to is never changed in place.
-    """
+    """Copy a plane of which one pool is about to change; what both share never changes in place."""
     imagined = Plane(now)
     imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
     imagined._unbuilt = plane._unbuilt.of(pool)
@@ -93,13 +78,9 @@ _THRESHOLD: Final = 1024
 
 
 def catalog_if_healthy(fleet: Fleet, otlp: OtlpSettings | None = None) -> Catalog:
-    """Build all that Envoys can come to be told of a fleet.
+    """Build all that Envoys can come to be sent of a fleet of which nothing is measured.
 
     Pools whose requests may come to be parted into classes have what that takes.
-
-    Args:
-        fleet: Nothing but what is declared is known of it.
-        otlp: Where Envoys send spans and records of requests; None: nowhere.
     """
     plane = _healthy(fleet, IdentitySettings().trust_domain, otlp)
     catalog, endpoint_weights = plane.decide(0.0), plane._decisions.endpoint_weights
@@ -114,13 +95,7 @@ def catalog_if_healthy(fleet: Fleet, otlp: OtlpSettings | None = None) -> Catalo
 
 
 def first_catalog(fleet: Fleet, trust_domain: str, otlp: OtlpSettings | None = None) -> Catalog:
-    """Build what Envoys are told at first, before anything is measured.
-
-    Args:
-        fleet: Of which every replica is taken to be healthy.
-        trust_domain: Of the certificates of Envoys.
-        otlp: Where Envoys send spans and records of requests; None: nowhere.
-    """
+    """Build what Envoys are sent at first: every replica is healthy, and nothing is measured."""
     return _healthy(fleet, trust_domain, otlp).decide(0.0)
 
 

@@ -44,12 +44,9 @@ class Readiness:
     """A state and since when.
 
     Attributes:
-        state: Of the replica.
-        since: When it began, seconds of a monotonic clock.
-        probed: Whether there was any probe yet.
-        answer: What came of the last one.
-        ready_since: Since when it has been ready, for one that became so while it was watched; None
-            for one that was found ready, which may have served for days.
+        answer: What came of the last probe, if there was any (`probed`).
+        ready_since: Since when it has been ready, if it became so while it was watched. A replica
+            that was found ready may have served for days.
         heard: When it last answered that it is not ready, or refused; long ago if it never did.
         streak: Probes in a row that speak for another state.
     """
@@ -110,10 +107,7 @@ class Readiness:
         )
 
     def _is_silent(self, now: float) -> bool:
-        """Whether nothing was heard of it for so long that Envoy may judge.
-
-        One that answers now and then while it loads its model is not silent.
-        """
+        """Tell whether nothing was heard of it for so long that Envoy may judge."""
         return now - max(self.since, self.heard) >= UNREACHABLE_SECONDS
 
     def restarted(self, now: float) -> "Readiness":

@@ -56,11 +56,7 @@ class Recovery:
         return self._is_on and (self._was_missing or bool(self._noted))
 
     def begin(self, *, is_missing: bool = False) -> None:
-        """Something was lost.
-
-        Args:
-            is_missing: Whether Envoys were seen to hold it, before this start.
-        """
+        """Take note of a loss; `is_missing`: Envoys were seen to hold it, before this start."""
         self._is_on, self._was_missing = True, is_missing
 
     def reporting(
@@ -99,16 +95,7 @@ class Recovery:
     def released(
         self, fleet: Fleet, shown: Mapping[str, Container[str]], now: float
     ) -> frozenset[str] | None:
-        """The names of the pools that Envoys may be told of, whatever they hold.
-
-        Args:
-            fleet: As it is.
-            shown: The replicas that Envoys may know of, by pool; what is empty has none.
-            now: Seconds of a monotonic clock.
-
-        Returns:
-            None where nothing was lost, or all of it is known again.
-        """
+        """List the pools that Envoys may be sent, whatever they hold; None: nothing is lost."""
         if not self._is_on:
             return None
         self._unknown = {

@@ -17,12 +17,7 @@ from controlplane.telemetry import Window
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A replica to be scraped, and how.
-
-    Attributes:
-        probe: Whether its health is to be asked for as well.
-        access: Credentials for its metrics; None: without any.
-    """
+    """A replica to be scraped, and how; `probe`: its health is to be asked for as well."""
 
     pool: str
     replica: Replica
@@ -37,14 +32,7 @@ class Target:
 
 
 class Outline(NamedTuple):
-    """A replica from afar: nothing that is another one with every reading.
-
-    Attributes:
-        state: Of its readiness.
-        shown: Whether Envoys know of it.
-        decided: Its tier, whether it is cut and whether it is stale; None before any decision.
-        draining: Why it gets no new requests; None while it may.
-    """
+    """A replica from afar: nothing that is another one with every reading."""
 
     state: State
     shown: bool
@@ -76,16 +64,14 @@ class ReplicaReport:
     """Everything known of one replica.
 
     Attributes:
-        age: Seconds since its last good scrape; None when there was none.
-        policy: By which the last decision about its pool was made; None before the first.
+        age: Seconds since its last good scrape.
+        policy: Of the last decision about its pool.
         decision: What it gets, and why; None before the first decision about it.
-        endpoint_weight: What Envoy is told; None while Envoy does not know it.
-        joined: What exporters say of its GPUs; None where its pool names none.
-        in_flight: Requests that all Envoys together have at it now; None where none reports.
-        by_envoys: What it did lately by the count of all Envoys; None where none reports.
-        ended: Tries at it that ended well, and otherwise, by the count of all Envoys; it begins
-            anew when none of them reports of it for a while.
-        disputes: Envoys that have seen another state of it for a while than we have.
+        endpoint_weight: What Envoy was sent; None while Envoy does not know it.
+        joined: What exporters report of its GPUs; None where its pool names none.
+        in_flight: Requests that all Envoys together have at it now.
+        by_envoys: What it did lately by the count of all Envoys.
+        ended: Tries at it that ended well, and otherwise, by the count of all Envoys.
     """
 
     pool: Pool

@@ -6,7 +6,7 @@ from typing import Any, Final
 from controlplane.balancing import Decision
 from controlplane.fleet import Draining, Fleet, Pool
 from controlplane.plane.observed import Observations
-from controlplane.scaling import Coming, PoolScaling, Recommendation, Standing
+from controlplane.scaling import PoolScaling, Recommendation, ReplicaState
 from controlplane.telemetry.load import drained
 
 COLD_STARTS: Final = "cold_starts"
@@ -26,20 +26,13 @@ class Scalings:
         decision: Callable[[str], Decision | None],
         now: float,
     ) -> Generator[None, None, None]:
-        """Take in what is new of the pools of which it is time, and yield after each replica.
-
-        Args:
-            fleet: As it is.
-            observed: What was seen of its replicas.
-            decision: Gives the last one about a pool.
-            now: Seconds of a monotonic clock.
-        """
+        """Take in what is new of the pools that are due, and yield after each replica."""
         for name, pool in fleet.pools.items():
             scaling = self._of(name, now)
             if scaling.is_due(now):
                 of_pool = decision(name)
-                standing = yield from _standing(pool, observed, of_pool)
-                scaling.look(pool.settings, of_pool, standing, now)
+                states = yield from _states(pool, observed, of_pool)
+                scaling.look(pool.settings, of_pool, states, now)
         for name in self._pools.keys() - fleet.pools.keys():
             del self._pools[name]
 
@@ -62,19 +55,14 @@ class Scalings:
     ) -> Recommendation:
         """Work out how many replicas a pool should have.
 
-        Args:
-            pool: As it is.
-            observed: What was seen of its replicas.
-            decision: The last one about it.
-            held: Why nothing is to change in it; None: it may.
-            dispatchers: Envoys that share out its requests.
-            now: Seconds of a monotonic clock.
+        `held`: why nothing is to change in it; None: it may. `dispatchers`: Envoys that share out
+        its requests.
         """
         if held is None and decision is not None and decision.suspect:
             held = "most replicas cannot be scraped; the control plane may be at fault"
-        standing = drained(_standing(pool, observed, decision))
+        states = drained(_states(pool, observed, decision))
         of_pool = self._of(pool.name, now)
-        return of_pool.recommend(pool.name, pool.settings, standing, dispatchers, now, held=held)
+        return of_pool.recommend(pool.name, pool.settings, states, dispatchers, now, held=held)
 
     def data(self, pool: str) -> dict[str, Any]:
         """What outlives a restart of what is known of a pool."""
@@ -99,26 +87,22 @@ class Scalings:
         return self._pools[pool]
 
 
-def _standing(
+def _states(
     pool: Pool, observed: Observations, decision: Decision | None
-) -> Generator[None, None, dict[str, Standing]]:
+) -> Generator[None, None, dict[str, ReplicaState]]:
     rows = decision.rows if decision is not None else {}
     found = {}
     for id_, replica in pool.replicas.items():
         # It may have gone since the look began.
         if (seen := observed.current(pool.name, replica)) is None:
             continue
-        readiness = seen.readiness
-        coming = Coming(
-            seen.lifetime,
-            readiness.may_serve,
-            readiness.since,
-            readiness.ready_since,
-        )
         row = rows.get(id_)
         cut = decision is not None and row is not None and bool(decision.drained[row])
-        found[id_] = Standing(
-            coming,
+        found[id_] = ReplicaState(
+            seen.lifetime,
+            seen.readiness.may_serve,
+            seen.readiness.since,
+            seen.readiness.ready_since,
             is_out=cut or replica.draining is Draining.OPERATOR,
             is_leaving=replica.draining in (Draining.LEASE, Draining.DISCOVERY),
         )

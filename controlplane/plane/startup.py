@@ -4,15 +4,14 @@ In comes what was kept of decisions; out come the same decisions for the replica
 the same processes. They hold until there are readings again, and then are where estimates start.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from controlplane.balancing import Decision
 from controlplane.balancing.restart import restored
 from controlplane.balancing.sentences import duration
-from controlplane.fleet import Fleet, Pool
-from controlplane.plane.discoveries import Discoveries
+from controlplane.fleet import Pool
 from controlplane.plane.observed import lifetime_of
 from controlplane.telemetry import WINDOW
 
@@ -21,39 +20,9 @@ STARTUP_SECONDS: Final = 5.0
 that hold a configuration must not lose it to a control plane that has not looked yet."""
 
 
-def has_started(
-    fleet: Fleet,
-    discoveries: Discoveries,
-    are_probed: Callable[[], bool],
-    waited: float,
-    *,
-    has_decided: bool,
-) -> bool:
-    """Whether Envoys can be told what is known.
-
-    Args:
-        fleet: As it is.
-        discoveries: What fills its pools.
-        are_probed: Whether every replica was asked for its health.
-        waited: Seconds since the start.
-        has_decided: Whether they were told anything since.
-    """
-    if not fleet.pools and not has_decided:
-        return False
-    if not discoveries.have_started(fleet, waited):
-        return False
-    return waited >= STARTUP_SECONDS or (discoveries.are_asked() and are_probed())
-
-
 @dataclass(frozen=True, slots=True)
 class RestartReplica:
-    """One replica as it was when the decision about it was kept.
-
-    Attributes:
-        generation: The fleet's.
-        shown: Whether Envoys knew of it.
-        weighing: By `replica_data`.
-    """
+    """One replica as it was when the decision about it was kept, see `replica_data`."""
 
     generation: int
     shown: bool
@@ -62,13 +31,7 @@ class RestartReplica:
 
 @dataclass(frozen=True, slots=True)
 class RestartPool:
-    """A pool as it was when the decision about it was kept.
-
-    Attributes:
-        age: Seconds since then, by the wall clock; only told, nothing depends on it.
-        weighing: By `pool_data`.
-        replicas: By id.
-    """
+    """A pool as it was when the decision about it was kept, some seconds before."""
 
     age: float
     weighing: Mapping[str, Any]
@@ -77,12 +40,7 @@ class RestartPool:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What was decided about a pool stays as it is for a while.
-
-    Attributes:
-        until: Seconds of a monotonic clock.
-        words: Why, for an operator.
-    """
+    """A time up to which a pool stays as it was decided, and why, for an operator."""
 
     until: float
     words: str
@@ -99,16 +57,10 @@ def words_of(hold: Hold | None, now: float) -> str | None:
 
 
 def recalled(pool: Pool, known: RestartPool, now: float) -> tuple[Decision, Hold] | None:
-    """The decision about a pool as it was.
+    """Restore the decision about a pool; None where nothing of it is still known.
 
-    Args:
-        pool: As it is.
-        known: What was kept.
-        now: Seconds of a monotonic clock.
-
-    Returns:
-        None where nothing of it is still known. A replica that is another process by now, or was
-        kept by a version that wrote other data, is not in it: it begins anew.
+    A replica that is another process by now, or was kept by a version that wrote other data, is not
+    in it: it begins anew.
     """
     same = {
         id_: (remembered.weighing, lifetime_of(remembered.generation))
@@ -141,29 +93,19 @@ class DecisionBudget:
     """Time that decisions may take, as a bucket that fills by `DECIDING` a second."""
 
     def __init__(self, now: float) -> None:
-        """Begin with all that can be saved.
-
-        Args:
-            now: Seconds of a monotonic clock.
-        """
+        """Begin with all that can be saved."""
         self._left, self._at = SAVED, now
 
     def spend(self, seconds: float, now: float) -> None:
-        """Take in what a decision took.
+        """Take in the seconds of CPU of a decision.
 
-        Args:
-            seconds: Of CPU. What is more than can be saved is not held against the next decision:
-                the first one encodes everything.
-            now: Seconds of a monotonic clock.
+        What is more than can be saved is not held against the next decision: the first one encodes
+        everything.
         """
         self._left, self._at = self._saved(now) - min(seconds, SAVED), now
 
     def wait(self, now: float) -> float:
-        """Seconds until the next decision may be made; 0: at once.
-
-        Args:
-            now: Seconds of a monotonic clock.
-        """
+        """Return the seconds until the next decision may be made; 0: at once."""
         return max(0.0, -self._saved(now) / DECIDING)
 
     def _saved(self, now: float) -> float:

@@ -29,9 +29,8 @@ from controlplane.plane.observed import Observations
 from controlplane.plane.recovery import Recovery
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.scalings import Scalings
-from controlplane.plane.senders import Senders
-from controlplane.plane.startup import has_started
-from controlplane.plane.traffic import Traffic, by_replica
+from controlplane.plane.startup import STARTUP_SECONDS
+from controlplane.plane.traffic import Senders, Traffic, by_replica, endpoint_of
 from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.classes import Parting
@@ -47,15 +46,9 @@ class PlaneState:
     """Holds the state; every method takes the time in seconds of a monotonic clock.
 
     Attributes:
-        discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
-        recovery: What Envoys may be told of after a registry was lost.
         listeners: Where connected Envoys listen, other than the pools say.
-        envoy_health: What Envoys see of the health of replicas.
-        sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
-        scalings: How many replicas pools should have.
-        answers: To the requests of each pool, by name and class; only what any Envoy reported.
-        senders: What each Envoy sends.
-        trends: What each pool as a whole did in the last hour.
+        sizes: Of the requests of each pool that any Envoy reported, by name.
+        answers: To the requests of each pool that any Envoy reported, by name and class.
     """
 
     def __init__(
@@ -130,13 +123,13 @@ class PlaneState:
         Of no pool at all nothing is told, unless the last one was removed while we were there: a
         registry that was lost must not take away what Envoys have.
         """
-        return has_started(
-            self.fleet,
-            self.discoveries,
-            self._observed.are_probed,
-            now - self._started,
-            has_decided=self._has_decided,
-        )
+        waited = now - self._started
+        if not self.fleet.pools and not self._has_decided:
+            return False
+        if not self.discoveries.have_started(self.fleet, waited):
+            return False
+        are_asked = self.discoveries.are_asked() and self._observed.are_probed()
+        return waited >= STARTUP_SECONDS or are_asked
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
         """Which replicas a node is to check that has checked what is known so far."""
@@ -161,22 +154,14 @@ class PlaneState:
         return self._decisions.decisions.get(pool)
 
     def recommendation(self, pool: str, now: float) -> Recommendation:
-        """How many replicas a pool should have, and why.
-
-        Raises:
-            Refused: There is no such pool.
-        """
+        """Work out how many replicas a pool should have, and why; `Refused`: there is no pool."""
         known, decision = self.fleet.pool(pool), self.decision(pool)
         held = self._decisions.held(pool, now)
         envoys = self._envoys or 1
         return self.scalings.recommend(known, self._observed, decision, held, envoys, now)
 
     def is_active(self, pool: str, now: float) -> bool:
-        """Whether a pool is to have replicas: requests come, or it may never be empty.
-
-        Raises:
-            Refused: There is no such pool.
-        """
+        """Tell whether a pool is to have replicas: requests come, or it may never be empty."""
         return self.scalings.is_active(self.fleet.pool(pool), now)
 
     def parting(self, pool: str) -> Parting | None:
@@ -184,15 +169,12 @@ class PlaneState:
         return self._decisions.parting.get(pool)
 
     def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
-        """Everything known of a replica.
-
-        Raises:
-            Refused: There is no such pool or replica.
-        """
+        """Return everything known of a replica; `Refused`: there is no such pool or replica."""
         known = self.fleet.pool(pool)
         replica = known.replica(replica_id)
         observed = self._observed[pool, replica_id]
         decision = self._decisions.decisions.get(pool)
+        reports, at = self._traffic.reports, endpoint_of(pool, replica)
         return ReplicaReport(
             pool=known,
             replica=replica,
@@ -202,9 +184,9 @@ class PlaneState:
             decision=decision.replicas.get(replica_id) if decision else None,
             endpoint_weight=self._decisions.endpoint_weights.get(pool, {}).get(replica_id),
             joined=joined(known, replica, self._devices, now),
-            in_flight=self._traffic.in_flight(known, replica, now),
-            by_envoys=self._traffic.window(known, replica),
-            ended=self._traffic.ended(known, replica),
+            in_flight=reports.in_flight(at, now),
+            by_envoys=reports.window(at),
+            ended=reports.ended(at),
             disputes=self._disputes(known, replica, now),
         )
 
@@ -222,12 +204,7 @@ class PlaneState:
     def outlines(
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, Outline]]:
-        """Replicas of a pool by their ids, as far as they are to be seen from afar.
-
-        Args:
-            pool: Its name.
-            of: Ids; unknown ones are left out. None: all replicas of the pool.
-        """
+        """Yield replicas of a pool by their ids, as seen from afar; None: all of them."""
         decision = self._decisions.decisions.get(pool)
         endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
         for id_, replica in self.fleet.pools[pool].replicas.some(of):
@@ -238,12 +215,7 @@ class PlaneState:
     def restart_state(
         self, pool: str, of: Collection[str] | None = None
     ) -> Mapping[str, tuple[int, bool]]:
-        """The generation of replicas of a pool, and whether Envoys know of each.
-
-        Args:
-            pool: Its name.
-            of: See `outlines`.
-        """
+        """Return the generation of replicas, and whether Envoys know of each; None: of all."""
         return {
             id_: (replica.generation, self._observed[pool, id_].readiness.is_shown)
             for id_, replica in self.fleet.pools[pool].replicas.some(of)
@@ -252,12 +224,12 @@ class PlaneState:
     def discovered(self, fleet: Fleet, now: float) -> Applied:
         """What brings a fleet in line with what the sources have found."""
         return self.discoveries.merged(
-            fleet, self._observed.serves, self._is_told, self.listeners.listeners, now
+            fleet, self._observed.serves, self._is_shown, self.listeners.listeners, now
         )
 
     def _seen(self) -> Seen:
         return Seen(self._observed, self._traffic, self._devices)
 
-    def _is_told(self, pool: str, replica: Replica) -> bool:
+    def _is_shown(self, pool: str, replica: Replica) -> bool:
         """Whether Envoys know of a replica, as far as we have told them anything."""
         return not self._has_decided or replica.id in self._decisions.endpoint_weights.get(pool, {})

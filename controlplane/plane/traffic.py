@@ -1,45 +1,35 @@
-"""What Envoys report of the traffic that they send to the replicas that there are."""
+"""What Envoys report of their traffic: by replica, and what each of them sends to each pool."""
 
-from collections.abc import Generator, Hashable, Iterable, Mapping
+import math
+from collections.abc import Generator, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
 from controlplane.balancing import Place
 from controlplane.config import Address
 from controlplane.fleet import Change, Fleet, Pool, Replica
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.classes import BULK, class_of, pool_of
-from controlplane.telemetry import Window
-from controlplane.telemetry.load import (
-    ClassLoad,
-    Endpoint,
-    Failing,
-    InLocality,
-    Load,
-    LoadReports,
-)
+from controlplane.telemetry.load import SHORTEST, Endpoint, InLocality, Load, LoadReports
 
 
 class Traffic:
     """Load reports by replica; what is about no replica is dropped."""
 
     def __init__(self) -> None:
-        self._reports = LoadReports()
-        self._pools: set[str] = set()
+        self.reports = LoadReports()
 
     def copy(self) -> "Traffic":
         """Make a copy for a preview; only one of the two takes in reports."""
         other = Traffic()
-        other._reports, other._pools = self._reports.copy(), set(self._pools)
+        other.reports = self.reports.copy()
         return other
 
-    def came(self, reporter: Hashable, place: Place) -> None:
-        """Take note of where an Envoy runs that is about to report."""
-        self._reports.arrivals.came(reporter, place)
-
-    def come(self, pool: str) -> Mapping[tuple[str, Place], float]:
+    def arrivals_of(self, pool: str) -> Mapping[tuple[str, Place], float]:
         """Requests that Envoys have sent to a pool so far, by class and where they run."""
         return {
             (name, place): count
-            for (name, place), count in self._reports.arrivals.of(pool).items()
+            for (name, place), count in self.reports.arrivals.of(pool).items()
             if isinstance(place, Place)
         }
 
@@ -51,17 +41,10 @@ class Traffic:
         seconds: float,
         now: float,
     ) -> Generator[None, None, Mapping[str, set[str]]]:
-        """Take in a report, and yield after each endpoint.
-
-        Args:
-            fleet: Who exists.
-            reporter: One object for all reports of one Envoy.
-            loads: By endpoint.
-            seconds: That the report covers.
-            now: The time.
+        """Take in a report of so many seconds, and yield after each endpoint.
 
         Returns:
-            Ids of the replicas of which something new is known, by pool.
+            Ids of the replicas that the report is about, by pool.
         """
         known = dict[Endpoint, Load]()
         for endpoint, load in loads.items():
@@ -69,11 +52,10 @@ class Traffic:
             replica = pool.replicas.at(Address(endpoint.host, endpoint.port)) if pool else None
             if pool is not None and replica is not None:
                 # Envoys know it by where they send its requests, which may have been elsewhere.
-                own, its = _endpoint(pool.name, replica), _in_classes(pool, load)
+                own, its = endpoint_of(pool.name, replica), _in_classes(pool, load)
                 known[own] = known[own].plus(its, "") if own in known else its
             yield
-        self._pools |= {endpoint.pool for endpoint in known}
-        recorded = yield from self._reports.recording(reporter, known, seconds, now)
+        recorded = yield from self.reports.recording(reporter, known, seconds, now)
         found: dict[str, set[str]] = {}
         for endpoint in recorded:
             _add_id(found, fleet, endpoint)
@@ -86,74 +68,81 @@ class Traffic:
         if isinstance(before, Replica):
             stays = isinstance(after, Replica) and after.address == before.address
             if not stays:
-                self._reports.forget(_endpoint(found.pool, before))
+                self.reports.forget(endpoint_of(found.pool, before))
         elif isinstance(before, Pool) and after is None:
             for replica in before.replicas.values():
-                self._reports.forget(_endpoint(before.name, replica))
-            self._reports.arrivals.forget(before.name)
-            self._pools.discard(before.name)
+                self.reports.forget(endpoint_of(before.name, replica))
+            self.reports.arrivals.forget(before.name)
 
-    def left(self, fleet: Fleet, reporter: object, now: float) -> Mapping[str, set[str]]:
-        """An Envoy that reported has gone, and what it had in flight with it.
-
-        Returns:
-            Ids of the replicas that it reported of, by pool.
-        """
-        return _ids(fleet, self._reports.gone(reporter, now))
-
-    def in_flight(self, pool: Pool, replica: Replica, now: float) -> float | None:
-        """Requests that all Envoys together have at a replica now; None where none reports."""
-        if pool.name not in self._pools:
-            return None
-        return self._reports.in_flight(_endpoint(pool.name, replica), now)
-
-    def held_in_flight(self, pool: Pool, replica: Replica, now: float) -> float | None:
-        """The same as far as each Envoy is believed where shares are worked out."""
-        if pool.name not in self._pools:
-            return None
-        return self._reports.held_in_flight(_endpoint(pool.name, replica), now)
-
-    def failing(self, pool: Pool, replica: Replica, now: float) -> Failing | None:
-        """What became of its requests lately, as most Envoys see it; None where none had one."""
-        if pool.name not in self._pools:
-            return None
-        return self._reports.failing(_endpoint(pool.name, replica), now)
-
-    def by_class(self, pool: Pool, replica: Replica, now: float) -> Mapping[str, ClassLoad]:
-        """What all Envoys together count of each class of requests at a replica.
+    def leaving(
+        self, fleet: Fleet, reporter: object, now: float
+    ) -> Generator[None, None, Mapping[str, set[str]]]:
+        """Forget an Envoy, and what it had in flight, and yield after each endpoint.
 
         Returns:
-            By the class's name, that of all requests in no other under `OTHERS`; what has ended is
-            counted since the replica is known. Empty where no Envoy reports.
+            By pool the ids that it reported.
         """
-        if pool.name not in self._pools:
-            return {}
-        return self._reports.by_class(_endpoint(pool.name, replica), now)
+        gone = yield from self.reports.going(reporter, now)
+        found: dict[str, set[str]] = {}
+        for endpoint in gone:
+            _add_id(found, fleet, endpoint)
+            yield
+        return found
 
-    def ended(self, pool: Pool, replica: Replica) -> tuple[float, float] | None:
-        """Tries at a replica that ended well, and otherwise, so far; None where none reports."""
-        if pool.name not in self._pools:
-            return None
-        return self._reports.ended(_endpoint(pool.name, replica))
 
-    def has_answered(self, pool: str, replica: Replica, since: float) -> bool:
-        """Whether any Envoy has told since some time of a request that a replica answered."""
-        return self._reports.answered_at(_endpoint(pool, replica)) >= since
+OVER: Final = 10.0
+"""Seconds over which requests are averaged."""
 
-    def window(self, pool: Pool, replica: Replica) -> Window | None:
-        """What a replica did lately by the count of Envoys; None where none reports."""
-        if pool.name not in self._pools:
-            return None
-        return self._reports.window(_endpoint(pool.name, replica))
+
+@dataclass(slots=True)
+class _Sender:
+    node: str
+    at: float
+    rates: dict[str, float] = field(default_factory=dict)
+
+
+class Senders:
+    """The Envoys that report."""
+
+    def __init__(self) -> None:
+        self._senders: dict[Hashable, _Sender] = {}
+
+    def came(self, reporter: Hashable, node: str, now: float) -> None:
+        """Take note of an Envoy that is about to report; one `reporter` for each stream."""
+        self._senders[reporter] = _Sender(node, now)
+
+    def reported(self, reporter: Hashable, loads: Mapping[Endpoint, Load], now: float) -> None:
+        """Take in a report; one without any requests may cover no time by its own account."""
+        sender = self._senders.get(reporter)
+        if sender is None or (seconds := now - sender.at) < SHORTEST:
+            return
+        sender.at = now
+        ended: dict[str, float] = {}
+        for endpoint, load in loads.items():
+            ended[endpoint.pool] = ended.get(endpoint.pool, 0) + load.succeeded + load.failed
+        remaining = math.exp(-seconds / OVER)
+        for pool in {*ended, *sender.rates}:
+            before, rate = sender.rates.get(pool), ended.get(pool, 0.0) / seconds
+            sender.rates[pool] = (
+                rate if before is None else remaining * before + (1 - remaining) * rate
+            )
+
+    def left(self, reporter: Hashable) -> None:
+        """An Envoy has gone."""
+        self._senders.pop(reporter, None)
+
+    def sent(self) -> Mapping[str, Mapping[str, float]]:
+        """Requests per second by node and pool."""
+        found: dict[str, dict[str, float]] = {}
+        for sender in self._senders.values():
+            rates = found.setdefault(sender.node, {})
+            for pool, rate in sender.rates.items():
+                rates[pool] = rates.get(pool, 0.0) + rate
+        return found
 
 
 def by_replica(catalog: Catalog, localities: Mapping[InLocality, Load]) -> dict[Endpoint, Load]:
-    """Share out what was counted for localities, evenly among the replicas that are used there.
-
-    Args:
-        catalog: What clients hold.
-        localities: The loads of one client; those of localities that are no more are left out.
-    """
+    """Share out what a client counted for localities, evenly among the replicas used there."""
     found: dict[Endpoint, Load] = {}
     for where, load in localities.items():
         pool = catalog.pools.get(pool_of(where.cluster))
@@ -163,14 +152,6 @@ def by_replica(catalog: Catalog, localities: Mapping[InLocality, Load]) -> dict[
             endpoint = Endpoint(pool_of(where.cluster), address.host, address.port)
             known = found.get(endpoint, Load(0, 0, 0))
             found[endpoint] = known.plus(load.part(len(there)), class_of(where.cluster))
-    return found
-
-
-def _ids(fleet: Fleet, endpoints: Iterable[Endpoint]) -> dict[str, set[str]]:
-    """The ids of the replicas at endpoints, by pool."""
-    found: dict[str, set[str]] = {}
-    for endpoint in endpoints:
-        _add_id(found, fleet, endpoint)
     return found
 
 
@@ -193,5 +174,6 @@ def _in_classes(pool: Pool, load: Load) -> Load:
     )
 
 
-def _endpoint(pool: str, replica: Replica) -> Endpoint:
+def endpoint_of(pool: str, replica: Replica) -> Endpoint:
+    """Where load reports are about a replica."""
     return Endpoint(pool, replica.address.host, replica.address.port)

@@ -4,8 +4,8 @@ A point every `EVERY` seconds is kept of each pool; an hour of a pool takes some
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from controlplane.balancing import Decision
 from controlplane.fleet import Pool
 from controlplane.plane.history import KEPT
 from controlplane.plane.inputs import Seen
+from controlplane.plane.traffic import endpoint_of
 from controlplane.telemetry import Window
 from controlplane.telemetry.histogram import quantile
 
@@ -25,17 +26,9 @@ _A_REQUEST: Final = 100.0
 
 @dataclass(frozen=True, slots=True)
 class PoolTraffic:
-    """What the replicas of a pool do together.
+    """What the replicas of a pool do together, in requests and seconds; None: nobody measures it.
 
-    Attributes:
-        at: When, seconds of a monotonic clock.
-        rate: Requests per second; None where nothing was measured.
-        p50: Of the durations of all requests, in seconds; None where no replica has a distribution.
-        p99: The same.
-        error_fraction: Failed of all requests, 0 to 1; None as `rate`.
-        in_flight: Requests at all replicas; None where nobody counts them.
-        queue: Requests or texts that wait inside the replicas; None where none says.
-        capacity: Requests per second that the replicas that serve carry; None: not measured.
+    `error_fraction` is from 0 to 1; `queue` counts requests or texts that wait in the replicas.
     """
 
     at: float
@@ -48,99 +41,66 @@ class PoolTraffic:
     capacity: float | None = None
 
 
-@dataclass(slots=True)
-class Tally:
-    """Adds up replicas, one at a time."""
-
-    _windows: list[Window] = field(default_factory=list)
-    _in_flight: float | None = None
-    _serving: list[str] = field(default_factory=list)
-
-    def add(
-        self, id_: str, window: Window | None, in_flight: float | None, *, serves: bool
-    ) -> None:
-        """Add a replica.
-
-        Args:
-            id_: Its id.
-            window: Its own readings or, where it has none, those of Envoys.
-            in_flight: Requests at it by the count of Envoys; None where none reports.
-            serves: It may get requests.
-        """
-        if window is not None:
-            self._windows.append(window)
-        counted = in_flight if in_flight is not None else window.in_flight if window else None
-        if counted is not None:
-            self._in_flight = (self._in_flight or 0.0) + counted
-        if serves:
-            self._serving.append(id_)
-
-    def total(self, decision: Decision | None, now: float) -> PoolTraffic:
-        """All of them together.
-
-        Args:
-            decision: The last one about the pool; None before the first.
-            now: Seconds of a monotonic clock.
-        """
-        windows = [window for window in self._windows if window.seconds > 0]
-        failed = sum(window.errors / window.seconds for window in windows)
-        rate = sum(window.rate for window in windows) if windows else None
-        queues = [window.queue for window in self._windows if window.queue is not None]
-        p50, p99 = quantiles(windows, 0.5, 0.99)
-        return PoolTraffic(
-            at=now,
-            rate=rate,
-            p50=p50,
-            p99=p99,
-            error_fraction=None if rate is None else failed / (rate + failed) if failed else 0.0,
-            in_flight=self._in_flight,
-            queue=sum(queues) if queues else None,
-            capacity=self._capacity(decision),
-        )
-
-    def _capacity(self, decision: Decision | None) -> float | None:
-        if decision is None or not decision.is_measured:
-            return None
-        rows = [decision.rows[id_] for id_ in self._serving if id_ in decision.rows]
-        serving = np.array([row for row in rows if not decision.drained[row]], dtype=int)
-        tokens = float(np.nansum(decision.capacity[serving]))
-        return tokens / (decision.pool.length or _A_REQUEST)
-
-
 def tallying(
     pool: Pool, seen: Seen, decision: Decision | None, now: float
 ) -> Generator[None, None, PoolTraffic]:
-    """Add up what the replicas of a pool do, and yield after each.
-
-    Args:
-        pool: The pool.
-        seen: Of its replicas.
-        decision: The last one about it; None before the first.
-        now: Seconds of a monotonic clock.
-    """
-    tally = Tally()
+    """Add up what the replicas of a pool do, and yield after each."""
+    windows, counts, serving = list[Window | None](), list[float | None](), list[str]()
+    reports = seen.traffic.reports
     for replica in pool.replicas.values():
         if (observed := seen.observed.current(pool.name, replica)) is not None:
-            window = observed.window or seen.traffic.window(pool, replica)
-            counted = seen.traffic.in_flight(pool, replica, now)
-            serves = observed.readiness.may_serve and replica.draining is None
-            tally.add(replica.id, window, counted, serves=serves)
+            at = endpoint_of(pool.name, replica)
+            windows.append(observed.window or reports.window(at))
+            counts.append(reports.in_flight(at, now))
+            if observed.readiness.may_serve and replica.draining is None:
+                serving.append(replica.id)
         yield
-    return tally.total(decision, now)
+    return total(windows, counts, _capacity(serving, decision), now)
+
+
+def total(
+    windows: Sequence[Window | None],
+    counts: Sequence[float | None],
+    capacity: float | None,
+    now: float,
+) -> PoolTraffic:
+    """Add up windows of replicas, and requests at them as Envoys count them."""
+    known = [window for window in windows if window is not None]
+    in_flight = [
+        window.in_flight if count is None and window is not None else count
+        for window, count in zip(windows, counts, strict=True)
+    ]
+    lasting = [window for window in known if window.seconds > 0]
+    failed = sum(window.errors / window.seconds for window in lasting)
+    rate = sum(window.rate for window in lasting) if lasting else None
+    p50, p99 = quantiles(lasting, 0.5, 0.99)
+    return PoolTraffic(
+        at=now,
+        rate=rate,
+        p50=p50,
+        p99=p99,
+        error_fraction=None if rate is None else failed / (rate + failed) if failed else 0.0,
+        in_flight=_sum(in_flight),
+        queue=_sum(window.queue for window in known),
+        capacity=capacity,
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _capacity(serving: Sequence[str], decision: Decision | None) -> float | None:
+    if decision is None or not decision.is_measured:
+        return None
+    rows = [decision.rows[id_] for id_ in serving if id_ in decision.rows]
+    working = np.array([row for row in rows if not decision.drained[row]], dtype=int)
+    return float(np.nansum(decision.capacity[working])) / (decision.pool.length or _A_REQUEST)
 
 
 def quantiles(windows: Iterable[Window], *parts: float) -> tuple[float | None, ...]:
-    """Quantiles of the durations of all requests, in seconds.
-
-    Replicas may have other buckets than others; requests lie evenly in a bucket.
-
-    Args:
-        windows: Of replicas.
-        parts: Each between 0 and 1.
-
-    Returns:
-        One for each part; None where no window has a distribution.
-    """
+    """Return quantiles of all durations, in seconds; requests lie evenly in a bucket."""
     groups: dict[tuple[float, ...], np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
     for window in windows:
         if window.counts and window.counts[-1] > 0:
@@ -177,13 +137,7 @@ class Trends:
             points.popleft()
 
     def of(self, pool: str, now: float, since: float = KEPT) -> tuple[PoolTraffic, ...]:
-        """What is kept of a pool, the oldest first.
-
-        Args:
-            pool: Its name; of one that is not known there is nothing.
-            now: Seconds of a monotonic clock.
-            since: Seconds that it goes back; nothing is older than `KEPT`.
-        """
+        """List what is kept of a pool, the oldest first, of the last `since` seconds."""
         earliest = now - min(since, KEPT)
         return tuple(point for point in self._points.get(pool, ()) if point.at >= earliest)
 

@@ -69,23 +69,15 @@ def bootstrap(
     """The bootstrap as plain data, to be written as YAML or JSON.
 
     Args:
-        node_id: Names this Envoy, uniquely.
         source: Where the control plane serves xDS, or the folder with its resources in files.
         pools: The pools it wants; none means all.
-        locality: Where it runs.
         admin_port: Of Envoy's own admin interface, on loopback; 0 for any free one.
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
-        gateway_tls: How that listener terminates TLS; None: it does not.
         replica: The replica that it is beside; `pools` and `listen` then say of which pool, and
             where it takes requests.
-        secrets: Where its certificates come from; None: it has none.
-        protocol: What it speaks with the control plane.
         max_heap: Bytes of memory that it may take, before it refuses requests.
-        log: Format of its log of requests on standard output; None: it writes none.
         trusted_proxies: How many proxies in front of it may say who a client is.
-        max_connections: Of clients, at a time.
-        tls: How it connects to the control plane; None: in plain text.
         spire: Path of the socket of a SPIRE agent beside it; None: there is none.
         stats: Where it shows its metrics to others than this machine; None: nowhere.
     """

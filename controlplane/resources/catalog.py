@@ -58,15 +58,10 @@ class Catalog:
     """The resources of a fleet at one moment.
 
     Attributes:
-        pools: By name.
-        revision: Increases with every change.
         recent: What the last changes were, the newest last, by the resources' names.
-        parted: The pools whose requests are parted into classes.
         released: The pools that are sent to clients whatever these hold of them from before, and
             ``*`` where that holds for what is made of all pools; None: any pool. See
             `controlplane.plane.recovery`.
-        trust_domain: Of the certificates of Envoys.
-        otlp: Where they send spans and records of requests; None: nowhere.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
@@ -244,12 +239,8 @@ def build(
     """Build the catalog of a fleet, encoding only what has changed.
 
     Args:
-        fleet: All pools.
-        endpoint_weights: How much each replica gets.
-        previous: The catalog before.
         changed: The ids of the replicas that came, changed or went since, by pool; None: any of
             them, and the pool itself. Pools that are left out did not change. None: any may have.
-        parting: How requests are parted into classes, by pool, where they are.
         spreads: Where the Envoys of each zone send requests, by pool; elsewhere distance alone
             says it, if it matters.
 

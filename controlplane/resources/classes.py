@@ -102,10 +102,6 @@ def weights_in_class(
 ) -> tuple[Mapping[str, EndpointWeight], frozenset[str]]:
     """What every replica gets in the cluster of a class, in the tiers that it has in the pool.
 
-    Args:
-        own: What the class's own replicas get, by id.
-        base: What every replica that Envoy may know gets in the pool, by id.
-
     Returns:
         By id; and the ids of those that are used first.
     """

@@ -35,7 +35,6 @@ class EndpointWeight:
             has no tiers.
         weight: Its share relative to the pool's other replicas, at least 1; the same for every
             replica of a tier, and for all where the policy has no weights.
-        draining: Whether it gets no new requests.
         healthy: Whether the control plane takes it to be well. Envoys see that for themselves, and
             gRPC clients do not.
     """
@@ -78,7 +77,6 @@ class Member(NamedTuple):
     """All of a replica that Envoys and gRPC clients see.
 
     Attributes:
-        encoded: An ``LbEndpoint`` of it.
         labels: Envoys are not told of them; Istio is.
     """
 
@@ -107,8 +105,6 @@ def members(
     """The replicas that have a weight, by id; one without has not been ready yet.
 
     Args:
-        pool: Its replicas.
-        endpoint_weights: By replica id.
         known: Members that there were before: what is the same is taken from there.
         of: What those were made of.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
@@ -194,8 +190,6 @@ def assignment(
     """Encode a pool's ``ClusterLoadAssignment``: the same bytes for the same input in any order.
 
     Args:
-        name: Of the cluster.
-        listed: Its members.
         rank: 0 for replicas that are used first, 1 for those that are used as far as the first are
             not healthy, and so on; by default all are used first.
         shares: The part of the requests for each place of those that are used first; by default

@@ -47,12 +47,7 @@ def source(folder: PurePath, file: str) -> dict[str, Any]:
 
 
 def files(resources: Resources, folder: PurePath) -> Files:
-    """What the files say.
-
-    Args:
-        resources: Of one Envoy.
-        folder: See `source`.
-    """
+    """What the files say."""
     found = {
         path: _response(
             type_url, [_in_files(each, name, folder) for name, each in resources[type_url].items()]
@@ -114,13 +109,7 @@ def _response(type_url: str, resources: list[Mapping[str, Any]]) -> dict[str, An
 
 
 def _in_files(part: Any, owner: str, folder: PurePath) -> Any:
-    """The same resource, or part of one, that asks files for what it would ask a control plane.
-
-    Args:
-        part: Of the resource.
-        owner: Its name.
-        folder: See `source`.
-    """
+    """The same resource, or part of one, that asks files for what it would ask a control plane."""
     if isinstance(part, list):
         return [_in_files(each, owner, folder) for each in part]
     if not isinstance(part, dict):

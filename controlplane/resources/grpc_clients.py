@@ -25,11 +25,10 @@ from controlplane.config import COMPARING, Policy
 from controlplane.config.balancing import HASHING
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import cluster_of
-from controlplane.resources.clusters import UNLIMITED
+from controlplane.resources.clusters import CHOICES, UNLIMITED, client_side, ring_hash, taking_turns
 from controlplane.resources.endpoints import Member, assignment
 from controlplane.resources.messages import http_filter, lb_policy, over_ads
 from controlplane.resources.places import Place
-from controlplane.resources.policies import CHOICES, client_side, ring_hash, taking_turns
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, Resource
 from controlplane.resources.routes import Routed, hash_policy, header_matchers
 

@@ -69,13 +69,10 @@ class Downstream(NamedTuple):
     Attributes:
         access_log: The cluster, in the Envoy's bootstrap, of the control plane, which gets samples
             of requests; None: it gets none.
-        log: Format of its log of requests on standard output; None: it writes none.
         trusted_proxies: How many proxies stand in front of it. So many addresses at the end of
             ``x-forwarded-for`` are believed.
         is_gateway: It takes requests from anybody, and not from the application beside it.
         upload: Seconds for a request to arrive whole.
-        tls: None: in plain text.
-        otlp: Where it sends spans and records of requests; None: nowhere.
     """
 
     access_log: str | None = None

@@ -15,7 +15,7 @@ from controlplane.resources.classes import (
     retry_cluster_of,
     weights_in_class,
 )
-from controlplane.resources.clusters import cluster, retry_cluster
+from controlplane.resources.clusters import cluster, is_scanned, retry_cluster
 from controlplane.resources.endpoints import (
     NO_SHARES,
     EndpointWeight,
@@ -35,7 +35,6 @@ from controlplane.resources.grpc_clients import (
 from controlplane.resources.listeners import Downstream, listener
 from controlplane.resources.mesh import Trust
 from controlplane.resources.places import NOWHERE, Order, Place, Spread, order
-from controlplane.resources.policies import is_scanned
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import Routed, route_configuration
 from controlplane.resources.tls import Terminated, pool_secrets, terminated
@@ -53,10 +52,7 @@ class _Served:
     """Who serves a class.
 
     Attributes:
-        endpoint_weights: Of all replicas in its cluster, by id.
-        members: Made of these.
         first: Ids of those that are used first.
-        assignment: Tells an Envoy so.
     """
 
     endpoint_weights: Mapping[str, EndpointWeight]
@@ -70,14 +66,8 @@ class PoolResources:
     """One pool, and what it was built from.
 
     Attributes:
-        pool: Built from.
-        endpoint_weights: Built from, by replica id.
-        members: The replicas that Envoys know.
-        cluster_bytes: The encoded cluster.
-        parting: Built from: how requests are parted into classes; None: they are not.
         resources: Of each of `POOL_TYPES` by type URL, as an Envoy sees them that runs nowhere in
             particular: the pool's own, and after it all others.
-        spread: Where Envoys of each zone send requests, if that matters.
     """
 
     pool: Pool
@@ -218,12 +208,8 @@ def pool_resources(
     """Build a pool's resources, encoding only what has changed.
 
     Args:
-        pool: The pool.
         endpoint_weights: By replica id; Envoy does not learn of replicas without one.
-        known: The same pool's resources before.
-        parting: How requests are parted into classes; None: they are not.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
-        spread: Where Envoys of each zone send requests, if that matters.
 
     Returns:
         `known` itself where nothing has changed for Envoy.

@@ -24,7 +24,6 @@ class Resource:
     """A resource as it goes over the wire; encoded once, shared by every stream.
 
     Attributes:
-        name: Unique within its type.
         version: Hash of the content; of a secret, of what is public in it.
         packed: The message in a ``google.protobuf.Any``, encoded (state of the world).
         framed: The same with name and version, an encoded ``discovery.v3.Resource`` (delta).
@@ -52,12 +51,8 @@ class Resource:
         """Pack an encoded message.
 
         Args:
-            type_url: Of the message.
-            name: Of the resource.
-            message: The encoded message.
             salt: What else the version depends on: an assignment's version changes with its
                 cluster, because Envoy waits for endpoints whenever a cluster has changed.
-            claims: The address of a listener.
             versioned_by: What the version is a hash of, instead of the message.
         """
         hashed = message if versioned_by is None else versioned_by

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 
-from controlplane.config import shown
+from controlplane.config import SettingsError, shown
 
 IDENTITY: Final = "identity"
 """The secret with an Envoy's own certificate and key."""
@@ -30,8 +30,6 @@ class NodeTls:
 
     Attributes:
         certificate: File with its certificate and those between it and a root, in PEM.
-        key: File with its private key.
-        ca: File with the roots of the control plane's certificate.
         secrets: Folder of the two files with secrets.
         name: Of the control plane in its certificate: a host name, an IP address or a SPIFFE id.
     """
@@ -187,7 +185,7 @@ class SecretSource(NamedTuple):
 
     @classmethod
     def in_folder(cls, folder: str) -> "SecretSource":
-        """The files that `bootstrap_tls.secret_files` describes, in an absolute folder."""
+        """The files that `secret_files` describes, in an absolute folder."""
         path = PurePosixPath(folder)
         return cls(str(path / f"{IDENTITY}.json"), str(path / f"{ROOTS}.json"))
 
@@ -224,11 +222,11 @@ SPIRE: Final = SecretSource(spire=True)
 """From a SPIRE agent."""
 
 
-def secret_source(data: object, key: str) -> SecretSource | None:
-    """Read where an Envoy's secrets come from; None where it has none. `key` is for errors.
+def secret_source(data: object) -> SecretSource | None:
+    """Read what `SecretSource.to_metadata` wrote; None where an Envoy has no secrets.
 
     Raises:
-        ValueError: With one sentence, when it cannot be understood.
+        SettingsError: When it cannot be understood.
     """
     if data is None:
         return None
@@ -238,19 +236,17 @@ def secret_source(data: object, key: str) -> SecretSource | None:
     if kind == "spire":
         return SPIRE
     if kind != "files" or not isinstance(data, Mapping):
-        raise ValueError(f"{key}.source must be ads, files or spire, not {shown(kind)}")
-    certificate, roots = (
-        _path(data.get(each), f"{key}.{each}") for each in ("certificate", "roots")
-    )
-    return SecretSource(certificate, roots)
+        raise SettingsError(f"must be ads, files or spire, not {shown(kind)}", ("source",))
+    return SecretSource(_path(data, "certificate"), _path(data, "roots"))
 
 
-def _path(text: object, key: str) -> str:
+def _path(data: Mapping[str, Any], key: str) -> str:
+    text = data.get(key)
     if (
         not isinstance(text, str)
         or not text.startswith("/")
         or not text.isprintable()
         or len(text) > MAX_PATH
     ):
-        raise ValueError(f"{key} must be the absolute path of a file")
+        raise SettingsError("must be the absolute path of a file", (key,))
     return text

@@ -2,17 +2,22 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, Self
 from weakref import WeakKeyDictionary, ref
 
-from controlplane.config import (
-    Address,
-    OtlpSettings,
-    SettingsError,
-    parse_listener_address,
-    shown,
-    validated,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    model_validator,
 )
+
+from controlplane.config import Address, OtlpSettings, SettingsError, shown, validated
+from controlplane.config.addresses import ListenerAddress
 from controlplane.config.tls import GatewayTls
 from controlplane.resources.listeners import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
@@ -23,8 +28,6 @@ from controlplane.resources.tls import Terminated, gateway_secrets, terminated
 METADATA_KEY: Final = "plimsoll"
 """The key of the node metadata that `plimsoll bootstrap` writes and `View.of` reads."""
 
-
-SIDECAR: Final = "sidecar"
 GATEWAY: Final = "gateway"
 INGRESS: Final = "ingress"
 ALL_POOLS: Final = "*"
@@ -35,7 +38,66 @@ MAX_NAME: Final = 256
 """Characters that such a name may have."""
 MAX_PROXIES: Final = 16
 """In front of one Envoy."""
-_PROXIES: Final = range(MAX_PROXIES + 1)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{shown(text)} has characters that do not print")
+    return text
+
+
+def _whole(value: object) -> object:
+    # Every number in a node's metadata is a float.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Name = Annotated[str, StringConstraints(max_length=MAX_NAME)]
+
+
+class _Metadata(BaseModel):
+    """What a bootstrap says of its Envoy; keys of newer bootstraps are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    role: Literal["sidecar", "gateway", "ingress"] = "sidecar"
+    pools: Annotated[list[_Name], Field(max_length=MAX_POOLS)] | None = None
+    listen: dict[_Name, ListenerAddress] = Field(default_factory=dict, max_length=MAX_POOLS)
+    access_log: Annotated[_Name, Field(min_length=1), AfterValidator(_printable)] | None = None
+    log: LogFormat | None = None
+    trusted_proxies: Annotated[int, Field(ge=0, le=MAX_PROXIES), BeforeValidator(_whole)] = 0
+    identity: Annotated[SecretSource | None, PlainValidator(secret_source)] = None
+    tls: GatewayTls | None = None
+    replica: ListenerAddress | None = None
+
+    @model_validator(mode="after")
+    def _fits_role(self) -> Self:
+        is_gateway, addresses = self.role == GATEWAY, self.listen
+        if is_gateway != (ALL_POOLS in addresses) or (is_gateway and len(addresses) > 1):
+            raise SettingsError(
+                f'a gateway, and nobody else, has "{ALL_POOLS}" with the address that it listens'
+                " on, and nothing beside it",
+                ("listen",),
+            )
+        if self.tls is not None and not is_gateway:
+            raise SettingsError(
+                "is for gateways: a sidecar terminates TLS as listener.tls of each pool says",
+                ("tls",),
+            )
+        if self.replica is None and self.role == INGRESS:
+            raise SettingsError("an ingress has the address of its replica", ("replica",))
+        if self.replica is not None and self.role != INGRESS:
+            raise SettingsError(f"is for the role {INGRESS}", ("replica",))
+        if self.role == INGRESS and (len(addresses) != 1 or self.pools != [*addresses]):
+            raise SettingsError(
+                "an ingress has one pool, and the address that it listens on for it", ("listen",)
+            )
+        if self.replica in addresses.values():
+            raise SettingsError(
+                f"{self.replica} is where the ingress itself listens: requests would come back for"
+                " ever",
+                ("replica",),
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -45,14 +107,10 @@ class View:
     Attributes:
         pools: The names of the pools it wants, sorted; None for all.
         listen: Pools whose listener it moves, with the address, sorted by name.
-        place: Where it runs.
         gateway: Where a gateway opens its one listener for all of them; None for other roles.
         access_log: See `Downstream`, as the following two.
-        identity: Where its certificates come from; None: it has none.
-        tls: How a gateway terminates TLS; None: it does not.
         replica: Where the replica of an ingress serves. It has one pool, for which `listen` says
             where it listens.
-        is_grpc: Whether it is a gRPC client, and no Envoy.
         ejects: Whether a gRPC client leaves out replicas that fail most calls.
     """
 
@@ -97,44 +155,30 @@ class View:
         wanted = metadata.get(METADATA_KEY, {})
         if not isinstance(wanted, Mapping):
             raise ValueError(f"node metadata {METADATA_KEY!r} must be a mapping")
-        pools, listen = wanted.get("pools"), wanted.get("listen", {})
-        if pools is not None and not (
-            isinstance(pools, list) and all(isinstance(name, str) for name in pools)
-        ):
-            raise ValueError(f"node metadata {METADATA_KEY}.pools must be a list of pool names")
-        if not isinstance(listen, Mapping):
-            raise ValueError(f"node metadata {METADATA_KEY}.listen must map pools to host:port")
-        for key, names in (("pools", pools or ()), ("listen", listen)):
-            if len(names) > MAX_POOLS:
-                raise ValueError(f"node metadata {METADATA_KEY}.{key} names over {MAX_POOLS} pools")
-            if any(len(str(name)) > MAX_NAME for name in names):
-                raise ValueError(
-                    f"node metadata {METADATA_KEY}.{key}: a name is longer than {MAX_NAME}"
-                    " characters"
-                )
-        addresses = {str(name): _address(name, text) for name, text in listen.items()}
-        if is_grpc and addresses:
+        try:
+            given = validated(_Metadata, wanted)
+        except SettingsError as error:
+            raise ValueError(f"node metadata {METADATA_KEY}.{error}") from None
+        if is_grpc and given.listen:
             raise ValueError(f"node metadata {METADATA_KEY}.listen: a gRPC client listens nowhere")
-        if is_grpc and wanted.get("identity") is not None:
+        if is_grpc and given.identity is not None:
             raise ValueError(
                 f"node metadata {METADATA_KEY}.identity is for Envoys: the application of a gRPC"
                 " client has the credentials that it shows replicas"
             )
-        role = wanted.get("role", SIDECAR)
-        gateway = _gateway(role, addresses)
-        replica = _replica(role, wanted.get("replica"), pools, addresses)
+        gateway = given.listen.get(ALL_POOLS)
         return _shared(
             View(
-                None if pools is None else tuple(sorted(set(pools))),
-                () if gateway else tuple(sorted(addresses.items())),
+                None if given.pools is None else tuple(sorted(set(given.pools))),
+                () if gateway else tuple(sorted(given.listen.items())),
                 place,
                 gateway,
-                _access_log(wanted.get("access_log")),
-                _log(wanted.get("log")),
-                _trusted_proxies(wanted.get("trusted_proxies", 0)),
-                secret_source(wanted.get("identity"), f"node metadata {METADATA_KEY}.identity"),
-                _tls(wanted.get("tls"), is_gateway=gateway is not None),
-                replica,
+                given.access_log,
+                given.log,
+                given.trusted_proxies,
+                given.identity,
+                given.tls,
+                given.replica,
                 is_grpc,
                 ejects,
             )
@@ -190,106 +234,3 @@ def _shared(made: View) -> View:
         return known
     _KNOWN[made] = ref(made)
     return made
-
-
-def _access_log(cluster: object) -> str | None:
-    if cluster is None:
-        return None
-    if (
-        not isinstance(cluster, str)
-        or not cluster.isprintable()
-        or not 0 < len(cluster) <= MAX_NAME
-    ):
-        raise ValueError(
-            f"node metadata {METADATA_KEY}.access_log must be the name of a cluster, of"
-            f" {MAX_NAME} characters at most"
-        )
-    return cluster
-
-
-def _log(form: object) -> LogFormat | None:
-    known: LogFormat
-    for known in get_args(LogFormat):
-        if form == known:
-            return known
-    if form is not None:
-        raise ValueError(
-            f"node metadata {METADATA_KEY}.log must be {' or '.join(get_args(LogFormat))}, not"
-            f" {shown(form)}"
-        )
-    return None
-
-
-def _trusted_proxies(count: object) -> int:
-    # Every number in a node's metadata is a float.
-    if isinstance(count, bool) or not isinstance(count, int | float) or count not in _PROXIES:
-        raise ValueError(
-            f"node metadata {METADATA_KEY}.trusted_proxies must be a whole number from 0 to"
-            f" {MAX_PROXIES}, not {shown(count)}"
-        )
-    return int(count)
-
-
-def _tls(files: object, *, is_gateway: bool) -> GatewayTls | None:
-    if files is None:
-        return None
-    if not isinstance(files, Mapping):
-        raise ValueError(f"node metadata {METADATA_KEY}.tls must be a mapping")
-    if not is_gateway:
-        raise ValueError(
-            f"node metadata {METADATA_KEY}.tls is for gateways: a sidecar terminates TLS as"
-            " listener.tls of each pool says"
-        )
-    try:
-        return validated(GatewayTls, files)
-    except SettingsError as error:
-        raise ValueError(f"node metadata {METADATA_KEY}.tls: {error}") from None
-
-
-def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:
-    """Where a gateway listens; None for a sidecar."""
-    if role not in (SIDECAR, GATEWAY, INGRESS):
-        raise ValueError(
-            f"node metadata {METADATA_KEY}.role must be {SIDECAR}, {GATEWAY} or {INGRESS}, not"
-            f" {shown(role)}"
-        )
-    if (role == GATEWAY) != (ALL_POOLS in addresses) or (len(addresses) > 1 and role == GATEWAY):
-        raise ValueError(
-            f'node metadata {METADATA_KEY}.listen: a gateway, and nobody else, has "{ALL_POOLS}"'
-            " with the address that it listens on, and nothing beside it"
-        )
-    return addresses.get(ALL_POOLS)
-
-
-def _replica(
-    role: object, text: object, pools: object, addresses: Mapping[str, Address]
-) -> Address | None:
-    """Where the replica serves that an ingress is beside; None for any other Envoy."""
-    if role != INGRESS:
-        if text is not None:
-            raise ValueError(f"node metadata {METADATA_KEY}.replica is for the role {INGRESS}")
-        return None
-    if len(addresses) != 1 or pools != [*addresses]:
-        raise ValueError(
-            f"node metadata {METADATA_KEY}.listen: an ingress has one pool, and the address that it"
-            " listens on for it"
-        )
-    try:
-        replica = parse_listener_address(text)
-    except ValueError as error:
-        raise ValueError(f"node metadata {METADATA_KEY}.replica: {error}") from None
-    if replica in addresses.values():
-        raise ValueError(
-            f"node metadata {METADATA_KEY}.replica: {replica} is where the ingress itself listens:"
-            " requests would come back for ever"
-        )
-    return replica
-
-
-def _address(name: object, text: object) -> Address:
-    try:
-        return parse_listener_address(text)
-    except ValueError as error:
-        raise ValueError(
-            f"node metadata {METADATA_KEY}.listen: pool {shown(name)}: {error}"
-        ) from None

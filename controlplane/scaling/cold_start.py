@@ -17,20 +17,24 @@ OVERDUE: Final = 3.0
 """Cold starts after which a replica that is not ready counts no more."""
 
 
-class Coming(NamedTuple):
-    """How ready a replica is.
+class ReplicaState(NamedTuple):
+    """What a replica does, as far as its number goes.
 
     Attributes:
         generation: Differs between any two processes under one id.
         is_ready: Whether it serves.
-        since: When its state began, seconds of a monotonic clock; −inf: it was there before us.
+        since: When its state began; −inf: it was there before us.
         ready_since: When it became ready; None where that was not seen.
+        is_out: It is there and gets no requests: drained by an operator, or cut.
+        is_leaving: It goes by itself: its lease is over, or no source has it any more.
     """
 
     generation: int
     is_ready: bool
     since: float
     ready_since: float | None
+    is_out: bool = False
+    is_leaving: bool = False
 
 
 @dataclass
@@ -64,7 +68,7 @@ class ColdStarts:
         """Seconds after which a replica that is not ready counts no more."""
         return OVERDUE * self.known
 
-    def look(self, replicas: Mapping[str, Coming], now: float) -> None:
+    def look(self, replicas: Mapping[str, ReplicaState], now: float) -> None:
         """Take in how ready replicas are.
 
         A start begins when one more replica was wanted, where that is known, and else when it was

@@ -31,7 +31,6 @@ class Typical(NamedTuple):
         start: Seconds that starting a batch takes; 0 where nothing is batched.
         budget: Tokens of a full batch.
         slots: Requests at a time.
-        are_batches: Whether it computes batches.
     """
 
     capacity: float
@@ -55,8 +54,6 @@ class ClassDemand:
 
     Attributes:
         name: Empty for the class of all that no other takes.
-        title: As people read it.
-        flow: What comes.
         fleet: Its replicas that serve, slowest first.
         backlog: Tokens that wait at them beyond what the objective allows, as far as known.
         objective: Seconds of p99; None where none is promised.
@@ -73,15 +70,10 @@ class ClassDemand:
 
 
 def demands_of(decision: Decision, now: float, wanted: Set[str]) -> tuple[ClassDemand, ...]:
-    """What comes of each class, by the last decision.
+    """List what comes of each class, by the last decision, to the replicas that count.
 
-    Args:
-        decision: The newest.
-        now: Seconds of a monotonic clock; a decision from long ago says that nothing comes.
-        wanted: Ids of the replicas that count.
-
-    Returns:
-        Empty where the decision knows nothing, as just after a restart.
+    After a decision from long ago nothing comes. Empty where the decision knows nothing, as just
+    after a restart.
     """
     frame = decision.frame
     if frame is None:

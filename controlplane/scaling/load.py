@@ -38,12 +38,7 @@ class LoadHistory:
         return self._points[-1][1] if self._points else 0.0
 
     def add(self, rate: float, now: float) -> None:
-        """Take in a rate; the newest of a step stands for it.
-
-        Args:
-            rate: Tokens per second.
-            now: Seconds of a monotonic clock.
-        """
+        """Take in a rate in tokens per second; the newest of a step stands for it."""
         points, step = self._points, now // STEP * STEP
         if points and points[-1][0] == step:
             points.pop()
@@ -70,14 +65,7 @@ class LoadHistory:
         return sum(found) / len(found) if found else 0.0
 
     def keep(self, forecast: float, floor: float, now: float, seconds: float) -> None:
-        """Remember what was wanted, for `most`.
-
-        Args:
-            forecast: Tokens per second that come.
-            floor: Tokens per second that there must be capacity for, to work off a backlog.
-            now: Seconds of a monotonic clock.
-            seconds: For which that is kept.
-        """
+        """Remember for some seconds the tokens/s that were wanted, and to work off a backlog."""
         wanted, step = self._wanted, now // STEP * STEP
         if wanted and wanted[-1][0] == step:
             _, *before = wanted.pop()

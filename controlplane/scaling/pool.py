@@ -4,14 +4,14 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from controlplane.balancing import Decision
 from controlplane.balancing.frame import COUNTING, recent_rate
 from controlplane.balancing.sentences import counted, duration, number, percent
 from controlplane.config import PoolSettings
 from controlplane.config.pool import ScalingSettings
-from controlplane.scaling.cold_start import ColdStarts, Coming
+from controlplane.scaling.cold_start import ColdStarts, ReplicaState
 from controlplane.scaling.demand import ClassDemand, Typical, demands_of
 from controlplane.scaling.load import LoadHistory
 from controlplane.scaling.rule import Load, Need, floor_of, need_of
@@ -20,36 +20,19 @@ EVERY: Final = 2.0
 """Seconds between two looks at a pool."""
 
 
-class Standing(NamedTuple):
-    """What a replica does, as far as its number goes.
-
-    Attributes:
-        coming: How ready it is.
-        is_out: It is there and gets no requests: drained by an operator, or cut.
-        is_leaving: It goes by itself: its lease is over, or no source has it any more.
-    """
-
-    coming: Coming
-    is_out: bool = False
-    is_leaving: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """How many replicas a pool should have.
 
     Attributes:
-        pool: Its name.
         replicas: So many, within the bounds of its settings.
         current: That count now: they serve, are about to, or are drained or cut.
         present: That the present load needs.
-        needs: By class.
         removable: Ids of replicas that may go, the first to go first. The others carry the load.
         typical: Tokens per second of the median replica; None: nothing is measured.
         horizon: Seconds that a replica takes from being wanted to serving.
         starts: How many starts that was learned from; 0: it is an assumption.
         active: Whether requests come.
-        reasons: In sentences.
     """
 
     pool: str
@@ -66,11 +49,7 @@ class Recommendation:
 
 
 class PoolScaling:
-    """Follows one pool.
-
-    Attributes:
-        cold_starts: What starts of its replicas took.
-    """
+    """Follows one pool."""
 
     def __init__(self, now: float) -> None:
         """Begin at a time in seconds of a monotonic clock."""
@@ -89,12 +68,7 @@ class PoolScaling:
         return not self._has_looked or now - self._looked_at >= EVERY
 
     def requested(self, now: float, unserved: int = 0) -> None:
-        """An Envoy has told of requests.
-
-        Args:
-            now: Seconds of a monotonic clock.
-            unserved: How many of them found no replica in the pool.
-        """
+        """Take note of requests, of which some may have found no replica in the pool."""
         self._request_at = now
         self._unserved += unserved
 
@@ -102,7 +76,7 @@ class PoolScaling:
         self,
         settings: PoolSettings,
         decision: Decision | None,
-        replicas: Mapping[str, Standing],
+        replicas: Mapping[str, ReplicaState],
         now: float,
     ) -> None:
         """Take in the newest decision and how ready replicas are."""
@@ -115,23 +89,15 @@ class PoolScaling:
         self,
         settings: PoolSettings,
         demands: tuple[ClassDemand, ...],
-        replicas: Mapping[str, Standing],
+        replicas: Mapping[str, ReplicaState],
         now: float,
         *,
         is_measured: bool,
     ) -> None:
-        """Take in what comes, what carries it, and how ready replicas are.
-
-        Args:
-            settings: Of the pool.
-            demands: Its classes.
-            replicas: All that are known, by id.
-            now: Seconds of a monotonic clock.
-            is_measured: Whether anything is known of what replicas carry.
-        """
+        """Take in what comes, what carries it, and how ready replicas are."""
         self._has_looked, self._looked_at = True, now
         self._demands = demands = self._with_unserved(demands, now)
-        self.cold_starts.look({id_: replica.coming for id_, replica in replicas.items()}, now)
+        self.cold_starts.look(replicas, now)
         if is_measured:
             fleets = [Typical.of(demand.fleet) for demand in demands if demand.fleet.ids]
             if known := [fleet for fleet in fleets if fleet is not None]:
@@ -171,11 +137,7 @@ class PoolScaling:
         return (replace(first, flow=flow), *others)
 
     def is_active(self, settings: PoolSettings, now: float) -> bool:
-        """Whether the pool is to have replicas.
-
-        It is while requests come, for as long after the last one as fewer replicas must be enough,
-        and where it may never be empty.
-        """
+        """Tell whether the pool is to have replicas: requests came lately, or it is never empty."""
         since = max(self._request_at, self._watched_since)
         scaling = settings.scaling
         return scaling.min_replicas > 0 or now - since < scaling.scale_down_after
@@ -184,7 +146,7 @@ class PoolScaling:
         self,
         name: str,
         settings: PoolSettings,
-        replicas: Mapping[str, Standing],
+        replicas: Mapping[str, ReplicaState],
         dispatchers: int,
         now: float,
         *,
@@ -192,13 +154,8 @@ class PoolScaling:
     ) -> Recommendation:
         """Work out how many replicas the pool should have.
 
-        Args:
-            name: Of the pool.
-            settings: Of the pool.
-            replicas: All that are known, by id.
-            dispatchers: Envoys that share out its requests.
-            now: Seconds of a monotonic clock.
-            held: Why the pool is to have no fewer than now; None: it may.
+        `dispatchers`: Envoys that share out its requests. `held`: why it is to have no fewer than
+        now; None: it may.
         """
         scaling, typical = settings.scaling, self._typical
         starting = self._starting(replicas, now)
@@ -251,16 +208,14 @@ class PoolScaling:
             joining = coming if each is heaviest else ()
             yield need_of(each, load, joining, typical, dispatchers, max_utilization)
 
-    def _starting(self, replicas: Mapping[str, Standing], now: float) -> dict[str, float]:
+    def _starting(self, replicas: Mapping[str, ReplicaState], now: float) -> dict[str, float]:
         """Since when replicas have been about to serve; one that takes too long counts no more."""
         # What was there before us began before we know.
-        since = {
-            id_: max(replica.coming.since, self._watched_since) for id_, replica in replicas.items()
-        }
+        since = {id_: max(replica.since, self._watched_since) for id_, replica in replicas.items()}
         return {
             id_: since[id_]
             for id_, replica in replicas.items()
-            if not replica.coming.is_ready
+            if not replica.is_ready
             and not replica.is_out
             and not replica.is_leaving
             and now - since[id_] <= self.cold_starts.overdue
@@ -312,8 +267,8 @@ class PoolScaling:
             yield f"At most {scaling.max_replicas}, max_replicas: {wanted} are needed"
 
 
-def _serves(replica: Standing) -> bool:
-    return replica.coming.is_ready and not replica.is_out and not replica.is_leaving
+def _serves(replica: ReplicaState) -> bool:
+    return replica.is_ready and not replica.is_out and not replica.is_leaving
 
 
 def _of_class(need: Need, max_utilization: float) -> Iterator[str]:

@@ -25,12 +25,7 @@ RESERVED: Final = 1e-9
 
 
 class Load(NamedTuple):
-    """What a class is to be able to take.
-
-    Attributes:
-        tokens: Per second that come.
-        floor: Per second that there must be capacity for, to work off a backlog.
-    """
+    """Tokens per second that come, and that there must be capacity for to work off a backlog."""
 
     tokens: float
     floor: float = 0.0
@@ -41,12 +36,9 @@ class Need:
     """What one class of requests needs.
 
     Attributes:
-        demand: The class.
-        load: What it is to be able to take.
         now: Replicas that its present load needs.
-        wanted: Replicas that it should have.
-        spare: Ids of those that it could do without, the first to go first.
-        utilization: Of those that it should have, by the load; None where nothing is measured.
+        spare: Ids of replicas that it could do without, the first to go first.
+        utilization: Of the wanted replicas, by the load; None where nothing is measured.
         p99: Predicted with them, in seconds; None where it is not known or grows for ever.
         is_reachable: Whether any number of replicas keeps the objective.
     """
@@ -72,8 +64,6 @@ def need_of(
     """Work out what a class needs.
 
     Args:
-        demand: The class, with the replicas that serve it.
-        load: What it is to be able to take.
         coming: Ids of replicas that start and will serve it, the newest first.
         typical: What a replica that is added is taken for; None: nothing is measured, and the class
             keeps what it has.
@@ -187,7 +177,7 @@ def floor_of(
     typical: Typical | None,
     horizon: float,
 ) -> float:
-    """Tokens per second that there must be capacity for, so that a backlog goes.
+    """Work out the tokens per second that there must be capacity for, so that a backlog goes.
 
     What is still there once a new replica could serve is to be worked off within a third of the
     time that a start takes: until then every request is late, behind those that wait.
@@ -195,7 +185,6 @@ def floor_of(
     Args:
         level: Tokens per second that come.
         backlog: Tokens that wait now, beyond what the objective allows.
-        fleet: The replicas that serve.
         starting: Seconds ago that replicas began to start, by id.
         typical: What each of these will carry.
         horizon: Seconds that a start takes.

@@ -29,13 +29,7 @@ class Access:
         folder: Path = Path(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; no file is read yet.
-
-        Args:
-            settings: What the user said.
-            folder: That paths are relative to.
-            clock: Seconds that never go back.
-        """
+        """Prepare; no file is read yet. Paths are relative to the folder."""
         self._settings = settings
         self._folder = folder
         self._clock = clock
@@ -49,11 +43,7 @@ class Access:
 
     @property
     def header(self) -> str:
-        """The header with the credentials; empty where there are none.
-
-        Raises:
-            AccessError: When the file cannot be used.
-        """
+        """The header with the credentials; empty where there are none. May raise `AccessError`."""
         settings = self._settings
         if settings.bearer_file is not None:
             return f"Authorization: Bearer {self._word(settings.bearer_file, ' ')}\r\n"
@@ -65,20 +55,12 @@ class Access:
 
     @property
     def context(self) -> ssl.SSLContext | None:
-        """For https; None for http.
-
-        Raises:
-            AccessError: When the certificates cannot be used.
-        """
+        """For https; None for http. May raise `AccessError`."""
         return self._contexts()[0] if self._settings.scheme == "https" else None
 
     @property
     def http2_context(self) -> ssl.SSLContext | None:
-        """The same for HTTP/2.
-
-        Raises:
-            AccessError: As for `context`.
-        """
+        """The same for HTTP/2."""
         return self._contexts()[1] if self._settings.scheme == "https" else None
 
     def _contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -15,14 +15,14 @@ import logging
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change
-from controlplane.plane import Probe, Target
+from controlplane.plane import Plane, Probe, Target
 from controlplane.scraping.access import Access
 from controlplane.scraping.probe import Prober, probing
-from controlplane.scraping.replica_tasks import Followed, ReplicaTasks, offset
+from controlplane.scraping.replica_tasks import ReplicaTasks, offset
 
 _log = logging.getLogger(__name__)
 
@@ -47,22 +47,12 @@ FOR_CLIENTS: Final = 2.0
 hangs is found within an interval and a half and two timeouts."""
 
 
-class Checked(Followed, Protocol):
-    """Has the replicas, and is told what came of their checks; `plane.Plane` is one."""
-
-    def probed(self, target: Target, probe: Probe, now: float) -> None:
-        """Take in what came of a check."""
-
-    def suspected(self) -> Collection[tuple[str, str]]:
-        """The replicas that may have failed since this was asked last, by pool and id."""
-
-
 class HealthChecks:
     """Checks every replica; `run` it, and `reconcile` when the fleet has changed."""
 
     def __init__(
         self,
-        plane: Checked,
+        plane: Plane,
         pools: Callable[[], Collection[str]],
         noticed: Callable[[], None],
         access: Callable[[AccessSettings | None], Access | None],

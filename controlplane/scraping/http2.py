@@ -1,7 +1,4 @@
-"""One request over HTTP/2, on a connection of its own: for replicas that speak nothing else.
-
-The protocol itself is left to hyper-h2.
-"""
+"""One request over HTTP/2, on a connection of its own; the protocol is left to hyper-h2."""
 
 import asyncio
 import ssl
@@ -36,12 +33,7 @@ class Http2Error(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """A whole one.
-
-    Attributes:
-        headers: Trailers among them, names in small letters; ``:status`` is the first.
-        body: As it came.
-    """
+    """A whole answer; trailers are among the headers, names in small letters."""
 
     headers: dict[str, str]
     body: bytes = b""
@@ -55,12 +47,10 @@ async def ask(
     context: ssl.SSLContext | None = None,
     server_name: str | None = None,
 ) -> Answer:
-    """Send a request and wait for the whole answer; whoever is cancelled has it closed.
+    """Send a request and wait for the whole answer; a cancelled one closes the connection.
 
     Args:
-        address: Whom.
         headers: Of the request, pseudo-headers first.
-        body: Of the request; empty: none.
         context: Of TLS; None: in plain text.
         server_name: That the certificate must be of.
 

@@ -1,15 +1,15 @@
-"""One connection to a server of HTTP, and what has come over it; see `http_get`.
-
-The protocol itself is left to llhttp, the parser of Node.js.
-"""
+"""One connection to a server of HTTP; the protocol is left to llhttp, the parser of Node.js."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from controlplane.config.metrics import DEFAULT_BYTES
 
 MAX_HEAD: Final = 32 << 10
 """Bytes of an answer's headers, and of what comes between or after the pieces of its body."""
@@ -46,15 +46,7 @@ class TooLongError(AnswerError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole one.
-
-    Attributes:
-        status: Of its first line.
-        encoding: Of its body; "identity" is none.
-        body: As it came; empty where the status is above 200.
-        began_at: When its first byte came, seconds of the clock.
-        location: Where it leads; empty where it does not say.
-    """
+    """A whole answer; the body is empty above status 200, and the first byte came at `began_at`."""
 
     status: int
     encoding: str
@@ -66,13 +58,10 @@ class Answer:
 class Receiver:
     """What connections of one event loop share: room for what comes, and whose time is up."""
 
-    def __init__(self, clock: Callable[[], float], most: int) -> None:
-        """Prepare.
-
-        Args:
-            clock: Seconds that never go back.
-            most: Bytes that a body may have, of whoever does not say.
-        """
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, most: int = DEFAULT_BYTES
+    ) -> None:
+        """Prepare; the clock counts seconds that never go back."""
         self.clock = clock
         self.most = most
         # Whatever comes is taken out of it at once.
@@ -107,10 +96,9 @@ class Receiver:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection; one request at a time. It is also what the parser tells of what it finds.
+    """One connection; one request at a time. The parser calls its `on_` methods.
 
-    Attributes:
-        used_at: When the last answer was there, or it was opened; seconds of the clock.
+    `used_at`: when the last answer was there, or it was opened; seconds of the clock.
     """
 
     def __init__(self, receiver: Receiver) -> None:
@@ -144,15 +132,10 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     async def ask(self, request: bytes, due: float, most: int) -> Answer:
-        """Send a request and wait for the whole answer.
-
-        Args:
-            request: All of it.
-            due: When it must be there, seconds of the clock.
-            most: Bytes that its body may have.
+        """Send a whole request and wait for the answer, until `due` on the clock.
 
         Raises:
-            AnswerError: What came is none, or nothing came.
+            AnswerError: What came is none, is longer than `most` bytes, or nothing came.
             TimeoutError: It was not there by then.
         """
         if self._transport is None or self._transport.is_closing():

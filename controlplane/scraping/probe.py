@@ -55,12 +55,7 @@ class Prober:
         session: aiohttp.ClientSession,
         access: Callable[[AccessSettings | None], Access | None],
     ) -> None:
-        """Prepare.
-
-        Args:
-            session: Makes the connections for HTTP/1.1.
-            access: Finds what reads the certificates that are trusted.
-        """
+        """Prepare; `access` finds what reads the certificates that are trusted."""
         self._session = session
         self._access = access
         # Whose certificates are not trusted, and why.

@@ -2,23 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Iterable
-from typing import Any, Protocol
+from typing import Any
 from zlib import crc32
 
-from controlplane.fleet import Change, Fleet, Key
-from controlplane.plane import Target
+from controlplane.fleet import Change, Key
+from controlplane.plane import Plane, Target
 from controlplane.turns import Turns
-
-
-class Followed(Protocol):
-    """Has the replicas; `plane.Plane` is one."""
-
-    @property
-    def fleet(self) -> Fleet:
-        """Who there is."""
-
-    def target(self, pool: str, replica_id: str) -> Target | None:
-        """One replica as it is now; None when it is no longer there."""
 
 
 class ReplicaTasks:
@@ -26,7 +15,7 @@ class ReplicaTasks:
 
     def __init__(
         self,
-        plane: Followed,
+        plane: Plane,
         follow: Callable[[Target], Coroutine[Any, Any, None]],
         name: str,
         is_followed: Callable[[Target], bool] = lambda _: True,
@@ -34,11 +23,9 @@ class ReplicaTasks:
         """Prepare.
 
         Args:
-            plane: Has the replicas.
             follow: What the task of a replica does; it ends by itself where `is_followed` no longer
                 holds, and is cancelled when there is another process in the replica's place.
             name: Of the tasks.
-            is_followed: Whether a replica has a task.
         """
         self._plane, self._follow, self._name = plane, follow, name
         self._is_followed = is_followed
@@ -60,12 +47,7 @@ class ReplicaTasks:
     async def run(
         self, group: asyncio.TaskGroup, changed: Callable[[], None] = lambda: None
     ) -> None:
-        """Follow the fleet until cancelled.
-
-        Args:
-            group: Has the tasks.
-            changed: Called after every look at what has changed.
-        """
+        """Follow the fleet until cancelled; `changed` is called after every look at changes."""
         while await self._changed.wait():
             self._changed.clear()
             dirty, self._dirty = self._dirty, set()

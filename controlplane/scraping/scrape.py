@@ -1,22 +1,155 @@
-"""One scrape: the text that an address answers a GET with, within a deadline and a size."""
+"""One scrape: the text that an address answers a GET with, within a deadline and a size.
 
+A connection is kept for the next scrape. A general client took half as long again for a scrape as
+reading what was scraped takes; see docs/decisions/0010.
+"""
+
+import asyncio
+import errno
+import socket
 import ssl
-import time
-from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Final
 
+from aiohappyeyeballs import start_connection
+from yarl import URL
+
 from controlplane.config import Address
-from controlplane.config.metrics import DEFAULT_BYTES
+from controlplane.config.addresses import refusal
 from controlplane.scraping.access import Access, AccessError
 from controlplane.scraping.http_connection import (
     Answer,
     AnswerError,
+    Connection,
+    DisconnectedError,
     Receiver,
     TooLongError,
 )
-from controlplane.scraping.http_get import Getter
-from controlplane.telemetry.series import shown
+from controlplane.telemetry.layouts import shown
+
+IDLE: Final = 15.0
+"""Seconds after which a connection is not used again: something on the way may have forgotten it,
+and would not say so."""
+
+RENEWED: Final = 60.0
+"""Seconds after which a connection is made anew: behind one port there may be several processes, of
+which a connection reaches one for as long as it is kept."""
+
+_ATTEMPT: Final = 0.25
+"""Seconds after which the next address of a name is tried as well (RFC 8305)."""
+
+# No compression: nothing that is small on the wire can be large in memory.
+_HEADERS: Final = (
+    "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: identity\r\nUser-Agent: plimsoll\r\n\r\n"
+)
+
+
+class Getter:
+    """Asks one address at a time, and keeps the connection for the next time; `close` it."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        """Prepare; nothing is opened yet."""
+        self._receiver = receiver
+        self._whom: tuple[Address, Access | None, str | None] | None = None
+        self._connection: Connection | None = None
+        self._opened_at = 0.0
+
+    async def get(
+        self,
+        address: Address,
+        path: str,
+        deadline: float,
+        *,
+        most: int | None = None,
+        access: Access | None = None,
+        server_name: str | None = None,
+    ) -> Answer:
+        """Ask once; a cancelled request closes the connection.
+
+        Args:
+            path: For what, with a query if there is one.
+            deadline: Seconds for all of it.
+            most: Bytes that the answer's body may have.
+            access: With which credentials, and over https; None: without.
+            server_name: Whose certificate is expected, where `access` does not say; None: that of
+                the address.
+
+        Raises:
+            AccessError: The credentials cannot be used.
+            OSError: Nobody can be reached there.
+            AnswerError: What came is no answer, or a longer one than may be.
+            TimeoutError: It was not there by then.
+        """
+        request = _request(address, path, access.header if access is not None else "")
+        now, most = self._receiver.clock(), self._receiver.most if most is None else most
+        due = now + deadline
+        whom = (address, access, server_name)
+        if whom != self._whom or now - self._opened_at > RENEWED:
+            self.close()
+            self._whom = whom
+        known = self._connection
+        try:
+            if known is not None and now - known.used_at <= IDLE:
+                try:
+                    return await known.ask(request, due, most)
+                except DisconnectedError:
+                    # It was closed for having been idle, perhaps while the request was on its way.
+                    pass
+            self.close()
+            self._opened_at = self._receiver.clock()
+            async with asyncio.timeout(due - self._opened_at):
+                self._connection = await self._connected(address, access, server_name)
+            return await self._connection.ask(request, due, most)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _connected(
+        self, address: Address, access: Access | None, server_name: str | None
+    ) -> Connection:
+        context = access.context if access is not None else None
+        loop = asyncio.get_running_loop()
+        try:
+            found = socket.getaddrinfo(
+                *(address.host, address.port),
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_NUMERICHOST,
+            )
+        except socket.gaierror:
+            found = await loop.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+            )
+        for *_, place in found:
+            # A name that led elsewhere when it was written down may lead to a cloud's metadata now.
+            if (why := refusal(ip_address(str(place[0]).partition("%")[0]))) is not None:
+                raise OSError(errno.EACCES, f"it leads to an address that {why}")
+        connected = await start_connection(found, happy_eyeballs_delay=_ATTEMPT)
+        name = None
+        if access is not None and context:
+            name = access.server_name or server_name or address.host
+        _, connection = await loop.create_connection(
+            lambda: Connection(self._receiver),
+            sock=connected,
+            ssl=context,
+            server_hostname=name,
+        )
+        return connection
+
+
+@lru_cache(maxsize=1 << 12)
+def _request(address: Address, path: str, header: str) -> bytes:
+    url = URL(f"http://{address}{path}")
+    host = url.host_port_subcomponent
+    return f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: {host}\r\n{header}{_HEADERS}".encode("ascii")
+
 
 MAX_DEADLINE: Final = 10.0
 """Seconds; by default the deadline of a scrape is its interval, and never more than this."""
@@ -26,24 +159,11 @@ _REDIRECTS: Final = range(300, 400)
 
 
 class ScrapeError(Exception):
-    """A scrape that yielded no text; the message is one sentence that says why.
-
-    Attributes:
-        refused: Whether nobody listened at the address.
-    """
+    """A scrape that yielded no text, and why; `refused`: nobody listened at the address."""
 
     def __init__(self, sentence: str, *, refused: bool = False) -> None:
         self.refused = refused
         super().__init__(sentence)
-
-
-def receiver(clock: Callable[[], float] = time.monotonic) -> Receiver:
-    """What all scrapes of one event loop share.
-
-    Args:
-        clock: Seconds that never go back.
-    """
-    return Receiver(clock, DEFAULT_BYTES)
 
 
 async def scrape(
@@ -56,22 +176,10 @@ async def scrape(
     access: Access | None = None,
     server_name: str | None = None,
 ) -> tuple[str, float]:
-    """Ask for an exposition.
+    """Ask for an exposition, see `Getter.get`; returns the text, and when its first byte came.
 
     An address is a host and a port that somebody registered, not a place to be sent on from: an
     answer that leads elsewhere is none.
-
-    Args:
-        getter: Keeps the connection.
-        address: Where it is served.
-        path: Of the request.
-        deadline: Seconds for all of it.
-        most: Bytes that it may have.
-        access: With which credentials, and over https; None: without.
-        server_name: Whose certificate is expected, where `access` does not say.
-
-    Returns:
-        The text, and when its first byte came.
 
     Raises:
         ScrapeError: Whatever went wrong.

@@ -7,22 +7,22 @@ failures, each within the target's interval.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, TypeVar
 
-from controlplane.config import GpuSettings, MetricsSettings
+from controlplane.config import Address, GpuSettings, MetricsSettings
 from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change
-from controlplane.plane import Exporter, Failure, Target
+from controlplane.plane import Exporter, Failure, Plane, Target
 from controlplane.scraping.access import Access
-from controlplane.scraping.http_get import Getter
+from controlplane.scraping.http_connection import Receiver
 from controlplane.scraping.probe import name_of, upstream_access
-from controlplane.scraping.replica_tasks import Followed, ReplicaTasks, offset
-from controlplane.scraping.scrape import MAX_DEADLINE, ScrapeError, receiver, scrape
+from controlplane.scraping.replica_tasks import ReplicaTasks, offset
+from controlplane.scraping.scrape import MAX_DEADLINE, Getter, ScrapeError, scrape
 from controlplane.telemetry import (
-    Device,
     ExpositionError,
     Reading,
     device_profile_of,
@@ -33,20 +33,7 @@ from controlplane.telemetry import (
 
 _log = logging.getLogger(__name__)
 
-
-class Scraped(Followed, Protocol):
-    """Who is asked what to scrape and told what came of it; `plane.Plane` is one."""
-
-    def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
-        """Take in a scrape."""
-
-    def exporters(self) -> Sequence[Exporter]:
-        """Where GPU memory is to be read."""
-
-    def record_devices(
-        self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
-    ) -> None:
-        """Take in a scrape of one of them."""
+T = TypeVar("T")
 
 
 class Scraper:
@@ -54,7 +41,7 @@ class Scraper:
 
     def __init__(
         self,
-        plane: Scraped,
+        plane: Plane,
         noticed: Callable[[], None],
         *,
         scraped: Callable[[bool], None],
@@ -80,7 +67,7 @@ class Scraper:
             plane, self._follow, "scrape", lambda target: target.settings.metrics.is_scraped
         )
         self._exporters: dict[Exporter, asyncio.Task[None]] = {}
-        self._receiver = receiver(clock)
+        self._receiver = Receiver(clock)
 
     def reconcile(self, changes: Iterable[Change]) -> None:
         """Have tasks begin for new targets and end for those that are gone."""
@@ -111,36 +98,20 @@ class Scraper:
 
     async def _watch(self, exporter: Exporter) -> None:
         """Scrape an exporter at its interval until cancelled."""
+        settings, profile = exporter.settings, device_profile_of(exporter.settings)
         with closing(Getter(self._receiver)) as getter:
-            await self._read(getter, exporter)
-
-    async def _read(self, getter: Getter, exporter: Exporter) -> None:
-        settings = exporter.settings
-        profile = device_profile_of(settings)
-        deadline = _deadline(settings)
-        while True:
-            due = self._clock() + settings.interval
-            outcome: tuple[Device, ...] | Failure
-            try:
-                text, _ = await scrape(
+            while True:
+                due = self._clock() + settings.interval
+                outcome = await _read(
                     getter,
                     exporter.address,
-                    settings.path,
-                    deadline,
-                    most=settings.max_bytes,
-                    access=self.access(exporter.access),
+                    settings,
+                    self.access(exporter.access),
+                    lambda text, _: read_devices(text, profile),
                 )
-                outcome = read_devices(text, profile)
-            except ScrapeError as error:
-                outcome = Failure(str(error), error.refused)
-            except ExpositionError as error:
-                outcome = Failure(f"GET {settings.path} on {exporter.address}: {error}")
-            except Exception as error:  # noqa: BLE001 - one exporter must not end all the others
-                _log.exception("a fault of ours in scraping %s", exporter.address)
-                outcome = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
-            self._plane.record_devices(exporter, outcome, self._clock())
-            self._noticed()
-            await asyncio.sleep(max(due - self._clock(), 0.0))
+                self._plane.record_devices(exporter, outcome, self._clock())
+                self._noticed()
+                await asyncio.sleep(max(due - self._clock(), 0.0))
 
     async def _follow(self, target: Target) -> None:
         """Scrape one replica for as long as it is the same one and has metrics."""
@@ -153,12 +124,7 @@ class Scraper:
             metrics = now.settings.metrics
             if now.key != target.key or not metrics.is_scraped:
                 return
-            try:
-                await self._scrape(getter, now)
-            except Exception as error:  # noqa: BLE001 - one replica must not end all the others
-                _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
-                fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
-                self._record(now, fault)
+            await self._scrape(getter, now)
             # Replicas that came together are spread over the interval after their first scrape.
             due += metrics.interval * offset(now.key) if first else metrics.interval
             first = False
@@ -168,7 +134,18 @@ class Scraper:
             await asyncio.sleep(max(due - self._clock(), 0.0))
 
     async def _scrape(self, getter: Getter, target: Target) -> None:
-        outcome = await _read(getter, target, self.access(_scraped_by(target)))
+        metrics, served = target.settings.metrics, target.replica.settings.address
+        outcome = await _read(
+            getter,
+            address := metrics.where(served),
+            metrics,
+            self.access(_scraped_by(target)),
+            lambda text, at: read(text, profile_of(metrics), at),
+            server_name=name_of(target) if target.access is None else None,
+        )
+        if isinstance(outcome, Failure) and address != served:
+            # Who refuses on a port of its metrics alone may still serve requests.
+            outcome = replace(outcome, refused=False)
         self._record(target, outcome)
         self._noticed()
 
@@ -177,38 +154,45 @@ class Scraper:
         self._scraped(isinstance(outcome, Reading))
 
 
-def _deadline(settings: MetricsSettings | GpuSettings) -> float:
-    """Seconds for one scrape."""
-    return settings.timeout or min(settings.interval, MAX_DEADLINE)
+LONG: Final = 1 << 17
+"""Characters of an exposition from which on others are not to wait until it is read: that takes
+some 30 ms for each million, and more where its labels are new."""
 
 
 def _scraped_by(target: Target) -> AccessSettings | None:
-    """How a replica is scraped: as the pool says, and otherwise as it is reached.
-
-    Where metrics have a port of their own, nothing follows from the one that serves requests.
-    """
+    """Say how a replica is scraped: as the pool says, else as it is reached, on the same port."""
     own, served = target.settings.metrics.port, target.replica.settings.address.port
     if target.access is not None or own not in (None, served):
         return target.access
     return upstream_access(target.settings)
 
 
-async def _read(getter: Getter, target: Target, access: Access | None) -> Reading | Failure:
-    metrics = target.settings.metrics
-    address = metrics.where(target.replica.settings.address)
+async def _read(
+    getter: Getter,
+    address: Address,
+    settings: MetricsSettings | GpuSettings,
+    access: Access | None,
+    understand: Callable[[str, float], T],
+    server_name: str | None = None,
+) -> T | Failure:
+    """Scrape once; whatever goes wrong must not end the scraping of all others."""
     try:
         text, at = await scrape(
             getter,
             address,
-            metrics.path,
-            _deadline(metrics),
-            most=metrics.max_bytes,
+            settings.path,
+            settings.timeout or min(settings.interval, MAX_DEADLINE),
+            most=settings.max_bytes,
             access=access,
-            server_name=name_of(target) if target.access is None else None,
+            server_name=server_name,
         )
-        return read(text, profile_of(metrics), at)
+        if len(text) >= LONG:
+            return await asyncio.to_thread(understand, text, at)
+        return understand(text, at)
     except ScrapeError as error:
-        # Who refuses on a port of its metrics alone may still serve requests.
-        return Failure(str(error), error.refused and address == target.replica.settings.address)
+        return Failure(str(error), error.refused)
     except ExpositionError as error:
-        return Failure(f"GET {metrics.path} on {address}: {error}")
+        return Failure(f"GET {settings.path} on {address}: {error}")
+    except Exception as error:  # noqa: BLE001 - as said
+        _log.exception("a fault of ours in scraping %s", address)
+        return Failure(f"a fault of the control plane, see its log: {error!r}"[:300])

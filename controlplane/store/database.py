@@ -7,6 +7,7 @@ either all of it or nothing. ``locking_mode=EXCLUSIVE``: nobody else writes what
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -14,18 +15,17 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.fleet import AuditEntry, Registered, Rows, UnwrittenEntries
-from controlplane.store import rows
+from controlplane.plane import RestartPool
+from controlplane.store import tables
 from controlplane.store.errors import (
     Cause,
     DamagedError,
     StoreError,
     WriteError,
     cause_of,
-    is_busy,
-    is_damage,
 )
 from controlplane.store.files import Files, beside
-from controlplane.store.tables import log_on, migrate, put, read
+from controlplane.store.tables import log_on, migrate, pool_row, put, read, replica_row
 
 WAIT: Final = 2.0
 """Seconds to wait for another process that still has the file: it may be about to end."""
@@ -37,7 +37,7 @@ _FILE: Final = "file"
 replicas, and which file it is."""
 
 Weighing = tuple[str, str, float, str]
-"""A row: the pool, the replica or nothing, seconds since 1970, and what `rows` made."""
+"""A row: the pool, the replica or nothing, seconds since 1970, and what `tables` made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,13 @@ class Loaded:
     """What was in the file.
 
     Attributes:
-        complaint: Why nothing can be written for now, or what has become of the file before; None
-            where all is well.
-        lost: Why there may have been more than is in it, be it before an earlier start; None where
-            it has all.
+        complaint: Why nothing can be written for now, or what has become of the file before.
+        lost: Why there may have been more than is in it, be it before an earlier start.
         is_missing: Whether Envoys were seen to hold it.
     """
 
     registered: Registered = field(default_factory=Registered)
-    weighings: dict[str, rows.StoredPool] = field(default_factory=dict)
+    weighings: Mapping[str, RestartPool] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
     complaint: str | None = None
     lost: str | None = None
@@ -82,12 +80,7 @@ class Database:
         return self._connection is not None
 
     def look(self) -> None:
-        """See that the file is the one that was written last, and begin another one if it is not.
-
-        Raises:
-            WriteError: It is not; nothing has been written to the other one yet, or none could be
-                begun.
-        """
+        """See that the file is the one written last; else begin another, and raise `WriteError`."""
         if self._files.are_known:
             with self._failing():
                 self._keep_whole()
@@ -115,9 +108,9 @@ class Database:
             return self._of_damaged(str(damage))
         except sqlite3.Error as error:
             self.close()
-            if is_damage(error):
+            if cause_of(error) is Cause.DAMAGED:
                 return self._of_damaged(str(error))
-            if is_busy(error):
+            if cause_of(error) is Cause.BUSY:
                 raise StoreError(
                     f"{self._path} is in use by another process: is a second plimsoll running? Each"
                     " needs a store.path of its own"
@@ -138,12 +131,12 @@ class Database:
             put(
                 connection,
                 "pools",
-                [(name, rows.pool_row(each)) for name, each in changes.pools.items() if each],
+                [(name, pool_row(each)) for name, each in changes.pools.items() if each],
             )
             put(
                 connection,
                 "replicas",
-                [(*key, rows.replica_row(each)) for key, each in changes.replicas.items() if each],
+                [(*key, replica_row(each)) for key, each in changes.replicas.items() if each],
             )
             gone = [(name,) for name, each in changes.pools.items() if each is None]
             connection.executemany("DELETE FROM pools WHERE pool = ?", gone)
@@ -174,11 +167,7 @@ class Database:
             )
 
     def note_loss(self, *, is_lost: bool) -> None:
-        """Note whether Envoys hold what is missing here, for the next start.
-
-        Raises:
-            WriteError: It cannot be written.
-        """
+        """Note for the next start whether Envoys hold what is missing here."""
         with self._writing("FULL") as connection:
             put(connection, "counters", [(_LOST, int(is_lost))])
 
@@ -212,12 +201,14 @@ class Database:
     def _read(self, connection: sqlite3.Connection) -> Loaded:
         counters = dict(read(connection, "counters", "name, value"))
         return Loaded(
-            rows.registered(
+            tables.registered(
                 counters.get("generations", 0),
                 read(connection, "pools", "pool, data"),
                 read(connection, "replicas", "pool, replica, data"),
             ),
-            rows.weighings(read(connection, "weighings", "pool, replica, kept_at, data")),
+            tables.weighings(
+                read(connection, "weighings", "pool, replica, kept_at, data"), time.time()
+            ),
             [AuditEntry(*each) for each in read(connection, "audit", "number, at, data")],
             lost=self._lost_by(counters, _is_filled(connection)),
             is_missing=bool(counters.get(_LOST)),
@@ -317,11 +308,7 @@ class Database:
         raise WriteError(f"{complaint}; all that is known is written to a new file", Cause.LOST)
 
     def _refuse_unread(self, connection: sqlite3.Connection) -> None:
-        """Leave a file alone that came after the start, say with its volume, and was not read.
-
-        Raises:
-            StoreError: There is something in it, and what we have would take its place.
-        """
+        """Leave a file with content alone that came after the start, say with its volume."""
         (count,) = connection.execute(
             "SELECT (SELECT count(*) FROM pools) + (SELECT count(*) FROM replicas)"
         ).fetchone()
@@ -333,10 +320,7 @@ class Database:
 
     @contextmanager
     def _writing(self, synchronous: str, *, is_all: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction on the file that was written last, which is still that when it ends.
-
-        `is_all`: everything that is known is written, which a new file needs first.
-        """
+        """Hold a transaction on the file that was written last; a new file first needs all."""
         with self._failing():
             if self._files.are_known:
                 self._keep_whole()

@@ -1,6 +1,5 @@
 """What goes wrong with a database, by what is to be done about it."""
 
-import sqlite3
 from enum import StrEnum
 from typing import Final
 
@@ -53,15 +52,3 @@ def cause_of(error: Exception) -> Cause:
         return Cause.DAMAGED
     name = str(getattr(error, "sqlite_errorname", ""))
     return next((each for start, each in _CAUSES.items() if name.startswith(start)), Cause.OTHER)
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is not what was written to it."""
-    name = getattr(error, "sqlite_errorname", "")
-    return str(name).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
-
-
-def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another process has the file."""
-    name = getattr(error, "sqlite_errorname", "")
-    return str(name).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))

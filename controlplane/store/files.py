@@ -84,11 +84,7 @@ class Files:
         return None
 
     def put_aside(self, suffix: str) -> Path:
-        """Rename them; returns the database's new name.
-
-        Raises:
-            OSError: They cannot be renamed.
-        """
+        """Rename them; returns the database's new name."""
         aside = _unused(beside(self._path, suffix))
         self._path.rename(aside)
         for ending in ("-wal", "-shm"):
@@ -97,14 +93,7 @@ class Files:
         return aside
 
     def copy_aside(self, suffix: str) -> Path | None:
-        """Copy a database that has something in it, with a log that is not ours.
-
-        Returns:
-            Where to; None where there is nothing to copy.
-
-        Raises:
-            OSError: It cannot be copied.
-        """
+        """Copy a database with content, and a log that is not ours; returns where to."""
         if not self.size:
             return None
         aside = _unused(beside(self._path, suffix))
@@ -115,11 +104,7 @@ class Files:
         return aside
 
     def remove(self) -> None:
-        """Remove them.
-
-        Raises:
-            OSError: They cannot be removed.
-        """
+        """Remove them."""
         for path in (self._path, self._log, beside(self._path, "-shm")):
             path.unlink(missing_ok=True)
 

@@ -27,13 +27,11 @@ from controlplane.fleet import (
     Fleet,
     Heartbeat,
     Key,
-    LeaseTimes,
     PutReplicas,
     Refused,
-    Replica,
+    differing_keys,
     keys_of_rows,
     rows,
-    unlike,
 )
 from controlplane.fleet.audit import CONFIG_FILE, CONTROL_PLANE, DISCOVERY
 from controlplane.plane import Plane
@@ -53,7 +51,7 @@ RETRY: Final = 5.0
 LOOK: Final = 1.0
 """Seconds between two looks at whether the file is still the one that was written."""
 
-_TOLD_AT_ONCE: Final = 50
+_CHANGES_AT_ONCE: Final = 50
 """Changes that are passed on in one piece; there may be as many as a pool has replicas."""
 
 _TRIES: Final = 3
@@ -78,10 +76,10 @@ class Registry:
 
         Args:
             plane: Holds the fleet that everybody sees.
-            store: Where the fleet is written to; loaded.
+            store: Loaded.
             changed: Called with every change, but not for a renewed lease; must neither block nor
                 raise.
-            clock: Seconds that never go back; of the plane.
+            clock: The plane's.
             is_stored: Whether all that has to be in the store is there.
             audit: Takes who has changed what; all of it is in the store.
             wall_clock: Seconds since 1970, for the audit log.
@@ -98,11 +96,7 @@ class Registry:
         self._changing = asyncio.Lock()
         self._looked = clock()
         self._retry_at = self._look_at = self._looked
-        self._leases = LeaseTimes()
         self._is_missing = plane.recovery.is_missing
-        for pool in plane.fleet.pools.values():
-            for replica in pool.replicas.values():
-                self._leases.note(pool.name, replica)
 
     @property
     def waiting(self) -> int:
@@ -118,12 +112,12 @@ class Registry:
     ) -> None:
         """Carry out a command at a time; when this returns, it outlives us.
 
-        `check` refuses the fleet that the command is about to be applied to: what was asked for
-        before is in it, although it is not shown yet.
+        `check` refuses the fleet that the command is about to be applied to: earlier commands are
+        in it, even if it is not shown yet.
 
         Raises:
             Refused: With the reason; nothing has changed. Also when it cannot be written.
-            SettingsError: When what the file and the API say does not go together.
+            SettingsError: The settings of the file and of the API do not go together.
         """
 
         def work(fleet: Fleet) -> Applied:
@@ -153,12 +147,7 @@ class Registry:
             self._plane.recovery.release(command.pool)
 
     async def declare(self, config: Config) -> None:
-        """Bring the fleet in line with a config file.
-
-        Raises:
-            Refused: With the reason; nothing has changed.
-            SettingsError: When what the file and the API say does not go together.
-        """
+        """Bring the fleet in line with a config file; raises as `fleet.declare` does."""
         work = partial(fleets.declare, config=config, now=self._clock())
         async with self._changing:
             # A file of ten thousand replicas takes half a second, and nobody else changes these.
@@ -184,8 +173,7 @@ class Registry:
             return
         now, looked = self._clock(), self._looked
         self._looked = now
-        due = self._leases.due(self._plane.fleet, now)
-        self._at_once(lambda fleet: fleets.expire(fleet, now, due, looked), CONTROL_PLANE)
+        self._at_once(lambda fleet: fleets.expire(fleet, now, looked), CONTROL_PLANE)
         is_behind = self._unwritten is None or self._unwritten or not self._audit.is_written
         if is_behind and now >= self._retry_at:
             self._write_soon()
@@ -264,9 +252,9 @@ class Registry:
             return
         self._plane.adopt(applied, self._clock())
         turns, left = Turns(), iter(applied.changes)
-        while some := tuple(islice(left, _TOLD_AT_ONCE)):
+        while some := tuple(islice(left, _CHANGES_AT_ONCE)):
             self._note(self._audit.drafted([(who, each) for each in some], self._wall_clock()))
-            self._tell(some)
+            self._changed(some)
             await turns.give_way()
 
     def _note(self, entries: Sequence[AuditEntry]) -> None:
@@ -278,16 +266,9 @@ class Registry:
         if applied.fleet is self._plane.fleet:
             return
         self._plane.adopt(applied, self._clock())
-        self._tell(applied.changes)
-
-    def _tell(self, changes: Sequence[Change]) -> None:
-        """Tell all other parts of what is seen now."""
-        for change in changes:
-            if isinstance(change.after, Replica):
-                self._leases.note(change.pool, change.after)
         # A heartbeat concerns no other part.
-        if changes:
-            self._changed(changes)
+        if applied.changes:
+            self._changed(applied.changes)
 
     def _write_soon(self) -> None:
         if self._writing is None:
@@ -338,9 +319,9 @@ class Registry:
                         drafts = self._audit.drafted(outcome.noted, at)
                     await self._answer(batch, outcome, drafts)
                     if target is not self._plane.fleet:
-                        for step in outcome.steps:
+                        for _, step in outcome.steps:
                             keys = None if keys is None else keys | set(keys_of_rows(step.changes))
-                        self._unwritten |= unlike(target, self._plane.fleet, keys)
+                        self._unwritten |= differing_keys(target, self._plane.fleet, keys)
                     self._audit.note_written(audit)
                     if not self._waiting:
                         self._head = self._plane.fleet
@@ -354,8 +335,8 @@ class Registry:
         """Have everybody see what a batch has come to, and answer those who wait."""
         self._note(entries)
         turns = Turns()
-        for applied in outcome.steps:
-            self._show(applied)
+        for waiting, applied in outcome.steps:
+            waiting.context.run(self._show, applied)
             await turns.give_way()
         for waiting in batch:
             if (refused := outcome.refused.get(waiting.done)) is not None:

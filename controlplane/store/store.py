@@ -45,11 +45,7 @@ class Store:
         return self._results
 
     async def load(self) -> Loaded:
-        """Read everything in the file.
-
-        Raises:
-            StoreError: The file cannot be used.
-        """
+        """Read everything in the file, see `Database.load`."""
         loaded = await self._run(self._database.load)
         if loaded.lost is not None:
             _log.warning(
@@ -64,35 +60,19 @@ class Store:
         return loaded
 
     async def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
-        """Write what a store holds of a fleet, and who changed it; on disk when this returns.
-
-        Raises:
-            WriteError: Nothing of it is written.
-        """
+        """Write what a store holds of a fleet, see `Database.write`."""
         await self._tried(lambda: self._database.write(changes, audit))
 
     async def keep(self, weighings: Callable[[], Sequence[Weighing]]) -> None:
-        """Write what was decided about replicas: rows that are made in the thread of the database.
-
-        Raises:
-            WriteError: Nothing of it is written.
-        """
+        """Write rows that are made in the thread of the database, see `Database.keep`."""
         await self._tried(lambda: self._database.keep(weighings()))
 
     async def look(self) -> None:
-        """See that the file is the one that was written last, and begin another if it is not.
-
-        Raises:
-            WriteError: It is not, and lacks what is known.
-        """
+        """See that the file is still there, see `Database.look`."""
         await self._tried(self._database.look, counts=False)
 
     async def note_loss(self, *, is_lost: bool) -> None:
-        """Note whether Envoys hold what is missing here, for the next start.
-
-        Raises:
-            WriteError: It cannot be written.
-        """
+        """Note what is missing for the next start, see `Database.note_loss`."""
         await self._tried(partial(self._database.note_loss, is_lost=is_lost))
 
     async def close(self) -> None:

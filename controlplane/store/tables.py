@@ -1,16 +1,34 @@
 """The tables of the database: how a file of any version gets them, and rows in and out of them.
 
-`PRAGMA user_version` counts versions. Every row has a checksum.
+`PRAGMA user_version` counts versions. Every row is JSON, with a checksum.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+from zlib import crc32
 
-from controlplane.fleet import UnwrittenEntries
-from controlplane.store import rows
+from controlplane.config import (
+    PoolSettings,
+    ReplicaSettings,
+    SettingsError,
+    parse_address,
+    validated,
+)
+from controlplane.config.pool import given_data
+from controlplane.fleet import (
+    Draining,
+    Registered,
+    RegisteredPool,
+    RegisteredReplica,
+    UnwrittenEntries,
+)
+from controlplane.plane import RestartPool, RestartReplica
 from controlplane.store.errors import DamagedError, StoreError
+
+SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
 
 APPLICATION_ID: Final = 0x506C696D
 """``Plim``: tells our files from those of other programs."""
@@ -54,7 +72,6 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         StoreError: The file is of a newer version, or of another program.
         DamagedError: Its header cannot be right.
-        sqlite3.Error: It cannot be read or written.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
@@ -91,7 +108,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 def put(connection: sqlite3.Connection, table: str, values: Iterable[tuple[Any, ...]]) -> None:
     """Add rows, or replace those with the same keys."""
-    found = [(*row, rows.checksum(table, *row)) for row in values]
+    found = [(*row, checksum(table, *row)) for row in values]
     if found:
         marks = ", ".join("?" * len(found[0]))
         connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", found)  # noqa: S608 - names of ours
@@ -107,10 +124,108 @@ def log_on(connection: sqlite3.Connection, audit: UnwrittenEntries) -> None:
 
 
 def read(connection: sqlite3.Connection, table: str, columns: str) -> list[tuple[Any, ...]]:
-    """All rows of a table, in the order of the first column.
-
-    Raises:
-        DamagedError: One is not as it was written.
-    """
+    """Read all rows of a table, ordered by the first column; `DamagedError`: one has changed."""
     found = connection.execute(f"SELECT {columns}, checksum FROM {table} ORDER BY 1")  # noqa: S608 - names of ours
-    return [rows.intact(table, row) for row in found]
+    return [intact(table, row) for row in found]
+
+
+def checksum(*values: object) -> int:
+    """Of a row without it."""
+    return crc32(json.dumps(values, separators=(",", ":")).encode())
+
+
+def intact(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a row without its checksum, the last column; `DamagedError`: it is not the row's."""
+    *values, found = row
+    if checksum(table, *values) != found:
+        raise DamagedError(f"a row of its table {table} is not as it was written")
+    return tuple(values)
+
+
+def pool_row(pool: RegisteredPool) -> str:
+    """The row of a pool."""
+    return as_text({"settings": given_data(pool.settings), "overrides": sorted(pool.overrides)})
+
+
+def replica_row(replica: RegisteredReplica) -> str:
+    """The row of a replica."""
+    return as_text(
+        {
+            "address": str(replica.address),
+            "instance": replica.instance,
+            "generation": replica.generation,
+            "draining": replica.draining,
+            "settings": given_data(replica.settings) if replica.settings else None,
+            "overrides": sorted(replica.overrides),
+            "found_by": replica.found_by,
+            "owner": replica.owner,
+        }
+    )
+
+
+def registered(
+    generations: int, pools: Iterable[tuple[str, str]], replicas: Iterable[tuple[str, str, str]]
+) -> Registered:
+    """Read pools and replicas; `StoreError`: a row is whole, but not allowed (any more)."""
+    return Registered(
+        generations,
+        {name: _pool(name, json.loads(data)) for name, data in pools},
+        {(pool, id_): _replica(f"{pool}/{id_}", json.loads(data)) for pool, id_, data in replicas},
+    )
+
+
+def weighings(
+    rows: Iterable[tuple[str, str, float, str]], wall_now: float
+) -> dict[str, RestartPool]:
+    """Read weighings; the row of a pool itself has no replica's id.
+
+    The wall clock tells how old they are; where it was set back, none has an age.
+    """
+    pools: dict[str, RestartPool] = {}
+    replicas: dict[str, dict[str, RestartReplica]] = {}
+    # The empty id sorts first.
+    for pool, id_, at, text in sorted(rows, key=lambda row: row[:2]):
+        data = json.loads(text)
+        if not id_:
+            replicas[pool] = {}
+            pools[pool] = RestartPool(max(wall_now - at, 0.0), data, replicas[pool])
+        elif pool in pools:
+            replicas[pool][id_] = RestartReplica(
+                data["generation"], data["shown"], data["weighing"]
+            )
+    return pools
+
+
+def _pool(name: str, data: dict[str, Any]) -> RegisteredPool:
+    settings = _settings(PoolSettings, data["settings"], f"pool {name!r}")
+    return RegisteredPool(settings, frozenset(data["overrides"]))
+
+
+def _replica(name: str, data: dict[str, Any]) -> RegisteredReplica:
+    settings = data["settings"]
+    return RegisteredReplica(
+        parse_address(data["address"]),
+        data["instance"],
+        data["generation"],
+        Draining(data["draining"]) if data["draining"] else None,
+        None if settings is None else _settings(ReplicaSettings, settings, f"replica {name!r}"),
+        frozenset(data["overrides"]),
+        data["found_by"],
+        # Earlier versions kept none.
+        data.get("owner"),
+    )
+
+
+def _settings(model: type[SettingsT], data: dict[str, Any], owner: str) -> SettingsT:
+    try:
+        return validated(model, data)
+    except SettingsError as error:
+        raise StoreError(
+            f"what is kept of {owner} cannot be used by this version: {error}; start the version"
+            " that wrote it, and change that through its API"
+        ) from None
+
+
+def as_text(data: Mapping[str, Any]) -> str:
+    """Write the data of a row."""
+    return json.dumps(data, separators=(",", ":"))

@@ -11,12 +11,12 @@ from typing import Any, Final, TypeAlias
 
 from controlplane.balancing import Decision
 from controlplane.balancing.restart import differing, pool_data, replica_data
-from controlplane.plane import Plane, RestartPool
+from controlplane.plane import Plane
 from controlplane.resources.classes import Parting
 from controlplane.store.database import Weighing as Row
 from controlplane.store.errors import WriteError
-from controlplane.store.rows import StoredPool, weighing_row
 from controlplane.store.store import Store
+from controlplane.store.tables import as_text
 
 SOON: Final = 1.0
 """Seconds between two writes of what Envoys were sent."""
@@ -30,10 +30,7 @@ _Shown: TypeAlias = tuple[str, int, bool, int, bool]
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What was written last of a pool: of every replica, its classes, and the whole decision.
-
-    `full` is the last decision of which everything is written, without its frame.
-    """
+    """What was written last of a pool; `full`: the last decision of which all is written."""
 
     shown: Mapping[str, _Shown]
     parting: Parting | None
@@ -134,14 +131,14 @@ class _Job:
     scaling: Mapping[str, Any]
 
     def rows(self, now: float) -> Sequence[Row]:
-        found = [(self.pool, "", now, weighing_row({**pool_data(self.decision), **self.scaling}))]
+        found = [(self.pool, "", now, as_text({**pool_data(self.decision), **self.scaling}))]
         for id_, (_, _, _, generation, shown) in self.shown.items():
             data = {
                 "generation": generation,
                 "shown": shown,
                 "weighing": replica_data(self.decision, id_),
             }
-            found.append((self.pool, id_, now, weighing_row(data)))
+            found.append((self.pool, id_, now, as_text(data)))
         return found
 
 
@@ -151,12 +148,4 @@ def _shown_of(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict
         id_: (decision.tier_of(row), weights[row], drained[row], *of)
         for id_, of in known.items()
         if (row := decision.rows.get(id_)) is not None
-    }
-
-
-def remembered(written: Mapping[str, StoredPool], wall_now: float) -> dict[str, RestartPool]:
-    """Stored weighings as a plane takes them up; where the clock was set back, none has an age."""
-    return {
-        name: RestartPool(max(wall_now - pool.kept_at, 0.0), pool.weighing, pool.replicas)
-        for name, pool in written.items()
     }

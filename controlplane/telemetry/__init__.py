@@ -7,9 +7,9 @@ from controlplane.telemetry.batches import Batches, BatchTotals
 from controlplane.telemetry.devices import Device, DeviceProfile, device_profile_of, read_devices
 from controlplane.telemetry.fitting import Fit, fits
 from controlplane.telemetry.histogram import Histogram, Resolution
+from controlplane.telemetry.layouts import ExpositionError
 from controlplane.telemetry.profile import BatchFamilies, Latency, Memory, Profile, Source
 from controlplane.telemetry.reading import Reading, read
-from controlplane.telemetry.series import ExpositionError
 from controlplane.telemetry.servers import PROFILES, profile_of
 from controlplane.telemetry.sums import GpuMemory
 from controlplane.telemetry.window import WINDOW, History, Window

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from operator import lt, mul, sub
 from typing import Final, NamedTuple
 
-from controlplane.telemetry.layouts import Layout
+from controlplane.telemetry.layouts import ExpositionError, Layout
 from controlplane.telemetry.profile import BatchFamilies, Source
-from controlplane.telemetry.series import ExpositionError
 from controlplane.telemetry.sums import Buckets, Sum, added, buckets, counter, counters
 
 EMPTY: Final = 1.0
@@ -42,9 +41,7 @@ class Batches:
 
     Attributes:
         count: Batches, without polls of an empty queue.
-        tokens: Of all batches together.
         squares: Sum over batches of tokens²; at least tokens² / count.
-        texts: Computed.
         seconds: Sum over `billed` of the time of the batch that each was in: a batch of ten that
             lasts a second adds ten.
         billed: How many durations `seconds` has: texts, or requests of several texts.
@@ -173,7 +170,6 @@ class _Grid:
     Attributes:
         first: The first bucket that holds batches.
         middles: Of the buckets from there on.
-        squares: These squared.
     """
 
     buckets: Buckets

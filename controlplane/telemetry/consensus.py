@@ -35,13 +35,10 @@ class Reporter:
     """One Envoy's view of one endpoint.
 
     Attributes:
-        in_progress: Requests that have not ended.
-        of_classes: Of them those of each class that has a name.
         until: Seconds of a monotonic clock until which its last report counts.
         rate: Requests per second that end, over `MEMORY`.
         busy: Requests in progress, on average over it.
         ended: Requests that ended lately.
-        failed: Of these.
     """
 
     in_progress: float = 0
@@ -72,7 +69,6 @@ class _Usual(NamedTuple):
     """What the Envoy in the middle says of a replica; infinite where there is none.
 
     Attributes:
-        rate: Requests that end per second.
         seconds: That one takes, on average or now if that is more.
         on_average: That one takes on average.
     """

@@ -10,9 +10,8 @@ from typing import Final, NamedTuple
 from controlplane.telemetry.batches import BatchError, BatchTotals, batch_sums
 from controlplane.telemetry.exposition import Exposition
 from controlplane.telemetry.histogram import latency_of
-from controlplane.telemetry.layouts import Layout, Place
+from controlplane.telemetry.layouts import ExpositionError, Labels, Layout, Place
 from controlplane.telemetry.profile import Profile
-from controlplane.telemetry.series import ExpositionError, Labels
 from controlplane.telemetry.sums import counter
 
 _SUFFIXES: Final = ("_bucket", "_sum", "_count", "_total")

@@ -15,18 +15,22 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import Final
 
-from controlplane.telemetry.layouts import Layout, Place, as_before, layout_of, take_type
-from controlplane.telemetry.profile import Source
-from controlplane.telemetry.series import (
+from controlplane.telemetry.layouts import (
     BLOCK,
     MAX_LINE,
     NAME,
     ExpositionError,
+    Layout,
+    Place,
     Sample,
+    as_before,
     labels_of,
+    layout_of,
     number_of,
     series_of,
+    take_type,
 )
+from controlplane.telemetry.profile import Source
 
 MAX_LINES: Final = 500_000
 """A Ray node with hundreds of workers has some thirty thousand."""
@@ -67,7 +71,6 @@ def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset())
     """Pick the wanted samples out of a text.
 
     Args:
-        text: All of the answer.
         names: Of the wanted samples, with their suffixes.
         typed: Families whose declared type is wanted as well.
 

@@ -7,8 +7,8 @@ from operator import le
 from typing import Final, Literal
 
 from controlplane.telemetry.exposition import Exposition
+from controlplane.telemetry.layouts import ExpositionError, Sample
 from controlplane.telemetry.profile import Latency, Source
-from controlplane.telemetry.series import ExpositionError, Sample
 from controlplane.telemetry.sums import Buckets, added, buckets
 
 Resolution = Literal["ok", "first bucket", "last bucket"]
@@ -147,7 +147,6 @@ def quantile(
     Source: https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
 
     Args:
-        q: Between 0 and 1.
         bounds: Upper bounds, ascending; the last is infinite.
         counts: Cumulative, of the same length.
 

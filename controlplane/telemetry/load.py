@@ -80,7 +80,6 @@ class Load(NamedTuple):
     Attributes:
         succeeded: Ended well since the report before.
         failed: Ended with an error of the server or not at all, since the report before.
-        in_progress: Not ended yet at the time of the report.
         classes: Of them those of each class of requests that has a name, by it.
         is_own: Whether they were counted for this endpoint, and are not an even part of what was
             counted for several. Then nobody knows which of these has failed.
@@ -121,13 +120,7 @@ _NOTHING: Final = Load(0, 0, 0)
 
 
 class ClassLoad(NamedTuple):
-    """Requests of one class to one endpoint, of all Envoys.
-
-    Attributes:
-        succeeded: Ended well, since the endpoint is known.
-        failed: Ended otherwise.
-        in_flight: Not ended yet.
-    """
+    """Requests of one class to one endpoint, of all Envoys since the endpoint is known."""
 
     succeeded: float
     failed: float
@@ -139,7 +132,6 @@ class Failing(NamedTuple):
 
     Attributes:
         part: Of them that failed, 0 to 1, as at least half of the Envoys see it that use it.
-        requests: That ended, of all Envoys.
     """
 
     part: float
@@ -184,11 +176,7 @@ class _Total:
 
 
 class LoadReports:
-    """All that is known from reports, of endpoints that some Envoy reports of.
-
-    Attributes:
-        arrivals: Where requests arise.
-    """
+    """All that is known from reports, of endpoints that some Envoy reports of."""
 
     def __init__(self) -> None:
         self.arrivals = Arrivals()
@@ -215,8 +203,6 @@ class LoadReports:
         Args:
             reporter: The same object in each report of one Envoy.
             loads: An endpoint that is left out has had no request.
-            seconds: That the report covers.
-            now: Seconds of a monotonic clock.
 
         Returns:
             The endpoints of which something new is known.
@@ -241,6 +227,10 @@ class LoadReports:
 
     def gone(self, reporter: Hashable, now: float) -> list[Endpoint]:
         """Forget what an Envoy had in flight that has left; returns the endpoints it told of."""
+        return drained(self.going(reporter, now))
+
+    def going(self, reporter: Hashable, now: float) -> Generator[None, None, list[Endpoint]]:
+        """The same, and yield after each endpoint."""
         found = []
         self.arrivals.left(reporter)
         for endpoint, total in [*self._totals.items()]:
@@ -249,8 +239,9 @@ class LoadReports:
                 _advance(total, now)
                 total.in_flight = in_flight(_recent(total, now))
                 total.held.in_flight = held_in_flight(_recent(total, now))
-            if not total.reporters:
+            if not total.reporters and self._totals.get(endpoint) is total:
                 del self._totals[endpoint]
+            yield
         return found
 
     def forget(self, endpoint: Endpoint) -> None:

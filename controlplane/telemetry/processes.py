@@ -55,9 +55,7 @@ class _Process:
     """One process.
 
     Attributes:
-        at: When it answered last.
         series: What it counted by then; `counters` where series are not known.
-        bounds: Of its durations.
         more: What was counted that its readings do not say (any more).
         gone: Its label sets that are no longer exposed, with their last values.
         started_at: Unix seconds; None where it was never exposed.

@@ -104,7 +104,6 @@ class Memory:
     Attributes:
         used: Gauge of what is in use, of one GPU or several.
         total: Gauges that add up to what there is; with none, `used` is a fraction.
-        gpu_label: The label that tells GPUs apart.
         is_uuid: Whether that label is the GPU's uuid.
     """
 
@@ -124,8 +123,6 @@ class BatchFamilies:
     """Where the batches that a server computed are read from.
 
     Attributes:
-        tokens: Histogram of the tokens of each batch.
-        sizes: Histogram of the texts of each batch.
         count: Counter of batches, of a server without that histogram.
         texts: Counters that add up to the texts computed.
         seconds: Counters that add up to the time of the batch that each was in.
@@ -169,19 +166,16 @@ class Profile:
     """How to read one kind of server; None for what it does not expose.
 
     Attributes:
-        name: In the config file.
         latency: Request durations; the first that has counted anything counts. Without any, what
             replicas carry follows from load reports.
-        queue: Gauge of what waits.
         running: Gauge of what is being computed, or that the server has in all.
         queue_unit: What these two count: requests, or the texts in them.
-        errors: Counter of requests that failed.
         started: Gauge of when the process started, Unix seconds; only compared with itself.
-        tokens: Counter of the tokens that were computed.
         model_label: That tells models, or deployments, of one server apart.
         is_layered: Whether a request may be counted for the model that was asked and for each step
             that this one takes.
         entry_label: A label that is empty for steps.
+        is_lazy: Before the first request it exposes gauges, and declares no durations.
     """
 
     name: str
@@ -197,6 +191,7 @@ class Profile:
     model_label: str = ""
     is_layered: bool = False
     entry_label: str = ""
+    is_lazy: bool = False
 
     def __hash__(self) -> int:
         return self._hash

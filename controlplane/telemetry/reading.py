@@ -10,9 +10,8 @@ from controlplane.telemetry.counters import Counters, Picker, Series, picker
 from controlplane.telemetry.exposition import Exposition, parse
 from controlplane.telemetry.histogram import Histogram, latency_of
 from controlplane.telemetry.layers import counting
-from controlplane.telemetry.layouts import Layout
+from controlplane.telemetry.layouts import ExpositionError, Layout
 from controlplane.telemetry.profile import Profile
-from controlplane.telemetry.series import ExpositionError
 from controlplane.telemetry.sums import (
     GpuMemory,
     MemorySums,
@@ -30,11 +29,9 @@ class Reading:
     Attributes:
         at: When it was scraped, seconds of a monotonic clock.
         latency: Request durations since its start, as errors, tokens and batches.
-        memory: One entry for each GPU.
         queue: Requests or texts that wait; see `queue_unit`.
         started_at: When its process started, Unix seconds.
         note: A sentence for the operator about something missing that may be right or wrong.
-        running: Requests or texts that are being computed, or that it has in all.
         batches: None as well where the figures cannot be true.
         series: What it counts up, each series by itself; None where that is not known.
     """

@@ -23,7 +23,6 @@ class Answers:
     """Requests of one class, since the control plane began.
 
     Attributes:
-        ok: Answered.
         errors: Answered with 429 or 5xx, by a replica or by Envoy.
         abandoned: Their client left before the answer.
         slow: Of `ok` and `abandoned`, those that took longer than the objective.

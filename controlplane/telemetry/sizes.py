@@ -51,10 +51,8 @@ class Sample(NamedTuple):
     """What an Envoy tells of one request.
 
     Attributes:
-        pool: Of the cluster that the request was sent to.
         class_name: Of that cluster; empty for the pool's own.
         host: The replica; empty, with port 0, where the request reached none.
-        bytes: Of its body.
         seconds: From its first byte to the last one of the answer.
         status: Of the answer; 0 where there was none.
     """

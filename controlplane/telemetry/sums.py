@@ -9,9 +9,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controlplane.telemetry.layouts import Layout
+from controlplane.telemetry.layouts import ExpositionError, Layout
 from controlplane.telemetry.profile import Memory, Source
-from controlplane.telemetry.series import ExpositionError
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,6 @@ class Window:
         at: Time of the newest reading, seconds of a monotonic clock.
         seconds: What it spans; 0 with a single reading.
         samples: Requests whose duration was measured.
-        errors: Requests that failed.
         rate: Measured requests per second, X.
         latency: Their mean duration in seconds, R; None without samples.
         p99: Of their durations in seconds; see `resolution`. None without samples or distribution.
@@ -205,7 +204,6 @@ class Window:
             measured durations, as in text-embeddings-inference; where they are, a fraction of 1
             shows as ½.
         queue: Requests or texts that waited at the newest reading; see `queue_unit`.
-        memory: Of every GPU at the newest reading.
         running: Requests or texts that were under way at the newest reading.
         count: Requests measured since the process started.
         total: What these took altogether, in seconds.

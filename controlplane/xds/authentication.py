@@ -20,10 +20,7 @@ REFUSALS: Final = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 @dataclass(frozen=True, slots=True)
 class XdsTls:
-    """TLS of the xDS server.
-
-    Clients connect anew after `max_connection_age` seconds, by a tenth more or less.
-    """
+    """TLS of the xDS server; connections last so many seconds, by a tenth more or less."""
 
     credentials: Credentials
     admission: Admission
@@ -72,13 +69,12 @@ class Authenticator:
         is_ready: Callable[[], bool],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare.
+        """Prepare; the wall clock counts seconds since 1970.
 
         Args:
             admission: Says who clients are; None without TLS.
             observe: Takes who is refused.
-            is_ready: Says whether a configuration is loaded.
-            wall_clock: Seconds since 1970.
+            is_ready: Whether a configuration is loaded.
         """
         self._admission = admission
         self._observe = observe
@@ -88,11 +84,7 @@ class Authenticator:
         self._lost: dict[asyncio.Future[str], Identity] = {}
 
     def identify(self, context: Context) -> Identity | None:
-        """What the client of a stream has proven; None without TLS.
-
-        Raises:
-            ProtocolError: It is not admitted.
-        """
+        """Return what the client of a stream has proven; None without TLS."""
         if self._admission is None:
             return None
         shown = context.auth_context()
@@ -118,11 +110,7 @@ class Authenticator:
     async def admitted(
         self, requests: AsyncIterator[bytes], identity: Identity | None
     ) -> AsyncIterator[bytes]:
-        """Yield the requests of a stream for as long as the identity of its client counts.
-
-        Raises:
-            ProtocolError: It counts no more.
-        """
+        """Yield the requests of a stream for as long as the identity of its client counts."""
         if identity is None:
             async for each in requests:
                 yield each
@@ -183,11 +171,7 @@ class Limit:
 
     @contextmanager
     def one_more(self) -> Iterator[None]:
-        """Count a call while this is open.
-
-        Raises:
-            ProtocolError: There are too many.
-        """
+        """Count a call while this is open; one too many is a `ProtocolError`."""
         if self.open >= self._most:
             raise ProtocolError(
                 "RESOURCE_EXHAUSTED", f"{self._most} {self._what} are open, and no more are taken"

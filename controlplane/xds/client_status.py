@@ -25,11 +25,7 @@ class StatusRequest:
 
 
 def decode_status_request(data: bytes) -> StatusRequest:
-    """Decode a ``ClientStatusRequest``.
-
-    Raises:
-        ProtocolError: When it is none, or matches by what is not supported.
-    """
+    """Decode a ``ClientStatusRequest``, or raise `ProtocolError`."""
     request = parse(pb.ClientStatusRequest, data)
     for matcher in request.node_matchers:
         if matcher.node_metadatas:

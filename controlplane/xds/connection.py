@@ -10,7 +10,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import grpc
 
-from controlplane.xds.events import FAULT, Disconnected, Event
+from controlplane.xds.events import FAULT, Disconnected, Event, Sent
 from controlplane.xds.node import ProtocolError
 from controlplane.xds.services import AnyStream, Catalog
 from controlplane.xds.stream import Response
@@ -20,19 +20,12 @@ class StartupThrottle:
     """Admits streams in the order in which they come."""
 
     def __init__(self, places: int, seconds: float) -> None:
-        """Admit so many streams at a time, each for so many seconds at most.
-
-        A client that acknowledges nothing must not keep others out.
-        """
+        """Admit so many streams at a time, each for a while: none waits for a silent one."""
         self._places = asyncio.Semaphore(places)
         self._seconds = seconds
 
     async def enter(self) -> Callable[[], None]:
-        """Wait for a place.
-
-        Returns:
-            What gives it up; it may be called more than once.
-        """
+        """Wait for a place; returns what gives it up, which may be called more than once."""
         await self._places.acquire()
         held = [self._places]
 
@@ -59,7 +52,7 @@ T = TypeVar("T")
 TOO_LATE: Final = f"no request came within {FIRST_REQUEST:g} s"
 
 
-class Silent:
+class SilentStreams:
     """Streams without a request so far, by the address that they come from."""
 
     def __init__(self) -> None:
@@ -85,12 +78,8 @@ class Silent:
         return leave
 
 
-async def soon(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the requests of a stream; the first must come soon.
-
-    Raises:
-        ProtocolError: It does not.
-    """
+async def with_prompt_start(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the requests of a stream; `ProtocolError`: the first does not come soon."""
     try:
         async with asyncio.timeout(FIRST_REQUEST):
             first = await anext(requests)
@@ -117,9 +106,7 @@ Methods: TypeAlias = "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
 class Connection:
     """One open stream, shared by the task that reads it and the one that writes it.
 
-    Attributes:
-        stream: What decides.
-        ending: Status and message to end it with, once that is decided.
+    `ending` is the status and message to end it with, once that is decided.
     """
 
     def __init__(
@@ -127,15 +114,17 @@ class Connection:
         stream: AnyStream,
         *,
         report: Callable[["Connection", Event], None],
+        writing: Callable[["Connection", Sent], None],
         settled: Callable[["Connection"], None],
         first_request_came: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        """Prepare to serve.
+        """Prepare to serve a stream before its first request.
 
         Args:
-            stream: Before its first request.
             report: Called with everything that happens on it.
+            writing: Called with each response before it is written: the answer may come before the
+                write is known to be over.
             settled: Called whenever all that could be sent is answered, up to the newest catalog.
             first_request_came: Called for every request.
             clock: Seconds that never go back.
@@ -145,6 +134,7 @@ class Connection:
         self._opened = clock()
         self.ending: tuple[grpc.StatusCode, str] | None = None
         self._report = report
+        self._writing = writing
         self._settled = settled
         self._leave: Callable[[], None] | None = None
         self._writing_since = math.inf
@@ -226,6 +216,7 @@ class Connection:
                 response = self._next(newest)
                 while response:
                     self._writing_since = self._clock()
+                    self._writing(self, response.event)
                     await context.write(response.encoded)
                     self._writing_since = math.inf
                     self._report(self, response.event)

@@ -89,16 +89,8 @@ class TypeStatus:
     """One resource type on one stream.
 
     Versions are digests over everything that the client then holds of the type: two clients that
-    hold the same show the same. They are empty before the first, and times are None.
-
-    Attributes:
-        wildcard: Whether it asked for all of them.
-        subscribed: How many it asked for by name.
-        sent: Version that the last response brings the client to.
-        acknowledged: Version that the client last acknowledged.
-        held: How many resources it acknowledged and holds.
-        rejection: The last one on this stream.
-        refused: Names of what it rejected and was not sent in another version since, in order.
+    hold the same show the same. They are empty before the first, and times are None. `refused` are
+    names that it rejected and was not sent in another version since.
     """
 
     type_url: str
@@ -122,14 +114,9 @@ class TypeStatus:
 class NodeStatus:
     """One stream of one node; a node that reconnects may have two for a moment.
 
-    What a node says of itself is a claim; the id is verified where there is an identity.
-
-    Attributes:
-        user_agent: The program, ``envoy`` for Envoy.
-        version: Of the program; empty if unknown.
-        connected_at: When it introduced itself, in seconds of the clock that the stream is given.
-        types: In the order of `TYPE_URLS`, those that it asked for.
-        identity: The SPIFFE id that it has proven; empty without TLS.
+    What a node says of itself is a claim; the id is verified where there is an identity, the SPIFFE
+    id that it has proven. `connected_at` is in seconds of the clock that the stream is given, and
+    `types` come in the order of `TYPE_URLS`.
     """
 
     id: str

@@ -16,7 +16,7 @@ def mark(name: str, version: str) -> int:
     return int.from_bytes(blake2b(f"{name}\0{version}".encode(), digest_size=8).digest(), "big")
 
 
-def written(total: int) -> str:
+def version_text(total: int) -> str:
     """Format a sum of marks as the version that clients are shown."""
     return f"{total % _MODULUS:016x}"
 
@@ -26,13 +26,9 @@ ABSENT: Final = ""
 
 
 class Pending:
-    """What a client should be sent; false if that is nothing.
+    """What a client should be sent: changed resources, and absent or removed names (delta).
 
-    Attributes:
-        changed: Resources that it lacks or holds in another version.
-        absent: Names that it asked for and that do not exist.
-        removed: Names that it may still hold and that are no more.
-        contents: All of these by name, None for one that does not exist.
+    `contents` has all of these by name, None for one that does not exist.
     """
 
     # One is made for every response: a frozen dataclass takes four times as long.
@@ -93,7 +89,7 @@ class Holdings:
     @property
     def version(self) -> str:
         """The version of all that it holds."""
-        return written(self._total)
+        return version_text(self._total)
 
     def copy(self) -> "Holdings":
         """Copy them."""
@@ -131,7 +127,7 @@ class Holdings:
                 total -= mark(name, known)
             if resource:
                 total += mark(name, resource.version)
-        return written(total)
+        return version_text(total)
 
     def _set(self, name: str, version: str | None) -> None:
         if known := self.versions.get(name):
@@ -143,4 +139,4 @@ class Holdings:
 
 def version_of(resources: Collection[Resource]) -> str:
     """The version of a client's holdings that are just these."""
-    return written(sum(mark(resource.name, resource.version) for resource in resources))
+    return version_text(sum(mark(resource.name, resource.version) for resource in resources))

@@ -62,11 +62,7 @@ Request: TypeAlias = DeltaRequest | SotwRequest
 
 
 def parse(message: type[MessageT], data: bytes) -> MessageT:
-    """Parse untrusted bytes.
-
-    Raises:
-        MalformedRequestError: When they are no such message.
-    """
+    """Parse untrusted bytes, or raise `MalformedRequestError`."""
     try:
         return message.FromString(data)
     except DecodeError:
@@ -74,11 +70,7 @@ def parse(message: type[MessageT], data: bytes) -> MessageT:
 
 
 def decode_delta(data: bytes) -> DeltaRequest:
-    """Decode a ``DeltaDiscoveryRequest``.
-
-    Raises:
-        MalformedRequestError: When the bytes are no such message; no other error escapes.
-    """
+    """Decode a ``DeltaDiscoveryRequest``, or raise `MalformedRequestError` and nothing else."""
     request = parse(pb.DeltaDiscoveryRequest, data)
     subscribe, unsubscribe = request.resource_names_subscribe, request.resource_names_unsubscribe
     versions = request.initial_resource_versions
@@ -95,11 +87,7 @@ def decode_delta(data: bytes) -> DeltaRequest:
 
 
 def decode_sotw(data: bytes) -> SotwRequest:
-    """Decode a ``DiscoveryRequest``.
-
-    Raises:
-        MalformedRequestError: When the bytes are no such message; no other error escapes.
-    """
+    """Decode a ``DiscoveryRequest``, or raise `MalformedRequestError` and nothing else."""
     request = parse(pb.DiscoveryRequest, data)
     return SotwRequest(
         request.type_url,

@@ -14,9 +14,8 @@ class ResponseRules:
     Attributes:
         repeats: Whether a response has all that the client is to hold, and not only news.
         tells_removals: Whether a response can say that a resource is gone.
-        names_bad_resources: Whether the client names the bad resources of every response of
-            which it took the others; of one without names it then took nothing. It matters where
-            responses repeat.
+        names_bad_resources: Whether the client names the bad resources of every response of which
+            it took the others; without names it took nothing. It matters where responses repeat.
     """
 
     repeats: bool = False
@@ -43,10 +42,7 @@ def is_cut(message: str) -> bool:
 
 
 def named_as_bad(type_url: str, message: str, names: Iterable[str]) -> set[str]:
-    """Find the resources of a response that a client's message names as bad.
-
-    All others count as accepted. Nothing is found where the message does not tell.
-    """
+    """Find the resources that a client's message names as bad; nothing where it does not tell."""
     begins, between = _REPORTS.get(type_url, ("", ""))
     if not begins or not message.startswith(begins):
         return set()
@@ -115,12 +111,7 @@ class AddressConflicts:
             self.has_moved = True
 
     def accepted(self, names: Set[str]) -> Set[str]:
-        """Note what was in a response that a client accepted.
-
-        Returns:
-            The names to compare again: their listeners were removed, or wait for an address that
-            may be free now.
-        """
+        """Note what a client accepted; returns the listeners whose address may be free now."""
         left = names & self.leaving
         self.leaving -= left
         self.accepted_partly(names - left)
@@ -224,11 +215,7 @@ class Nacks:
         return Verdict(names, doubted, suspected, taken)
 
     def accept(self) -> Mapping[str, Resource]:
-        """Take note of an ACK.
-
-        Returns:
-            What the client had rejected before and was in this response too.
-        """
+        """Take note of an ACK; returns what was rejected before and is in this response too."""
         accepted = self.repeated
         if self.may_hold_unknown:
             self.resources, self.may_hold_unknown = {}, False

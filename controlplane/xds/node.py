@@ -53,10 +53,7 @@ class Locality:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Who a client claims to be in its bootstrap; of an admitted node only the id is verified.
-
-    The program is ``envoy`` for Envoy, its version such as ``1.40.0``, or empty if unknown.
-    """
+    """Who a client claims to be in its bootstrap; of an admitted node only the id is verified."""
 
     id: str = ""
     cluster: str = ""

@@ -24,25 +24,13 @@ class TransportProtocol(Protocol[R]):
     """One of the two protocols; `R` is what its requests say."""
 
     def decode(self, data: bytes) -> R:
-        """Decode a request.
-
-        Raises:
-            MalformedRequestError: When the bytes are none.
-        """
+        """Decode a request, or raise `MalformedRequestError`."""
 
     def open(self, type_url: str, request: R, node: Node) -> Subscription:
-        """Begin a subscription with the first request for its type, which need not name it.
-
-        Raises:
-            ProtocolError: When the client wants too much.
-        """
+        """Begin a subscription with the first request for its type, which need not name it."""
 
     def change(self, subscription: Subscription, request: R) -> None:
-        """Apply what a later request wants.
-
-        Raises:
-            ProtocolError: When the client wants too much.
-        """
+        """Apply what a later request wants; `ProtocolError`: it wants too much."""
 
     def changes(self, subscription: Subscription, request: R) -> bool:
         """Whether a later request wants anything else than the subscription has."""
@@ -54,15 +42,10 @@ class TransportProtocol(Protocol[R]):
 class Delta:
     """The protocol of ``DeltaAggregatedResources`` and its like."""
 
-    def decode(self, data: bytes) -> DeltaRequest:
-        """Decode a ``DeltaDiscoveryRequest``."""
-        return decode_delta(data)
+    decode = staticmethod(decode_delta)
 
     def open(self, type_url: str, request: DeltaRequest, node: Node) -> Subscription:
-        """Begin with the first request for a type.
-
-        ``initial_resource_versions`` count in this one only (discovery.proto).
-        """
+        """Begin with a first request; ``initial_resource_versions`` count in this one only."""
         subscribe = request.subscribe
         if type_url in (CLUSTER, LISTENER):
             if node.names_its_wildcards and request.initial_versions:
@@ -109,9 +92,7 @@ WHOLE_TYPES: Final = (CLUSTER, LISTENER)
 class StateOfTheWorld:
     """The protocol of ``StreamAggregatedResources`` and its like."""
 
-    def decode(self, data: bytes) -> SotwRequest:
-        """Decode a ``DiscoveryRequest``."""
-        return decode_sotw(data)
+    decode = staticmethod(decode_sotw)
 
     def open(self, type_url: str, request: SotwRequest, node: Node) -> Subscription:
         """Begin with the first request for a type."""

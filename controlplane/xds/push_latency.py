@@ -28,10 +28,8 @@ class PushLatency(Generic[StreamT]):
     """The changes that some stream has not answered for yet.
 
     Each change costs a constant for each stream that it concerns, in time over its whole life; a
-    stream keeps at most `MAX_OPEN` numbers.
-
-    Attributes:
-        given_up: How many changes were given up for want of an answer.
+    stream keeps at most `MAX_OPEN` numbers. `given_up` counts changes given up for want of an
+    answer.
     """
 
     def __init__(self) -> None:
@@ -54,13 +52,10 @@ class PushLatency(Generic[StreamT]):
         """Note a change that is about to be sent.
 
         Args:
-            revision: Greater than that of every change before.
-            streams: Those that must be sent something for it; one that connects later gets the
+            revision: Greater than that of every change before, or a `ValueError` is raised.
+            streams: That must be sent something for it; a stream that connects later gets the
                 newest at once and does not count. Without any there is nothing to measure.
             noticed_at: When what led to the change was noticed, in monotonic seconds.
-
-        Raises:
-            ValueError: When the revision is not greater than the last.
         """
         if revision <= self._newest:
             raise ValueError(f"revision {revision} does not follow {self._newest}")
@@ -84,11 +79,7 @@ class PushLatency(Generic[StreamT]):
             self.given_up += 1
 
     def settled(self, stream: StreamT, revision: int, now: float) -> tuple[float, ...]:
-        """A stream holds, or has rejected, all that it should have up to a revision.
-
-        Returns:
-            Seconds from the notice of each change that is now complete, the oldest first.
-        """
+        """Note what a stream has answered for; returns the seconds of each change now complete."""
         behind = self._behind.get(stream)
         done: list[float] = []
         while behind and behind[0] <= revision:
@@ -101,11 +92,7 @@ class PushLatency(Generic[StreamT]):
         return tuple(done)
 
     def gone(self, stream: StreamT, now: float) -> tuple[float, ...]:
-        """A stream has ended; it is no longer waited for.
-
-        Returns:
-            As `settled`. Of a change that nobody answered for before leaving there is no duration.
-        """
+        """Wait no longer for a stream; a change that nobody answered for has no duration."""
         done: list[float] = []
         for revision in self._behind.pop(stream, ()):
             done += self._without(revision, now)

@@ -51,7 +51,6 @@ class LoadStats:
     Attributes:
         node: Who reports; only in the first.
         seconds: That the report covers, the longest of its clusters; 0 if it reports nothing.
-        loads: By endpoint.
         localities: Where the client does not tell endpoints apart: gRPC never does.
         unserved: Requests to pools without a replica, by pool.
     """
@@ -75,10 +74,9 @@ class LoadStats:
 
 
 def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
-    """Decode a ``LoadStatsRequest``; the node only of the first: Envoy repeats its 60 kB in each.
+    """Decode a ``LoadStatsRequest``; `ProtocolError`: what it says cannot be.
 
-    Raises:
-        ProtocolError: When the bytes are none, or what they say cannot be.
+    The node is read only of the first: Envoy repeats its 60 kB in each.
     """
     request = parse(pb.LoadStatsRequest, data)
     node = node_of(parse(pb.Node, request.node)) if first and request.node else None
@@ -151,13 +149,10 @@ class AccessLogs:
 
 
 def decode_access_logs(data: bytes, *, first: bool, most: int) -> AccessLogs:
-    """Decode a ``StreamAccessLogsMessage``.
+    """Decode a ``StreamAccessLogsMessage``, or raise `ProtocolError`.
 
     Only the first has the node. Of its entries `most` are parsed: Envoys see more requests than a
     control plane could look at.
-
-    Raises:
-        ProtocolError: When the bytes that were looked at are no such message.
     """
     message = parse(pb.StreamAccessLogsMessage, data)
     node = None
@@ -196,11 +191,7 @@ class HealthReport:
 
 
 def decode_health_report(data: bytes) -> HealthReport:
-    """Decode a ``HealthCheckRequestOrEndpointHealthResponse``.
-
-    Raises:
-        ProtocolError: When the bytes are none, or it is about too much.
-    """
+    """Decode a ``HealthCheckRequestOrEndpointHealthResponse``, or raise `ProtocolError`."""
     message = parse(pb.HealthCheckRequestOrEndpointHealthResponse, data)
     request = message.health_check_request
     healthy = dict(_health(message.endpoint_health_response))

@@ -3,8 +3,16 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from typing import Final, Generic, TypeVar
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from typing import Final
 
 import grpc
 
@@ -29,7 +37,7 @@ from controlplane.xds.connection import (
     Connection,
     Context,
     Methods,
-    Silent,
+    SilentStreams,
     StartupThrottle,
 )
 from controlplane.xds.events import Connected, Event, NodeStatus, Sent
@@ -47,7 +55,7 @@ from controlplane.xds.services import (
     SERVICES,
     Begin,
     Catalog,
-    Guests,
+    NodeObserver,
     Observer,
     Offer,
     PushObserver,
@@ -55,24 +63,22 @@ from controlplane.xds.services import (
 )
 from controlplane.xds.sharing import SharedStates
 
-T = TypeVar("T")
 
-
-class StreamsByPool(Generic[T]):
+class StreamsByPool:
     """Members by their views, so that a change need not be offered to all."""
 
     def __init__(self) -> None:
-        self._all_pools: set[T] = set()
-        self._by_pool: defaultdict[str, set[T]] = defaultdict(set)
+        self._all_pools: set[Connection] = set()
+        self._by_pool: defaultdict[str, set[Connection]] = defaultdict(set)
 
-    def add(self, member: T, view: View) -> None:
+    def add(self, member: Connection, view: View) -> None:
         """Add a member."""
         if view.pools is None:
             self._all_pools.add(member)
         for pool in view.pools or ():
             self._by_pool[pool].add(member)
 
-    def discard(self, member: T, view: View) -> None:
+    def discard(self, member: Connection, view: View) -> None:
         """Remove a member, if it is one."""
         self._all_pools.discard(member)
         for pool in view.pools or ():
@@ -81,7 +87,7 @@ class StreamsByPool(Generic[T]):
                 if not members:
                     del self._by_pool[pool]
 
-    def concerned(self, pools: Iterable[str]) -> set[T]:
+    def concerned(self, pools: Iterable[str]) -> set[Connection]:
         """The members that are shown any of these pools."""
         return self._all_pools.union(*(self._by_pool.get(pool, ()) for pool in pools))
 
@@ -137,8 +143,8 @@ class XdsServer:
         samples: SampleSink | None = None,
         health: HealthSink | None = None,
         scaling: ScalerSource | None = None,
-        pushes: PushObserver | None = None,
-        guests: Guests | None = None,
+        pushes: Sequence[PushObserver] = (),
+        node_observer: NodeObserver | None = None,
         tls: XdsTls | None = None,
         secrets: SecretsOf | None = None,
         max_streams: int = MAX_STREAMS,
@@ -149,18 +155,14 @@ class XdsServer:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare a server.
+        """Prepare a server. Without one of the sinks, its service does not exist.
 
         Args:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
             observe: Takes everything that happens.
-            loads: Takes load reports; None: Envoys are not asked for any.
-            samples: Takes samples of requests; None: the service does not exist.
-            health: Takes what Envoys see of replicas; None: they are not asked for any.
-            scaling: Answers KEDA; None: the service does not exist.
-            pushes: Follows how far each catalog got.
-            guests: Follows who is connected; says who is not served.
+            pushes: Follow how far each catalog got.
+            node_observer: Follows who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
             secrets: What a client with an identity holds of secrets; None: nobody has any.
             max_streams: At a time, of all clients.
@@ -177,9 +179,8 @@ class XdsServer:
         self._loads = loads
         self._samples = samples
         self._health = health
-        self._scaling = scaling
         self._pushes = pushes
-        self._guests = guests
+        self._node_observer = node_observer
         self._tls = tls
         self._secrets = secrets
         self._credentials = ReloadableCredentials(tls.credentials) if tls else None
@@ -189,27 +190,21 @@ class XdsServer:
             lambda: self._offered.value is not None,
             wall_clock,
         )
+        self._scaler = ScalerService(scaling, self._authenticator) if scaling else None
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
-        self._silent = Silent()
+        self._silent = SilentStreams()
         self._throttle = StartupThrottle(catching_up, catching_up_seconds)
         self._clock = clock
         # In the order in which they came.
         self._connections: dict[Connection, None] = {}
-        self._streams_by_pool: StreamsByPool[Connection] = StreamsByPool()
+        self._streams_by_pool = StreamsByPool()
         self._server: grpc.aio.Server | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> Address:
-        """Begin to serve.
-
-        Returns:
-            The address served on, with the real port.
-
-        Raises:
-            BindError: When the address is in use or cannot be bound.
-        """
+        """Begin to serve; returns the address with the real port, or raises `BindError`."""
         await check_bindable("xDS", self._address)
         server = grpc.aio.server(
             options=(*_OPTIONS, *_ages(self._tls)), maximum_concurrent_rpcs=self._max_streams
@@ -258,7 +253,7 @@ class XdsServer:
             LoadReportingService(self._loads, who) if self._loads else None,
             HealthReportingService(self._health, who) if self._health else None,
             AccessLogService(self._samples, who, self._clock) if self._samples else None,
-            ScalerService(self._scaling, who) if self._scaling else None,
+            self._scaler,
         ):
             if other is not None:
                 yield other.name, other.methods()
@@ -273,6 +268,8 @@ class XdsServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._connections:
             connection.end(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        if self._scaler is not None:
+            self._scaler.stop()
         if self._server:
             await self._server.stop(grace)
 
@@ -336,8 +333,8 @@ class XdsServer:
             changes = offer.catalog.changed_since(seen)
             seen = offer.catalog.revision
             concerned = self._concerned(changes)
-            if self._pushes:
-                self._pushes.begun(concerned, offer.noticed_at)
+            for pushes in self._pushes:
+                pushes.begun(concerned, offer.noticed_at)
             for connection in concerned:
                 connection.wake()
 
@@ -377,6 +374,7 @@ class XdsServer:
         connection = Connection(
             begin(identity),
             report=self._report,
+            writing=self._writing,
             settled=self._settled,
             first_request_came=leave,
             clock=self._clock,
@@ -390,10 +388,10 @@ class XdsServer:
             reader.cancel()
             leave()
             del self._connections[connection]
-            if self._pushes:
-                self._pushes.gone(connection)
-            if self._guests:
-                self._guests.envoy_left(connection)
+            for pushes in self._pushes:
+                pushes.gone(connection)
+            if self._node_observer:
+                self._node_observer.envoy_left(connection)
             if connection.stream.view:
                 self._streams_by_pool.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
@@ -421,8 +419,13 @@ class XdsServer:
             connection.wake()
 
     def _settled(self, connection: Connection) -> None:
-        if self._pushes:
-            self._pushes.settled(connection)
+        for pushes in self._pushes:
+            pushes.settled(connection)
+
+    def _writing(self, connection: Connection, event: Sent) -> None:
+        if (node := connection.stream.node) is not None:
+            for pushes in self._pushes:
+                pushes.writing(connection, node.id, event)
 
     def _report(self, connection: Connection, event: Event) -> None:
         node, view = connection.stream.node, connection.stream.view
@@ -430,10 +433,12 @@ class XdsServer:
             return
         if isinstance(event, Connected):
             self._streams_by_pool.add(connection, view)
-            if self._guests and (why := self._guests.envoy_came(connection, node.id, view)):
+            if self._node_observer and (
+                why := self._node_observer.envoy_came(connection, node.id, view)
+            ):
                 connection.end(grpc.StatusCode.INVALID_ARGUMENT, why)
-        elif self._pushes and isinstance(event, Sent):
-            self._pushes.written(connection)
+        for pushes in self._pushes:
+            pushes.happened(connection, node.id, event)
         self._observe(node.id, event)
 
 

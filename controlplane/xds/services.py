@@ -16,7 +16,7 @@ from controlplane.resources.resource import (
     Snapshot,
 )
 from controlplane.resources.views import View
-from controlplane.xds.events import Event
+from controlplane.xds.events import Event, Sent
 from controlplane.xds.messages import DeltaRequest, SotwRequest
 from controlplane.xds.protocol import Delta, StateOfTheWorld
 from controlplane.xds.sharing import SharedStates
@@ -55,10 +55,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of the xDS transport protocol, and the noun that ends its methods' names.
-
-    It serves one type; the aggregated one, with None, serves all.
-    """
+    """One xDS service, and the noun that ends its methods' names; of one type, or of all (None)."""
 
     name: str
     noun: str
@@ -95,7 +92,7 @@ Observer: TypeAlias = Callable[[str, Event], None]
 """Called with the id of a node and what happened on its stream; must neither block nor raise."""
 
 
-class Guests(Protocol):
+class NodeObserver(Protocol):
     """Learns which Envoys are connected; no method may block or raise."""
 
     def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
@@ -111,8 +108,11 @@ class PushObserver(Protocol):
     def begun(self, streams: Iterable[Hashable], noticed_at: float) -> None:
         """A new catalog is about to be sent to these."""
 
-    def written(self, stream: Hashable) -> None:
-        """A response was written."""
+    def writing(self, stream: Hashable, node: str, event: Sent) -> None:
+        """A response is about to be written to a node."""
+
+    def happened(self, stream: Hashable, node: str, event: Event) -> None:
+        """Something has happened on a stream of a node."""
 
     def settled(self, stream: Hashable) -> None:
         """A stream has, or has rejected, all that it should have of the newest catalog."""

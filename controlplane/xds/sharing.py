@@ -21,7 +21,6 @@ class SharedAnswer(NamedTuple, Generic[R]):
     """What follows from a change for every stream in a shared state.
 
     Attributes:
-        answer: The one response to send.
         sent: The state while it is not answered, under no nonce; not to be changed.
         after: The shared state of a stream whose client has acknowledged it.
     """
@@ -32,11 +31,7 @@ class SharedAnswer(NamedTuple, Generic[R]):
 
 
 class SharedState(Generic[R]):
-    """A settled state that any number of streams may be in.
-
-    Attributes:
-        state: The state; not to be changed.
-    """
+    """A settled state that any number of streams may be in; not to be changed."""
 
     __slots__ = ("__weakref__", "_next", "_revision", "_shared_states", "_view", "state")
 
@@ -50,9 +45,8 @@ class SharedState(Generic[R]):
     def step(self, snapshot: Snapshot) -> "SharedAnswer[R] | SharedState[R] | None":
         """Work out what follows from another snapshot of the view.
 
-        Returns:
-            Another shared state when there is nothing to send; None when it takes more than one
-            response: then each stream needs a state of its own.
+        Another shared state: there is nothing to send. None: it takes more than one response, and
+        each stream needs a state of its own.
         """
         if snapshot.revision is not self._revision:
             self._revision, self._next = snapshot.revision, self._follow(snapshot)
@@ -91,7 +85,7 @@ class SharedStates:
             ),
         )
         known = self._known.get(key)
-        if known is not None and known.state.is_like(state):
+        if known is not None and known.state.is_same_as(state):
             return known
         found = SharedState(state, view, self)
         self._known[key] = found

@@ -75,19 +75,15 @@ class StreamState(Generic[R]):
             subscription.is_settled for subscription in self.subscriptions.values()
         )
 
-    def is_like(self, other: "StreamState[R]") -> bool:
+    def is_same_as(self, other: "StreamState[R]") -> bool:
         """Whether the two are in the same state, both being settled at the same revision."""
         return self.subscriptions.keys() == other.subscriptions.keys() and all(
-            subscription.is_like(other.subscriptions[url])
+            subscription.is_same_as(other.subscriptions[url])
             for url, subscription in self.subscriptions.items()
         )
 
     def request(self, type_url: str, request: R, node: Node) -> None:
-        """Apply what a request wants; what it answers was applied before.
-
-        Raises:
-            ProtocolError: When it wants too much.
-        """
+        """Apply what a request wants; what it answers was applied before."""
         if type_url in self.subscriptions:
             self.protocol.change(self._mine(type_url), request)
         else:

@@ -30,15 +30,10 @@ from controlplane.xds.subscription import Subscription
 
 
 def check(request: Request, node: Node, only: str | None) -> str:
-    """Check any request of an admitted node; returns the URL of its type.
+    """Check a request of an admitted node; returns the URL of its type.
 
-    Args:
-        request: The request.
-        node: From the stream's first request.
-        only: The type that the stream is for; None if it is aggregated.
-
-    Raises:
-        ProtocolError: When it names no type or not the stream's, or another node.
+    `only` is the type that the stream is for; None if it is aggregated. A request that names no
+    type, another one or another node is a `ProtocolError`.
     """
     if not request.type_url and only is None:
         raise ProtocolError("INVALID_ARGUMENT", "type_url is required on an aggregated stream")
@@ -77,11 +72,10 @@ class Stream(Generic[R]):
     """The server's side of one stream.
 
     Attributes:
-        node: Who is at the other end; None before the first request.
-        view: What that node should see; None before the first request.
+        node: Who is at the other end; None before the first request, as the view.
         identity: What the client has proven; None without TLS.
-        secrets: What it should hold of secrets. They are this stream's alone, and so is the state
-            of the protocol that is about them: what other streams share is about all other types.
+        secrets: Are this stream's alone, and so is the state of the protocol that is about them:
+            what other streams share is about all other types.
     """
 
     __slots__ = (
@@ -110,14 +104,7 @@ class Stream(Generic[R]):
         shared_states: SharedStates | None = None,
         identity: Identity | None = None,
     ) -> None:
-        """Begin before the first request.
-
-        Args:
-            protocol: The protocol.
-            only: The one type that it serves; None for an aggregated stream.
-            shared_states: Of the server; None: this stream shares nothing.
-            identity: What the client has proven; None without TLS.
-        """
+        """Begin before the first request; `only`: the one type that it serves, None for all."""
         self.identity = identity
         self.node: Node | None = None
         self.view: View | None = None
@@ -138,27 +125,15 @@ class Stream(Generic[R]):
         self._step_nonce = ""
 
     def receive(self, data: bytes, now: float) -> list[Event]:
-        """Decode and apply a request.
-
-        Raises:
-            ProtocolError: When the stream must end.
-        """
+        """Decode and apply a request; a `ProtocolError` ends the stream."""
         return self.apply(self._state.protocol.decode(data), now)
 
     def decode(self, data: bytes) -> R:
-        """Decode a request without applying it, which may be done in another thread.
-
-        Raises:
-            MalformedRequestError: When the bytes are none.
-        """
+        """Decode a request without applying it, which may be done in another thread."""
         return self._state.protocol.decode(data)
 
     def apply(self, request: R, now: float) -> list[Event]:
-        """Apply a request; returns what happened, in order. `now`: monotonic seconds.
-
-        Raises:
-            ProtocolError: When the stream must end.
-        """
+        """Apply a request; returns what happened, in order. A `ProtocolError` ends the stream."""
         if self._step is not None and self._only_acknowledges(request, self._step):
             url = self._step.answer.type_url
             self._share(self._step.after)
@@ -212,11 +187,7 @@ class Stream(Generic[R]):
         return self._beside
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
-        """Decide what to send now, and count it as sent; None when there is nothing to send.
-
-        Call it until it returns None after every request and with every new snapshot; the newest
-        wins, those in between need not be shown.
-        """
+        """Decide what to send now, and count it as sent; None: there is nothing more."""
         self._seen = snapshot.revision
         if self._secret_state.subscriptions:
             held = self._held_secrets(snapshot)

@@ -32,11 +32,7 @@ little as none."""
 
 
 def limit_names(count: int, names: Iterable[str]) -> None:
-    """Check how many names there are now, and the length of the new ones.
-
-    Raises:
-        ProtocolError: When there are too many, or one is too long.
-    """
+    """Check how many names there are now, and the length of the new ones."""
     if count > MAX_NAMES:
         raise ProtocolError("RESOURCE_EXHAUSTED", f"more than {MAX_NAMES} resource names")
     if any(len(name) > MAX_NAME_LENGTH for name in names):
@@ -51,8 +47,8 @@ class WantedNames:
 
     Attributes:
         wildcard: Whether every resource is wanted, beside the names.
-        named: Whether the client ever asked for anything by name, the wildcard included. Until
-            then a wildcard is one that it did not ask for, and no request has to repeat it.
+        named: Whether the client ever asked for anything by name, the wildcard included. Until then
+            no request has to repeat the wildcard.
     """
 
     wildcard: bool = False
@@ -67,14 +63,7 @@ class WantedNames:
         return WantedNames(self.wildcard, self.names.copy(), self.named)
 
     def add(self, names: Iterable[str]) -> set[str]:
-        """Add names that the client wants.
-
-        Returns:
-            The same without the wildcard.
-
-        Raises:
-            ProtocolError: When it wants too many names.
-        """
+        """Add names that the client wants; returns them without the wildcard."""
         added = set(names)
         limit_names(len(self.names | added), added)
         self.named |= bool(added)
@@ -84,11 +73,7 @@ class WantedNames:
         return added
 
     def drop(self, names: Iterable[str]) -> set[str]:
-        """Remove names that the client wants no more.
-
-        Returns:
-            The names that it had asked for, without the wildcard.
-        """
+        """Remove names; returns those that the client had asked for, without the wildcard."""
         dropped = set(names)
         if WILDCARD in dropped:
             self.wildcard = False
@@ -136,20 +121,15 @@ class Subscription:
         claim: str = "",
         inherited: Collection[str] = (),
     ) -> None:
-        """Begin with a first request.
+        """Begin with a first request; too many names are a `ProtocolError`.
 
         Args:
-            type_url: The type that it asks for.
-            rules: Of responses of this type.
             wildcard: Whether it asks for everything by asking for nothing.
             held: Its ``initial_resource_versions`` (delta).
             claim: Its ``version_info`` (state of the world): if this is the version of what it
                 wants now, it holds that already.
             inherited: The names of what it has from an earlier stream in versions that are not
                 known (state of the world); ``*`` for all.
-
-        Raises:
-            ProtocolError: When these are too many.
         """
         limit_names(len(held or ()), held or ())
         ours = {n: v if len(v) <= MAX_VERSION_LENGTH else "" for n, v in (held or {}).items()}
@@ -192,7 +172,7 @@ class Subscription:
             and self.nacks.is_clear
         )
 
-    def is_like(self, other: "Subscription") -> bool:
+    def is_same_as(self, other: "Subscription") -> bool:
         """Whether a settled subscription is in the same state as this settled one of its type."""
         return (
             self._rules == other._rules
@@ -212,11 +192,7 @@ class Subscription:
         return other
 
     def subscribe(self, names: Iterable[str]) -> None:
-        """Add names that the client wants; a name that it wanted before is answered again.
-
-        Raises:
-            ProtocolError: When it wants too many names.
-        """
+        """Add names that the client wants; a name that it wanted before is answered again."""
         had_all = self.wanted_names.wildcard
         # xDS: "The server must respond with all resources listed in resource_names_subscribe,
         # even if it believes the client has the most recent version": the client may have dropped
@@ -226,11 +202,7 @@ class Subscription:
             self.must_answer, self._dirty = True, None
 
     def unsubscribe(self, names: Iterable[str]) -> set[str]:
-        """Remove names that the client wants no more.
-
-        Returns:
-            Those that it named and that the wildcard still covers.
-        """
+        """Remove names; returns those that the client named and that the wildcard still covers."""
         had_all = self.wanted_names.wildcard
         dropped = self.wanted_names.drop(names)
         if self.wanted_names.wildcard:
@@ -342,11 +314,7 @@ class Subscription:
                 self._dirty.add(name)
 
     def reject(self, message: str) -> tuple[str, ...]:
-        """Take note of a NACK of the outstanding response.
-
-        Returns:
-            The names of the resources that the rejection may be about.
-        """
+        """Take note of a NACK of the outstanding response; returns the names it may be about."""
         contents = self.outstanding.contents if self.outstanding else {}
         sent = {name: resource for name, resource in contents.items() if resource}
         known = {**self.nacks.repeated, **sent}

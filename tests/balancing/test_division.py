@@ -146,7 +146,7 @@ def test_of_equal_replicas_the_first_by_id_are_taken() -> None:
     assert sorted(own) == sorted(same)[: len(own)]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.permutations(sorted(SPEEDS)))
 def test_the_order_in_which_replicas_are_given_does_not_matter(order: list[str]) -> None:
     other = fleet({id_: SPEEDS[id_] for id_ in order})
@@ -464,7 +464,6 @@ def test_classes_that_appear_take_the_place_of_long_and_short() -> None:
     assert found.rest == BULK
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(0.1, 10), min_size=1, max_size=60),
     st.floats(0.05, 1.3),

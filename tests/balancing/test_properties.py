@@ -27,7 +27,7 @@ from tests.balancing.pools import (
 )
 
 IDS = "abcdef"
-FEW = settings(max_examples=10, deadline=None)
+FEW = settings(max_examples=10)
 
 servings = st.builds(
     Serving,

@@ -139,7 +139,7 @@ servings = st.builds(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     st.lists(st.dictionaries(st.sampled_from(IDS), servings, max_size=8), min_size=2, max_size=5)
 )

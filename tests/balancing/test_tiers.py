@@ -46,7 +46,7 @@ def test_a_replica_ten_times_slower_ends_in_another_tier() -> None:
     assert found["a"] == found["b"] == found["c"] != found["d"]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.floats(10, 1000), min_size=2, max_size=10))
 def test_a_tier_spans_a_factor_of_little_more_than_its_band(capacities: list[float]) -> None:
     decision = settled(pool(*capacities), seconds=60)

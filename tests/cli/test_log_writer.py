@@ -52,7 +52,6 @@ def test_lines_come_in_their_order(pipe: Pipe) -> None:
     assert pipe.lines() == [f"line {number}" for number in range(5)]
 
 
-@pytest.mark.timeout(60)
 def test_nobody_waits_for_a_reader_who_reads_nothing_and_what_is_dropped_is_counted(
     pipe: Pipe,
 ) -> None:

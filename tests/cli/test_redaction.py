@@ -109,7 +109,6 @@ def test_a_number_can_be_a_password() -> None:
     assert cleaned({"password": 12345678}) == {"password": REMOVED}
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "part",
     [

@@ -3,24 +3,23 @@
 import subprocess
 import sys
 
-import pytest
-
 from controlplane.cli.group import COMMANDS, TOOLS
 
 LOADED = """
 import sys
 from click.testing import CliRunner
 from controlplane.cli.group import plimsoll
-assert CliRunner().invoke(plimsoll, [sys.argv[1], "--help"]).exit_code == 0
-print(any(name.startswith("controlplane.tools") for name in sys.modules))
+for name in sys.argv[1:]:
+    assert CliRunner().invoke(plimsoll, [name, "--help"]).exit_code == 0
+    print(name, any(name.startswith("controlplane.tools") for name in sys.modules))
 """
 
 
-@pytest.mark.parametrize("name", ["serve", "check", *TOOLS])
-def test_only_a_tool_loads_the_tools(name: str) -> None:
-    command = [sys.executable, "-c", LOADED, name]
+def test_only_a_tool_loads_the_tools() -> None:
+    others = sorted({*COMMANDS} - {*TOOLS})
+    command = [sys.executable, "-c", LOADED, *others, TOOLS[0]]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(name in TOOLS)
+    assert done.stdout.splitlines() == [*(f"{name} False" for name in others), f"{TOOLS[0]} True"]
 
 
 def test_every_tool_is_a_command() -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import sys
 import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +21,8 @@ from tests.api.served import POOL, Served, served
 from tests.cli.answering import run
 from tests.cli.terminal import Terminal, resize, terminal_of
 from tests.client.clients import client, sent
-from tests.processes import DEADLINE
+from tests.forked import Forked
+from tests.processes import DEADLINE, command
 
 BOUNDS = (0.01, 0.1, 1.0, float("inf"))
 
@@ -52,7 +52,7 @@ async def api() -> AsyncIterator[Served]:
 class Top:
     """It, on a terminal."""
 
-    def __init__(self, process: asyncio.subprocess.Process, ours: int) -> None:
+    def __init__(self, process: Forked, ours: int) -> None:
         self.process, self.ours = process, ours
         self.terminal = Terminal(ours)
 
@@ -69,25 +69,16 @@ class Top:
 @asynccontextmanager
 async def top(api: Served, *options: str, rows: int = 30, columns: int = 160) -> AsyncIterator[Top]:
     ours, theirs = terminal_of(rows, columns)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "controlplane", "top", "--url", f"http://{api.address}"),
-        *("--interval", "100ms", *options),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={key: item for key, item in os.environ.items() if key not in ("COLUMNS", "LINES")}
-        | {"TERM": "xterm", "NO_COLOR": "1"},
-        start_new_session=True,
-    )
-    shown = Top(process, ours)
+    arguments = ("top", "--url", f"http://{api.address}", "--interval", "100ms", *options)
+    env = {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "", "LINES": ""}
     try:
-        async with asyncio.timeout(DEADLINE):
-            yield shown
+        async with command(theirs, *arguments, stdin=theirs, env=env) as process:
+            try:
+                async with asyncio.timeout(DEADLINE):
+                    yield Top(process, ours)
+            finally:
+                asyncio.get_running_loop().remove_reader(ours)
     finally:
-        asyncio.get_running_loop().remove_reader(ours)
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
         os.close(theirs)
         os.close(ours)
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from controlplane.config import Address, SettingsError, load_config
-from controlplane.config.istio import IstioSettings
+from controlplane.config.config import IstioSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "istio.md"
 

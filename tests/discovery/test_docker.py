@@ -154,14 +154,13 @@ async def test_an_event_has_the_containers_listed_anew(docker: Engine) -> None:
 async def test_events_that_come_together_have_the_containers_listed_once(
     docker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_source, "GATHER_SECONDS", 0.5)
+    monkeypatch.setattr(docker_source, "GATHER_SECONDS", 1.0)
     async with aclosing(sets(docker, interval="60s")) as answers, asyncio.timeout(DEADLINE):
         await anext(answers)
         await until("the events are watched", lambda: _same(docker.watched, 1))
         following = asyncio.ensure_future(anext(answers))
         for action in ("start", "start", "connect"):
             await docker.emit(action)
-            await asyncio.sleep(0.02)
         await following
         another = asyncio.ensure_future(anext(answers))
         await asyncio.sleep(0.1)

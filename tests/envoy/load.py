@@ -11,7 +11,7 @@ from itertools import count, cycle
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.record import Answer
 from controlplane.tools.load.schedule import Departure, Step
-from tests.processes import DEADLINE, Envoy, until
+from tests.processes import DEADLINE, Envoy
 
 
 @asynccontextmanager
@@ -25,7 +25,8 @@ async def load(
 ) -> AsyncIterator[Counter[int]]:
     """Send requests until the context closes; counts the statuses, 0 for no answer at all.
 
-    The first request waits for the listener, which Envoy opens after it has the clusters.
+    The first request waits for the listener, which Envoy opens after it has the clusters. Why there
+    was no answer is printed, which pytest shows of a test that fails.
 
     Args:
         envoy: Takes them.
@@ -48,25 +49,21 @@ async def load(
 
     def answered(answer: Answer) -> None:
         statuses[answer.status or 0] += 1
+        if answer.status is None:
+            print(f"{pool}: {answer.fault} after {answer.service:.1f} s")  # noqa: T201
 
     generator = Generator(
         [f"http://127.0.0.1:{envoy.listeners[pool]}/v1/embeddings"],
         [step],
         most=workers,
         timeout=DEADLINE,
+        # The test's own work may hold this process up for longer than a connection takes.
+        connect=DEADLINE,
         headers=headers,
         answered=answered,
     )
 
-    async def listens() -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", envoy.listeners[pool])
-        except ConnectionRefusedError:
-            return False
-        writer.close()
-        return True
-
-    await until("Envoy's listener takes connections", listens)
+    await envoy.listens(pool)
     async with asyncio.TaskGroup() as group:
         group.create_task(generator.run(schedule(), asyncio.get_running_loop().time()))
         try:

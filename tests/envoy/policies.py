@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from controlplane.config import Policy
 from controlplane.resources.bootstrap import Protocol
-from tests.envoy.pools import pool_of
+from tests.envoy.pools import HEALTH_CHECK, pool_of
 from tests.processes import Envoy, Plimsoll, serving, sidecar, until
 from tests.replica import FakeReplica, replica
 
@@ -82,6 +82,7 @@ async def balanced(
     protocol: Protocol = "delta",
     *,
     trusted_proxies: int = 0,
+    health_check: Mapping[str, str] = HEALTH_CHECK,
     **more: Any,
 ) -> AsyncIterator[tuple[Plimsoll, Envoy, dict[str, FakeReplica]]]:
     """A control plane and an Envoy with a pool of so many replicas, all of them healthy.
@@ -92,11 +93,13 @@ async def balanced(
         count: Of replicas, which are called r0, r1 and so on.
         protocol: Of the Envoy.
         trusted_proxies: That stand before it.
+        health_check: Of the pool.
         more: Further settings for balancing.
     """
     async with AsyncExitStack() as stack:
         fakes = [await stack.enter_async_context(replica()) for _ in range(count)]
-        declared = pool_of(POOL, *fakes, balancing=balancing(policy, **more))
+        checked = dict(health_check)
+        declared = pool_of(POOL, *fakes, balancing=balancing(policy, **more), health_check=checked)
         plane = await stack.enter_async_context(serving(folder, [declared]))
         envoy = await stack.enter_async_context(
             sidecar(folder, plane.xds, [POOL], protocol=protocol, trusted_proxies=trusted_proxies)

@@ -15,8 +15,11 @@ from tests.replica import FakeReplica
 
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("delta", "state-of-the-world")
 
-HEALTH_CHECK: Final = {"interval": "200ms", "timeout": "2s"}
+HEALTH_CHECK: Final = {"interval": "200ms", "timeout": "20s"}
 """It is made often, so that a test need not wait; a machine that stalls makes nobody ill."""
+
+IMPATIENT: Final = HEALTH_CHECK | {"timeout": "1s"}
+"""Where a replica that hangs is to be seen."""
 
 
 def pool(name: str, replicas: dict[str, dict[str, Any]], **more: Any) -> dict[str, Any]:

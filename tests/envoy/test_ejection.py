@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.envoy.load import load
-from tests.envoy.pools import pool_of
+from tests.envoy.pools import IMPATIENT, pool_of
 from tests.processes import Envoy, Plimsoll, serving, sidecar, until
 from tests.replica import FakeReplica, replica
 
@@ -128,7 +128,8 @@ async def test_a_pool_of_which_every_replica_fails_keeps_most_of_them(tmp_path: 
 async def test_a_request_that_hangs_is_answered_by_another_replica_of_a_pool_that_is_hedged(
     tmp_path: Path,
 ) -> None:
-    async with pool(tmp_path, 3, route={"hedge": "300ms"}) as (_, (envoy,), (hung, *_)):
+    hedged = pool(tmp_path, 3, route={"hedge": "300ms"}, health_check=IMPATIENT)
+    async with hedged as (_, (envoy,), (hung, *_)):
         async with load(envoy, "p") as statuses:
             hung.answers.clear()
             hung.answers_health.clear()

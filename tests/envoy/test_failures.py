@@ -76,11 +76,14 @@ async def test_dead_replicas_get_nothing_while_one_is_healthy_and_requests_when_
             )
 
         await until("Envoy has seen who is dead", only_these_are_healthy)
-        # Its threads learn of it up to a tenth of a second later.
-        await asyncio.sleep(0.3)
-        before = await sent_to_the_dead()
-        assert await statuses([envoy], 80) == {200: 80}
-        assert await sent_to_the_dead() == before
+
+        async def get_nothing() -> bool:
+            before = await sent_to_the_dead()
+            assert await statuses([envoy], 80) == {200: 80}
+            return await sent_to_the_dead() == before
+
+        # Its threads learn of it a moment later.
+        await until("the dead get nothing", get_nothing)
         for one in replicas[:alive]:
             one.fault = "is-ill"
 

@@ -340,7 +340,7 @@ async def test_the_control_plane_issues_and_renews_the_certificates_of_both_side
         return tls
 
     own = files("control-plane", control_plane_uri(DOMAIN))
-    identity = {"ca": {"path": "ca", "leaf_ttl": "4s", "ingresses": {"gpu-*": [POOL]}}}
+    identity = {"ca": {"path": "ca", "leaf_ttl": "12s", "ingresses": {"gpu-*": [POOL]}}}
     port, stranger = free_port(), free_port()
     async with AsyncExitStack() as stack:
         one, other = [await stack.enter_async_context(replica()) for _ in range(2)]

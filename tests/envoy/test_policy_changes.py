@@ -18,7 +18,7 @@ from tests.envoy.policies import (
     becomes,
     becomes_hashed,
 )
-from tests.envoy.pools import PROTOCOLS
+from tests.envoy.pools import IMPATIENT, PROTOCOLS
 from tests.processes import Envoy, Plimsoll, until
 
 ROUND: tuple[Policy, ...] = (
@@ -91,7 +91,7 @@ async def test_replicas_that_answer_no_health_check_just_then_lose_no_request(
     tmp_path: Path, silent: tuple[str, ...]
 ) -> None:
     async with (
-        balanced(tmp_path, "capacity-tiers", 3) as (plane, envoy, replicas),
+        balanced(tmp_path, "capacity-tiers", 3, health_check=IMPATIENT) as (plane, envoy, replicas),
         load(envoy, POOL) as statuses,
     ):
         for policy in ROUND:

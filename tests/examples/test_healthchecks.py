@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.compose import asked
+from tests.processes import DEADLINE
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def run(service: str, old: str, new: str) -> int:
     argv = [part.replace(old, new) for part in asked(service)]
     assert argv != asked(service), f"{service}'s healthcheck has no {old}"
     argv[0] = sys.executable if argv[0] == "python" else argv[0]
-    return subprocess.run(argv, capture_output=True, timeout=60).returncode
+    return subprocess.run(argv, capture_output=True, timeout=DEADLINE).returncode
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from controlplane.config import Address
+from tests.processes import DEADLINE
 
 SERVICE = "externalscaler.ExternalScaler"
 
@@ -110,7 +111,7 @@ class Keda:
             request_serializer=type(request).SerializeToString,
             response_deserializer=MESSAGES[answer].FromString,
         )
-        return await call(request, timeout=30)
+        return await call(request, timeout=DEADLINE)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from controlplane.xds import HEALTH_DISCOVERY as HEALTH
 from controlplane.xds import LOAD_REPORTING as LOADS
 from controlplane.xds import connection as requests
 from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
-from controlplane.xds.connection import LARGE, Silent, read
+from controlplane.xds.connection import LARGE, SilentStreams, read
 from tests.features.test_load_reports import Sink
 from tests.features.xds import Envoy, FixedCatalog, serving
 from tests.processes import DEADLINE
@@ -98,7 +98,7 @@ async def test_streams_that_say_nothing_are_limited_by_where_they_come_from(
 
 def test_a_place_that_is_given_back_is_there_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "MAX_SILENT_OF_PEER", 1)
-    silent = Silent()
+    silent = SilentStreams()
     leave = silent.enter("ipv4:10.0.0.1:1000")
     assert leave is not None
     assert silent.enter("ipv4:10.0.0.1:1001") is None

@@ -98,10 +98,8 @@ def declared(config: Config, fleet: Fleet | None = None, now: float = 0.0) -> Fl
     return declare(Fleet() if fleet is None else fleet, config, now).fleet
 
 
-def expired(
-    fleet: Fleet, now: float, pools: Collection[str] | None = None, looked: float | None = None
-) -> Fleet:
-    return expire(fleet, now, pools, looked).fleet
+def expired(fleet: Fleet, now: float, looked: float | None = None) -> Fleet:
+    return expire(fleet, now, looked).fleet
 
 
 class Discovered(NamedTuple):

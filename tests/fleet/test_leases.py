@@ -144,17 +144,17 @@ def test_other_pools_leases_run_out_all_the_same() -> None:
 
 
 def test_a_pause_of_ours_is_given_back_to_every_lease() -> None:
-    fleet = expired(pool_of("a", "b"), 70, (), 10)
+    fleet = expired(pool_of("a", "b"), 70, 10)
     assert (replica(fleet, "a").lease_until, replica(fleet, "b").lease_until) == (90, 160)
 
 
 def test_a_pause_gives_no_lease_to_who_has_none() -> None:
-    assert replica(expired(leased(), 60, (), 0), "b").lease_until is None
+    assert replica(expired(leased(), 60, 0), "b").lease_until is None
 
 
 def test_looking_often_gives_nothing_back() -> None:
     fleet = leased()
-    assert expired(fleet, 10 + PAUSE, (), 10) is fleet
+    assert expired(fleet, 10 + PAUSE, 10) is fleet
 
 
 def test_who_has_been_silent_for_long_is_not_silent_together_with_the_next_one() -> None:

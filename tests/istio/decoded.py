@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from controlplane.config import Address, PoolSettings, validated
-from controlplane.config.istio import IstioSettings
+from controlplane.config.config import IstioSettings
 from controlplane.fleet import Fleet, PutPool
 from controlplane.istio.resources import Configuration, PoolInMesh, configure
 from controlplane.protos import envoy_pb2 as envoy

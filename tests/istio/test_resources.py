@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config.addresses import Address
-from controlplane.config.istio import IstioSettings
+from controlplane.config.config import IstioSettings
 from controlplane.istio.resources import configure
 from controlplane.protos import istio_pb2 as pb
 from controlplane.resources.endpoints import EndpointWeight, members

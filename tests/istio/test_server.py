@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from controlplane.config import Address, validated
-from controlplane.config.istio import IstioSettings
+from controlplane.config.config import IstioSettings
 from controlplane.identity import Credentials
 from controlplane.istio import IstioServer
 from controlplane.latest import Latest

@@ -1,5 +1,8 @@
 """An exposition as a Prometheus server would read it."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,9 +22,15 @@ def everything(plane: Plane, now: float = 0.0) -> OwnMetrics:
     return metrics
 
 
+def text(metrics: OwnMetrics) -> str:
+    """All of it, as it is served; in a thread, so that a test with a loop may ask too."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, metrics.page("")).result()[0].decode()
+
+
 def families(metrics: OwnMetrics) -> dict[str, Metric]:
     """By name."""
-    return parsed(metrics.exposition("")[0].decode())
+    return parsed(text(metrics))
 
 
 def parsed(text: str) -> dict[str, Metric]:

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from controlplane import __version__
 from controlplane.identity import Credentials
-from tests.metrics.exposed import everything, families, parsed, values
+from tests.metrics.exposed import everything, families, parsed, text, values
 from tests.metrics.test_fleet import busy_plane, plane
 from tests.metrics.test_replicas import loaded_plane
 from tests.metrics.test_requests import promised
@@ -72,8 +72,8 @@ def test_each_family_has_a_help_text_and_a_type() -> None:
 
 
 def test_no_series_is_there_twice() -> None:
-    text = everything(plane()).exposition("")[0].decode()
-    series = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    shown = text(everything(plane()))
+    series = [line.rpartition(" ")[0] for line in shown.splitlines() if not line.startswith("#")]
     assert len(series) == len(set(series))
 
 
@@ -105,19 +105,19 @@ def test_the_process_and_the_build_are_shown() -> None:
     ],
 )
 def test_openmetrics_is_given_to_those_who_accept_it(accept: str) -> None:
-    text, content_type = everything(plane()).exposition(accept)
+    body, content_type = asyncio.run(everything(plane()).page(accept))
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
-    assert text.endswith(b"# EOF\n")
-    read = text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call]
+    assert body.endswith(b"# EOF\n")
+    read = text_string_to_metric_families(body.decode())  # type: ignore[no-untyped-call]
     names = {family.name for family in read}
     assert names == set(families(everything(plane())))
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", "text/html", "text/plain;version=x", ",;,"])
 def test_everybody_else_gets_the_text_format(accept: str) -> None:
-    text, content_type = everything(plane()).exposition(accept)
+    body, content_type = asyncio.run(everything(plane()).page(accept))
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
-    assert "plimsoll_pools" in parsed(text.decode())
+    assert "plimsoll_pools" in parsed(body.decode())
 
 
 def test_scrapes_and_decisions_are_counted() -> None:

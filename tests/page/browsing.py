@@ -3,13 +3,13 @@
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import axe_playwright_python
 import pytest
-from playwright.async_api import Locator, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, Route, async_playwright, expect
 
 from controlplane.config import Address
 
@@ -18,11 +18,40 @@ DEADLINE: Final = 60_000.0
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+needs_chromium = [
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+    # One browser serves all tests of a process, so they share its event loop.
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 _AXE: Final = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
 expect.set_options(timeout=DEADLINE)
+
+
+class Chromium:
+    """A browser that starts when a page is first opened."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._browser: Browser | None = None
+
+    async def browser(self) -> Browser:
+        """The same one each time."""
+        if self._browser is None:
+            playwright = await self._stack.enter_async_context(async_playwright())
+            # Chromium's sandbox needs a user that is not root.
+            options = ["--no-sandbox"] if os.getuid() == 0 else []
+            self._browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+            self._stack.push_async_callback(self._browser.close)
+        return self._browser
+
+    async def close(self) -> None:
+        """End it, where it has started."""
+        await self._stack.aclose()
+
+
+CHROME: Final = Chromium()
 
 
 @asynccontextmanager
@@ -45,13 +74,11 @@ async def opened(
         token: That is in the tab already.
         bypass_csp: Let the test run scripts of its own.
     """
-    async with async_playwright() as playwright:
-        # Chromium's sandbox needs a user that is not root.
-        options = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        context = await browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=theme, bypass_csp=bypass_csp
-        )
+    browser = await CHROME.browser()
+    context = await browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=theme, bypass_csp=bypass_csp
+    )
+    async with context:
         if token is not None:
             await context.add_init_script(f"sessionStorage.setItem('token', '{token}')")
         page = await context.new_page()
@@ -67,10 +94,7 @@ async def opened(
             ),
         )
         await page.goto(f"http://{address}/{hash_}")
-        try:
-            yield page
-        finally:
-            await browser.close()
+        yield page
         assert errors == []
         assert foreign == []
 

@@ -96,9 +96,8 @@ def test_what_envoys_report_of_a_class_is_known_by_its_name() -> None:
     plane = serving("x")
     loads = {AT_A: Load(5, 0, 1).plus(Load(3, 1, 2), "x").plus(Load(1, 0, 0), "invented")}
     plane.reported("envoy", loads, 1.0, 1.0)
-    pool = plane.fleet.pool("p")
-    assert plane._traffic.by_class(pool, pool.replica("a"), 1.0) == {
+    assert plane._traffic.reports.by_class(AT_A, 1.0) == {
         "x": ClassLoad(3, 1, 2.0),
         OTHERS: ClassLoad(6, 0, 1.0),
     }
-    assert plane._traffic.by_class(pool, pool.replica("b"), 1.0) == {}
+    assert plane._traffic.reports.by_class(Endpoint("p", "127.0.0.1", 9002), 1.0) == {}

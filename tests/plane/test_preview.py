@@ -66,7 +66,7 @@ def hosts(catalog: Catalog) -> dict[int, str]:
 def state(plane: Plane) -> dict[str, str]:
     """Everything that the plane holds, down to what is changed in place."""
     held = {key: var for key, var in vars(plane).items() if key not in ("catalog", "_devices")}
-    held |= {"devices": plane._devices._seen, "_traffic": plane._traffic._reports._totals}
+    held |= {"devices": plane._devices._seen, "_traffic": plane._traffic.reports._totals}
     return {key: repr(item) for key, item in held.items()}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.plane.senders import Senders
+from controlplane.plane.traffic import Senders
 from controlplane.telemetry.load import Endpoint, Load
 
 ONE, OTHER = Endpoint("m", "10.0.0.1", 80), Endpoint("n", "10.0.0.2", 80)

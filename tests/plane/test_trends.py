@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.plane.trends import EVERY, PoolTraffic, Tally, Trends, quantiles
+from controlplane.plane.trends import EVERY, PoolTraffic, Trends, quantiles, total
 from controlplane.telemetry import Window
 
 WINDOW = Window(
@@ -27,20 +27,17 @@ def distributed(seconds: float, *counts: float, bounds: tuple[float, ...] = BOUN
     return replace(WINDOW, seconds=seconds, bounds=bounds, counts=counts)
 
 
-def total(*windows: Window | None, in_flight: float | None = None) -> PoolTraffic:
-    tally = Tally()
-    for index, window in enumerate(windows):
-        tally.add(f"r{index}", window, in_flight, serves=True)
-    return tally.total(None, 100.0)
+def added(*windows: Window | None, in_flight: float | None = None) -> PoolTraffic:
+    return total(windows, [in_flight] * len(windows), None, 100.0)
 
 
 def test_of_a_pool_of_which_nothing_is_known_nothing_is_said() -> None:
-    assert total() == total(None) == PoolTraffic(at=100.0)
+    assert added() == added(None) == PoolTraffic(at=100.0)
 
 
 def test_requests_and_failures_are_added_up_each_over_its_own_time() -> None:
     failing = replace(WINDOW, seconds=10.0, errors=100.0, queue=3.0)
-    found = total(WINDOW, failing)
+    found = added(WINDOW, failing)
     assert found.rate == 20.0
     # Ten of thirty requests a second.
     assert found.error_fraction == pytest.approx(1 / 3)
@@ -48,8 +45,8 @@ def test_requests_and_failures_are_added_up_each_over_its_own_time() -> None:
 
 
 def test_what_envoys_count_in_flight_is_believed_before_what_a_replica_says() -> None:
-    assert total(WINDOW, WINDOW).in_flight == pytest.approx(0.2)
-    assert total(WINDOW, WINDOW, in_flight=4.0).in_flight == 8.0
+    assert added(WINDOW, WINDOW).in_flight == pytest.approx(0.2)
+    assert added(WINDOW, WINDOW, in_flight=4.0).in_flight == 8.0
 
 
 def test_a_quantile_is_of_all_requests_and_not_of_the_replicas() -> None:

@@ -26,7 +26,7 @@ async def main(target: str, most: int) -> None:
 
         async def call() -> None:
             try:
-                _say((await embed(b"a text", timeout=30)).decode())
+                _say((await embed(b"a text", timeout=120)).decode())
             except grpc.aio.AioRpcError as error:
                 _say(f"{error.code().name} {error.details()}")
             finally:

@@ -11,9 +11,8 @@ from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import DeletePool, Drain, Fleet, Heartbeat, Pool, PutPool
 from controlplane.resources import pool_resources
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.clusters import cluster
+from controlplane.resources.clusters import FULL_SCAN_HOSTS, cluster
 from controlplane.resources.endpoints import EndpointWeight
-from controlplane.resources.policies import FULL_SCAN_HOSTS
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, pool_settings, put

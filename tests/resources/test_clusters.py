@@ -8,8 +8,7 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v
 import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
 import pytest
 
-from controlplane.resources.clusters import cluster, retry_cluster
-from controlplane.resources.policies import CHOICES, FULL_SCAN_HOSTS
+from controlplane.resources.clusters import CHOICES, FULL_SCAN_HOSTS, cluster, retry_cluster
 from tests.resources.decoded import a_pool_of, a_pool_with, decoded_cluster, least_request
 
 METHOD = least_request_v3.LeastRequestSelectionMethod

@@ -97,13 +97,12 @@ def lb_endpoint(member: Member) -> endpoint_v3.LbEndpoint:
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(placed())
 def test_an_assignment_is_encoded_as_betterproto2_does(given_: Placed) -> None:
     assert decoded.encoded(*given_) == by_betterproto2(*given_)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(placed(), st.data())
 def test_changed_portions_are_encoded_right_after_others(
     given_: Placed, data: st.DataObject
@@ -116,7 +115,7 @@ def test_changed_portions_are_encoded_right_after_others(
     assert assignment(pool.name, after) == by_betterproto2(pool, changed)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(placed(), st.data())
 def test_replicas_that_moved_are_encoded_right_after_they_were_elsewhere(
     given_: Placed, data: st.DataObject

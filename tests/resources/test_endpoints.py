@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config import ReplicaSettings, validated
@@ -146,7 +146,6 @@ def shuffled(
     )
 
 
-@settings(deadline=None)
 @given(shuffled())
 def test_the_order_of_what_is_given_does_not_matter(
     both: tuple[Pool, dict[str, EndpointWeight], Pool, dict[str, EndpointWeight]],
@@ -155,7 +154,6 @@ def test_the_order_of_what_is_given_does_not_matter(
     assert encoded(pool, endpoint_weights) == encoded(other, reordered)
 
 
-@settings(deadline=None)
 @given(shuffled())
 def test_every_replica_with_a_portion_is_in_exactly_one_locality(
     both: tuple[Pool, dict[str, EndpointWeight], Pool, dict[str, EndpointWeight]],

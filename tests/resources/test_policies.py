@@ -12,14 +12,13 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.ring_hash.v3 as
 import envoy_data_plane.envoy.extensions.load_balancing_policies.round_robin.v3 as round_robin_v3
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config import Address, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, Pool, PutPool
-from controlplane.resources.clusters import cluster
+from controlplane.resources.clusters import CHOICES, FULL_SCAN_HOSTS, cluster
 from controlplane.resources.endpoints import EndpointWeight
-from controlplane.resources.policies import CHOICES, FULL_SCAN_HOSTS
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
 from tests.fleet.fleets import after, put
@@ -122,7 +121,6 @@ def test_only_weighted_least_request_has_a_bias_which_is_2() -> None:
     assert (bias.default_value, bool(bias.runtime_key)) == (2.0, True)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(POLICIES), st.sampled_from(HASHES), st.integers(0, 6), st.integers(0, 6))
 def test_a_cluster_depends_on_its_policy_and_not_on_its_replicas(
     policy: Policy, hashed: dict[str, Any], one: int, other: int

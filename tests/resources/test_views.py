@@ -60,13 +60,13 @@ def test_metadata_that_is_no_mapping_is_refused(wanted: object) -> None:
 
 @pytest.mark.parametrize("pools", ["a", {"a": 1}, [1], [None], [["a"]], 1.0, True])
 def test_pools_that_are_no_list_of_names_are_refused(pools: object) -> None:
-    assert refusal({"pools": pools}) == "node metadata plimsoll.pools must be a list of pool names"
+    assert refusal({"pools": pools}).startswith("node metadata plimsoll.pools")
 
 
 @pytest.mark.parametrize("listen", [None, "a", ["a"], 1.0, True])
 def test_listeners_that_are_no_mapping_are_refused(listen: object) -> None:
-    assert refusal({"listen": listen}) == (
-        "node metadata plimsoll.listen must map pools to host:port"
+    assert refusal({"listen": listen}).startswith(
+        "node metadata plimsoll.listen: must be a mapping of keys to values, not "
     )
 
 
@@ -76,7 +76,7 @@ def test_listeners_that_are_no_mapping_are_refused(listen: object) -> None:
 )
 def test_a_listener_that_envoy_would_refuse_is_refused_by_its_pools_name(address: object) -> None:
     sentence = refusal({"listen": {"minilm": address}})
-    assert sentence.startswith("node metadata plimsoll.listen: pool 'minilm': ")
+    assert sentence.startswith("node metadata plimsoll.listen.minilm: ")
     assert sentence.isprintable()
 
 
@@ -135,9 +135,7 @@ def test_an_envoy_that_names_no_cluster_tells_of_no_requests() -> None:
 
 @pytest.mark.parametrize("cluster", [1, True, [], {}, "", "a\n", "\ud800", "c" * (MAX_NAME + 1)])
 def test_a_cluster_to_tell_of_requests_that_cannot_be_one_is_refused(cluster: object) -> None:
-    assert refusal({"access_log": cluster}) == (
-        "node metadata plimsoll.access_log must be the name of a cluster, of 256 characters at most"
-    )
+    assert refusal({"access_log": cluster}).startswith("node metadata plimsoll.access_log: ")
 
 
 def test_an_envoy_writes_a_log_and_trusts_proxies_only_where_it_says_so() -> None:
@@ -151,13 +149,13 @@ def test_an_envoy_writes_a_log_and_trusts_proxies_only_where_it_says_so() -> Non
 
 @pytest.mark.parametrize("form", ["", "JSON", "xml", 1.0, True, ["json"], {}])
 def test_a_log_of_another_form_is_refused(form: object) -> None:
-    assert refusal({"log": form}).startswith("node metadata plimsoll.log must be json or text, not")
+    assert refusal({"log": form}).endswith(" is not one of 'json' or 'text'")
 
 
 @pytest.mark.parametrize("count", [None, True, "1", -1.0, 1.5, 17.0, math.nan, math.inf, [1.0]])
 def test_a_number_of_proxies_that_cannot_be_is_refused(count: object) -> None:
     assert refusal({"trusted_proxies": count}).startswith(
-        "node metadata plimsoll.trusted_proxies must be a whole number from 0 to 16, not"
+        "node metadata plimsoll.trusted_proxies: "
     )
 
 
@@ -167,9 +165,7 @@ def test_a_sidecar_may_say_that_it_is_one() -> None:
 
 @pytest.mark.parametrize("role", ["Gateway", "", None, 1, ["gateway"]])
 def test_a_role_that_is_not_known_is_refused(role: object) -> None:
-    assert refusal({"role": role}).startswith(
-        "node metadata plimsoll.role must be sidecar, gateway or ingress, not "
-    )
+    assert refusal({"role": role}).endswith(" is not one of 'sidecar', 'gateway' or 'ingress'")
 
 
 @pytest.mark.parametrize(
@@ -188,13 +184,13 @@ def test_only_a_gateway_has_a_listener_for_all_pools_and_no_other(wanted: object
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ({"pools": [f"p{n}" for n in range(MAX_POOLS + 1)]}, "pools names over 1000 pools"),
-        ({"pools": ["p" * (MAX_NAME + 1)]}, "pools: a name is longer than 256 characters"),
+        ({"pools": [f"p{n}" for n in range(MAX_POOLS + 1)]}, "pools: a list: .*at most 1000 items"),
+        ({"pools": ["p" * (MAX_NAME + 1)]}, r"pools\[0\]: .*at most 256 characters"),
         (
             {"listen": {f"p{n}": "127.0.0.1:1" for n in range(MAX_POOLS + 1)}},
-            "listen names over 1000 pools",
+            "listen: a mapping: .*at most 1000 items",
         ),
-        ({"listen": {"p" * (MAX_NAME + 1): "127.0.0.1:1"}}, "listen: a name is longer than 256"),
+        ({"listen": {"p" * (MAX_NAME + 1): "127.0.0.1:1"}}, "listen.*at most 256 characters"),
     ],
     ids=["pools", "a pool's name", "listeners", "a listener's name"],
 )
@@ -300,12 +296,12 @@ def test_a_gateway_says_how_it_terminates_tls() -> None:
 @pytest.mark.parametrize(
     ("tls", "sentence"),
     [
-        ([], "node metadata plimsoll.tls must be a mapping"),
-        ({}, "node metadata plimsoll.tls: certificates: "),
-        ({"certificates": []}, "node metadata plimsoll.tls: certificates: "),
+        ([], "node metadata plimsoll.tls: must be a mapping"),
+        ({}, "node metadata plimsoll.tls.certificates: "),
+        ({"certificates": []}, "node metadata plimsoll.tls.certificates: "),
         (
             {"certificates": [{"certificate": "a.crt", "key": "/a.key"}]},
-            "node metadata plimsoll.tls: certificates[0].certificate: 'a.crt' must be an absolute",
+            "node metadata plimsoll.tls.certificates[0].certificate: 'a.crt' must be an absolute",
         ),
     ],
 )

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from controlplane.scaling.cold_start import LONGEST, UNKNOWN, ColdStarts, Coming
+from controlplane.scaling.cold_start import LONGEST, UNKNOWN, ColdStarts, ReplicaState
 from controlplane.scaling.load import LoadHistory, upper_quartile
 
 
@@ -68,12 +68,12 @@ def test_an_upper_quartile_is_one_of_the_values(values: list[float], expected: f
     assert upper_quartile(values) == expected
 
 
-def starting(since: float) -> Coming:
-    return Coming(1, is_ready=False, since=since, ready_since=None)
+def starting(since: float) -> ReplicaState:
+    return ReplicaState(1, is_ready=False, since=since, ready_since=None)
 
 
-def ready(at: float | None) -> Coming:
-    return Coming(1, is_ready=True, since=0.0 if at is None else at, ready_since=at)
+def ready(at: float | None) -> ReplicaState:
+    return ReplicaState(1, is_ready=True, since=0.0 if at is None else at, ready_since=at)
 
 
 def test_a_start_lasts_from_registration_until_ready() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controlplane.config import PoolSettings, SettingsError, validated
-from controlplane.scaling import Coming, PoolScaling, Recommendation, Standing
+from controlplane.scaling import PoolScaling, Recommendation, ReplicaState
 from tests.balancing.pools import Play, Serving, pool
 
 
@@ -21,7 +21,7 @@ def settings_of(objective: str | None = None, **scaling: Any) -> PoolSettings:
     return validated(PoolSettings, body)
 
 
-READY = Standing(Coming(1, is_ready=True, since=0.0, ready_since=None))
+READY = ReplicaState(1, is_ready=True, since=0.0, ready_since=None)
 
 
 class Scaled:
@@ -31,19 +31,19 @@ class Scaled:
         self.settings = settings_of(**settings)
         self.play = Play(self.settings)
         self.scaling = PoolScaling(0.0)
-        self.standing: dict[str, Standing] = {}
+        self.states: dict[str, ReplicaState] = {}
 
     def run(
-        self, replicas: Mapping[str, Serving], seconds: float, **others: Standing
+        self, replicas: Mapping[str, Serving], seconds: float, **others: ReplicaState
     ) -> Recommendation:
         for _ in range(round(seconds / 2)):
             decision = self.play.step(replicas, seconds=2.0)
-            self.standing = dict.fromkeys(replicas, READY) | others
-            self.scaling.look(self.settings, decision, self.standing, self.play.now)
+            self.states = dict.fromkeys(replicas, READY) | others
+            self.scaling.look(self.settings, decision, self.states, self.play.now)
         return self.now()
 
     def now(self, **given: Any) -> Recommendation:
-        return self.scaling.recommend("p", self.settings, self.standing, 4, self.play.now, **given)
+        return self.scaling.recommend("p", self.settings, self.states, 4, self.play.now, **given)
 
 
 def test_a_pool_that_is_too_busy_is_to_have_more_and_says_why() -> None:
@@ -89,7 +89,7 @@ def test_while_weights_are_frozen_nothing_is_scaled_down() -> None:
 
 def test_a_replica_that_starts_counts_until_it_is_overdue() -> None:
     scaled = Scaled()
-    late = Standing(Coming(1, is_ready=False, since=0.0, ready_since=None))
+    late = ReplicaState(1, is_ready=False, since=0.0, ready_since=None)
     busy = pool(100, 100, load=0.95)
     found = scaled.run(busy, 60, late=late)
     assert (found.replicas, found.current) == (3, 3)
@@ -99,8 +99,8 @@ def test_a_replica_that_starts_counts_until_it_is_overdue() -> None:
 
 def test_a_drained_replica_is_counted_on_top_and_one_that_leaves_is_not() -> None:
     scaled = Scaled(objective="60s")
-    out = Standing(READY.coming, is_out=True)
-    leaving = Standing(READY.coming, is_leaving=True)
+    out = READY._replace(is_out=True)
+    leaving = READY._replace(is_leaving=True)
     found = scaled.run(pool(100, 100, load=0.95), 60, out=out, leaving=leaving)
     assert (found.replicas, found.current) == (4, 3)
     assert any("1 replica drained or cut" in reason for reason in found.reasons)

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from controlplane.scraping.http_connection import Receiver
-from controlplane.scraping.http_get import Getter
+from controlplane.scraping.scrape import Getter
 from tests.scraping.says import MOST
 
 

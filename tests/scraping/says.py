@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from controlplane.config import Address
-from controlplane.scraping.http_get import Getter
+from controlplane.scraping.scrape import Getter
 from tests.processes import DEADLINE
 
 MOST = 1 << 20

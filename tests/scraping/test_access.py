@@ -15,11 +15,9 @@ from controlplane.config import Address
 from controlplane.config.metrics import AccessSettings
 from controlplane.plane import Failure
 from controlplane.scraping import access as accesses
-from controlplane.scraping import http_get
 from controlplane.scraping.access import Access, AccessError
 from controlplane.scraping.http_connection import Receiver
-from controlplane.scraping.http_get import Getter
-from controlplane.scraping.scrape import ScrapeError, receiver, scrape
+from controlplane.scraping.scrape import RENEWED, Getter, ScrapeError, scrape
 from controlplane.telemetry import Device, Reading
 from tests.processes import DEADLINE
 from tests.scraping.says import MOST, bodies, ok, saying
@@ -82,7 +80,7 @@ def guarded(wanted: str) -> Handler:
 async def asked(port: int, folder: Path, **said: str) -> str:
     """What a scrape yields: its text, or why there is none."""
     access = Access(AccessSettings.model_validate(said), folder)
-    with closing(Getter(receiver())) as getter:
+    with closing(Getter(Receiver())) as getter:
         try:
             text, _ = await scrape(
                 getter, Address("127.0.0.1", port), "/metrics", DEADLINE, access=access
@@ -188,7 +186,7 @@ async def test_a_connection_is_made_anew_after_a_minute_so_that_other_processes_
         async with saying(*[ok(b"a")] * 14) as server:
             for _ in range(14):
                 await bodies(getter, server, 1)
-                now += http_get.RENEWED / 6
+                now += RENEWED / 6
             assert server.connections == 2
 
 

@@ -1,8 +1,7 @@
 import pytest
 
 from controlplane.config import Address
-from controlplane.scraping.http_get import Getter
-from controlplane.scraping.scrape import ScrapeError, scrape
+from controlplane.scraping.scrape import Getter, ScrapeError, scrape
 from controlplane.telemetry import ExpositionError, read
 from tests.processes import DEADLINE
 from tests.scraping.says import OK, Say, hang_up, in_pieces, ok, saying

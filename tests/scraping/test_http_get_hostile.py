@@ -13,7 +13,7 @@ from controlplane.scraping.http_connection import (
     Connection,
     TooLongError,
 )
-from controlplane.scraping.http_get import Getter
+from controlplane.scraping.scrape import Getter
 from tests.processes import DEADLINE
 from tests.scraping.says import CHUNKED, HINTS, MOST, OK, Say, bodies, in_pieces, ok, saying
 

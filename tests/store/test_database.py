@@ -51,7 +51,8 @@ def test_weighings_are_kept_as_long_as_their_replicas(path: Path) -> None:
         database.write(to_write(FLEET, after(put("a", 1), fleet=a_pool())))
         database.keep([])
     found = loaded(path).weighings["p"]
-    assert (found.kept_at, list(found.replicas)) == (100.0, ["a"])
+    assert found.age > 1e9
+    assert list(found.replicas) == ["a"]
     assert found.replicas["a"].weighing == {"weight": 7}
 
 

@@ -224,7 +224,7 @@ def test_a_kill_is_no_loss(path: Path) -> None:
     assert loaded(path).lost is None
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("odd", ["/dev/zero", "/dev/null", "pipe", "folder"])
 def test_what_is_no_file_is_not_opened(path: Path, odd: str) -> None:
     if odd == "pipe":

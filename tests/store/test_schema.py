@@ -11,8 +11,7 @@ from controlplane.fleet import AuditEntry, Registered, UnwrittenEntries, registe
 from controlplane.store import tables as schema
 from controlplane.store.database import Database
 from controlplane.store.errors import StoreError
-from controlplane.store.rows import pool_row, replica_row
-from controlplane.store.tables import APPLICATION_ID, MIGRATIONS, put
+from controlplane.store.tables import APPLICATION_ID, MIGRATIONS, pool_row, put, replica_row
 from tests.fleet.fleets import a_pool
 from tests.store.files import to_write
 

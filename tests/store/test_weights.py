@@ -7,12 +7,12 @@ from pathlib import Path
 
 from controlplane.config import ClassMatch, ReplicaSettings, validated
 from controlplane.fleet import DeleteReplica, Drain, PutPool, PutReplica, Undrain
-from controlplane.plane import Plane, Probe, RestartReplica
+from controlplane.plane import Plane, Probe, RestartPool, RestartReplica
 from controlplane.resources.classes import Parting
-from controlplane.store import Store, WeightKeeper, remembered
+from controlplane.store import Store, WeightKeeper
 from controlplane.store.database import Weighing as Row
 from controlplane.store.errors import WriteError
-from controlplane.store.rows import StoredPool
+from controlplane.store.tables import weighings
 from tests.fleet.fleets import without_pool
 from tests.plane.lives import CONFIG, SIZES, Life, measured, steadily
 from tests.plane.pools import SETTINGS
@@ -156,10 +156,12 @@ async def test_every_row_says_by_the_wall_clock_when_it_was_known() -> None:
 
 
 async def test_what_was_kept_is_as_old_as_the_wall_clock_says_and_never_younger_than_now() -> None:
-    kept = {"m": StoredPool(100.0, {}, {"a": RestartReplica(1, True, {})})}  # noqa: FBT003 - as it is kept
-    assert remembered(kept, 160.0)["m"].age == 60.0
-    assert remembered(kept, 40.0)["m"].age == 0.0
-    assert remembered(kept, 160.0)["m"].replicas == kept["m"].replicas
+    replica = {"generation": 1, "shown": True, "weighing": {}}
+    kept = [("m", "a", 100.0, json.dumps(replica)), ("m", "", 100.0, "{}")]
+    assert weighings(kept, 160.0) == {
+        "m": RestartPool(60.0, {}, {"a": RestartReplica(1, shown=True, weighing={})}),
+    }
+    assert weighings(kept, 40.0)["m"].age == 0.0
 
 
 def alike(life: Life, replicas: int) -> None:

@@ -76,7 +76,7 @@ def test_metadata_that_cannot_be_understood_is_refused_with_the_reason() -> None
     node = Node(id="a", metadata={"plimsoll": {"pools": "all"}})
     error = refusal(Stream(Delta()), DeltaRequest(CLUSTER, node))
     assert error.code == "INVALID_ARGUMENT"
-    assert error.message == "node metadata plimsoll.pools must be a list of pool names"
+    assert error.message == "node metadata plimsoll.pools: must be a list, not 'all'"
 
 
 def test_metadata_chooses_the_view() -> None:

@@ -37,7 +37,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(TEXT, TEXT, TEXT, NAMES, st.lists(st.tuples(TEXT, st.binary(max_size=300)), max_size=5))
 def test_a_response_says_what_was_put_into_it(
     version: str, url: str, nonce: str, removed: list[str], contents: list[tuple[str, bytes]]
@@ -57,7 +56,6 @@ def test_a_response_says_what_was_put_into_it(
     )
 
 
-@settings(max_examples=50, deadline=None)
 @given(TEXT, TEXT, TEXT, st.lists(st.tuples(TEXT, st.binary(max_size=200)), max_size=3))
 def test_a_response_of_the_state_of_the_world_says_what_was_put_into_it(
     version: str, url: str, nonce: str, contents: list[tuple[str, bytes]]
@@ -73,7 +71,6 @@ def test_a_response_of_the_state_of_the_world_says_what_was_put_into_it(
     assert discovery_v3.DiscoveryResponse.parse(encoded) == message
 
 
-@settings(max_examples=50, deadline=None)
 @given(TEXT, TEXT, NAMES, NAMES, st.dictionaries(TEXT, TEXT, max_size=5), PRINTABLE)
 def test_a_request_is_read_as_betterproto2_writes_it(
     url: str,
@@ -102,7 +99,6 @@ def test_a_request_is_read_as_betterproto2_writes_it(
     )
 
 
-@settings(max_examples=50, deadline=None)
 @given(TEXT, TEXT, TEXT, NAMES, PRINTABLE)
 def test_a_request_for_the_state_of_the_world_is_read_as_betterproto2_writes_it(
     url: str, nonce: str, version: str, names: list[str], error: str
@@ -119,7 +115,6 @@ def test_a_request_for_the_state_of_the_world_is_read_as_betterproto2_writes_it(
     )
 
 
-@settings(max_examples=50, deadline=None)
 @given(TEXT, TEXT, TEXT, st.dictionaries(TEXT, JSON, max_size=3), st.integers(0, 2**32 - 1))
 def test_a_node_is_read_as_betterproto2_writes_it(
     identity: str, cluster: str, zone: str, metadata: dict[str, Any], minor: int
@@ -142,14 +137,14 @@ def test_a_node_is_read_as_betterproto2_writes_it(
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_garbage_is_a_malformed_request_or_none_at_all(data: bytes) -> None:
     with contextlib.suppress(MalformedRequestError):
         decode_delta(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_damaged_request_is_a_malformed_request_or_another_one(data: st.DataObject) -> None:
     message = discovery_v3.DeltaDiscoveryRequest(

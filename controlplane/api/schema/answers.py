@@ -273,13 +273,15 @@ class PartingEvent(Answer):
 
 
 class NodeEvent(Answer):
-    """Event `node`: an Envoy has connected, has left, or has rejected a response."""
+    """Event `node`: an Envoy has connected, has left, has rejected a response, or was refused."""
 
     # Keys that do not apply are left out.
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     id: str
-    change: Annotated[str, one_of("connected", "left", "rejected")]
+    change: Annotated[str, one_of("connected", "left", "rejected", "refused")]
+    peer: str | None = None
+    """The address that a refused one called from."""
     locality: NodeLocality | None = None
     reason: str | None = None
     type_url: str | None = None

@@ -69,16 +69,11 @@ class Operation:
     """One method of one path.
 
     Attributes:
-        id: The ``operationId``.
         method: A GET answers HEAD as well.
         path: With ``{pool}`` and ``{replica}``.
         role: The role that it takes; None: no token is needed.
-        description: What a client has to know beside the models.
         answers: The model by status; None: no body, or one of another media type.
-        example: Of a body.
-        headers: The request headers that are read.
         errors: The error statuses beside those of all operations.
-        media: The media type of the answer.
     """
 
     id: str
@@ -381,34 +376,8 @@ IS_READY: Final = Operation(
     answers={_OK: Ready, _UNAVAILABLE: Ready},
 )
 
-OPERATIONS: Final = (
-    WHO_AM_I,
-    LIST_POOLS,
-    GET_POOL,
-    GET_POOL_HISTORY,
-    GET_RESOURCES,
-    GET_NODE_RESOURCES,
-    PUT_POOL,
-    DELETE_POOL,
-    GET_SCALING,
-    LIST_REPLICAS,
-    PUT_REPLICAS,
-    GET_REPLICA,
-    PUT_REPLICA,
-    DELETE_REPLICA,
-    GET_HISTORY,
-    DRAIN_REPLICA,
-    UNDRAIN_REPLICA,
-    HEARTBEAT_REPLICA,
-    LIST_NODES,
-    FOLLOW_EVENTS,
-    READ_AUDIT,
-    READ_METRICS,
-    JOIN,
-    IS_LIVE,
-    IS_READY,
-)
-"""All operations, in the order of the OpenAPI document."""
+OPERATIONS: Final = tuple(each for each in globals().values() if isinstance(each, Operation))
+"""All that stand above, in the order of the OpenAPI document."""
 
 OPENAPI: Final = Operation(
     id="",

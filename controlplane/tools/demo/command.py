@@ -11,7 +11,7 @@ from controlplane.tools.demo.layout import installed
 from controlplane.tools.demo.processes import DemoError
 from controlplane.tools.demo.run import demonstrate
 from controlplane.tools.demo.screen import Screen
-from controlplane.tools.demo.story import SHORTEST
+from controlplane.tools.demo.traffic import SHORTEST
 from controlplane.tools.interrupt import Stopped
 
 

@@ -69,12 +69,7 @@ class Sidecar:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Everything that runs.
-
-    Attributes:
-        admin: Address of the control plane's REST API.
-        xds: Address at which it serves Envoys.
-    """
+    """Everything that runs."""
 
     admin: Address
     xds: Address
@@ -96,11 +91,7 @@ class Layout:
         )
 
     def config(self, store: str) -> dict[str, Any]:
-        """Return the control plane's config file.
-
-        Args:
-            store: Path of its database.
-        """
+        """Return the control plane's config file."""
         return {
             "admin": {"address": str(self.admin)},
             "xds": {"address": str(self.xds)},
@@ -135,12 +126,7 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Where the programs were found.
-
-    Attributes:
-        envoy: The binary.
-        replica: The folder of the example replica.
-    """
+    """Where the programs were found."""
 
     envoy: Path
     replica: Path

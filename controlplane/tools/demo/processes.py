@@ -47,11 +47,7 @@ def _tail(log: Path, lines: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running child process.
-
-    Attributes:
-        log: The file with its standard output and standard error.
-    """
+    """A running child process."""
 
     name: str
     process: asyncio.subprocess.Process
@@ -65,7 +61,6 @@ class Processes:
         """Start nothing yet.
 
         Args:
-            folder: For the logs.
             grace: Seconds that a child gets to end by itself.
         """
         self._folder = folder
@@ -87,13 +82,7 @@ class Processes:
     async def start(
         self, name: str, argv: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> Child:
-        """Start a child and watch it.
-
-        Args:
-            name: Names it and its log.
-            argv: What to run.
-            environment: Added to ours.
-        """
+        """Start a child and watch it."""
         log = self._folder / f"{name.replace(' ', '-')}.log"
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(

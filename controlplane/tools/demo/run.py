@@ -4,27 +4,23 @@ import asyncio
 import math
 import tempfile
 from collections import deque
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import aiohttp
 
 from controlplane.tools.demo.layout import PORTS, SLOW, SLOWED, Installed, Layout, free_ports
 from controlplane.tools.demo.processes import Processes
-from controlplane.tools.demo.result import Result
-from controlplane.tools.demo.screen import Row, Scene, speeds
+from controlplane.tools.demo.screen import Result, Row, Scene, Screen, speeds
 from controlplane.tools.demo.stage import Stage
-from controlplane.tools.demo.story import ROUND, Act, Phase, acts
-from controlplane.tools.demo.traffic import departures, fault
+from controlplane.tools.demo.traffic import ROUND, Act, Phase, acts, departures, fault
 from controlplane.tools.interrupt import Interrupt, Stopped, together
 from controlplane.tools.load.envoy import Tally
 from controlplane.tools.load.generator import Generator
-from controlplane.tools.load.record import Answer, Series
+from controlplane.tools.load.record import Answer, Series, nearest_rank
 from controlplane.tools.load.replicas import Reported
 from controlplane.tools.load.schedule import Step
-from controlplane.tools.load.statistics import nearest_rank
 
 SAMPLE: Final = 0.5
 """Seconds between two looks at everything."""
@@ -37,24 +33,8 @@ MOST: Final = 10_000
 """Requests in flight at most; a rate of 1000 has more only where nothing answers."""
 
 
-class Screen(Protocol):
-    """Where a demonstration is shown."""
-
-    def say(self, line: str) -> None:
-        """Print a line."""
-
-    def show(self, scene: Scene) -> None:
-        """Draw a scene."""
-
-
 async def demonstrate(found: Installed, seconds: float, rate: float, screen: Screen) -> Result:
-    """Run a demonstration from start to end.
-
-    Args:
-        found: What to run.
-        seconds: How long requests are sent; 0: until a signal.
-        rate: Requests per second.
-        screen: To show it on.
+    """Run a demonstration from start to end; with 0 seconds until a signal.
 
     Raises:
         DemoError: A part cannot start, or has died.
@@ -73,7 +53,7 @@ async def demonstrate(found: Installed, seconds: float, rate: float, screen: Scr
 
         rising = stage.rise(found, processes, folder, ready)
         await together(rising, processes.watch(), interrupt.watch())
-        play = _Play(stage, rate, seconds, screen.show, screen.say)
+        play = _Play(stage, rate, seconds, screen)
         try:
             await together(play.run(), play.look_again(), processes.watch(), interrupt.watch())
         except Stopped:
@@ -85,16 +65,8 @@ async def demonstrate(found: Installed, seconds: float, rate: float, screen: Scr
 class _Play:
     """Load on the sidecars, what is done to a replica meanwhile, and what is seen of it."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        rate: float,
-        seconds: float,
-        show: Callable[[Scene], None],
-        say: Callable[[str], None],
-    ) -> None:
-        self._stage, self._seconds = stage, seconds
-        self._show, self._say = show, say
+    def __init__(self, stage: Stage, rate: float, seconds: float, screen: Screen) -> None:
+        self._stage, self._seconds, self._screen = stage, seconds, screen
         self._step = Step(0, rate, 0.0, 0.0, seconds or math.inf)
         self._generator = Generator(
             [f"http://{sidecar.listener}/v1/embeddings" for sidecar in stage.layout.sidecars],
@@ -139,17 +111,17 @@ class _Play:
                 case Phase.SLOWED:
                     self._undisturbed = self._undisturbed or dict(self._reported)
                     await self._stage.slow(slowed, SLOW)
-                    self._say(f"replica {SLOWED} now runs at {SLOW:g}× speed")
+                    self._screen.say(f"replica {SLOWED} now runs at {SLOW:g}× speed")
                 case Phase.RESTORED:
                     await self._stage.slow(slowed, slowed.speed)
-                    self._say(f"replica {SLOWED} runs at {slowed.speed:g}× speed again")
+                    self._screen.say(f"replica {SLOWED} runs at {slowed.speed:g}× speed again")
 
     async def look_again(self) -> None:
         """Look at everything, again and again."""
         while True:
             await asyncio.sleep(SAMPLE)
             await self._look(None)
-            self._show(self._scene())
+            self._screen.show(self._scene())
 
     def result(self) -> Result:
         """Sum up the first round."""

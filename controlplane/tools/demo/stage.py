@@ -34,12 +34,6 @@ class Stage:
     ) -> None:
         """Start everything, in the order in which one part needs another.
 
-        Args:
-            found: What to run.
-            processes: To start it with.
-            folder: For config files.
-            say: Called with a line for each part that is ready.
-
         Raises:
             DemoError: A part is not ready in time.
         """

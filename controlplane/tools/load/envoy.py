@@ -28,7 +28,6 @@ class Host:
     Attributes:
         requests: That were sent to it since Envoy made this host.
         usable: It passes its health checks and is neither ejected nor draining.
-        active: Requests that it has not answered yet.
         pending: Requests that wait in Envoy for a connection to it.
     """
 
@@ -64,7 +63,6 @@ def hosts_of_all(answers: Mapping[str, Any], pool: str) -> dict[str, dict[str, H
 
     Args:
         answers: By Envoy; of one that did not answer, anything but a mapping.
-        pool: Its name.
 
     Returns:
         By Envoy, and apart those of its cluster for each class of the pool's requests: the same
@@ -151,9 +149,7 @@ class Hop:
     """Durations of one histogram between two looks at it.
 
     Attributes:
-        requests: How many there were.
         p50: Seconds; the true one is at most so long.
-        p99: Likewise.
     """
 
     requests: int
@@ -165,7 +161,6 @@ def query(pool: str, clusters: Iterable[str]) -> str:
     """Return the path that answers with the histograms of a pool.
 
     Args:
-        pool: Its name.
         clusters: Names of its clusters; in names of histograms Envoy replaces colons.
     """
     names = "|".join(re.escape(name.replace(":", "_")) for name in clusters)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from controlplane.tools.load.http import Client, Exchange, Response
+from controlplane.tools.load.http import CONNECT, Client, Exchange, Response
 from controlplane.tools.load.record import Answer, Record, StepRecord
 from controlplane.tools.load.schedule import Departure, Step, measured_at
 from controlplane.tools.load.workload import HEADERS
@@ -39,8 +39,6 @@ class Generator:
     """Sends a schedule of requests once.
 
     Attributes:
-        record: What came of the requests so far.
-        sent: Requests that have left.
         cut_at: Seconds after the begin of the load when the rest was left out, because too many
             requests were in flight or this process did not keep up; None: nothing was.
         reached: The number of the step it got to; answers still come in while later ones would have
@@ -56,6 +54,7 @@ class Generator:
         most: int,
         waits: bool = True,
         timeout: float | None = None,
+        connect: float = CONNECT,
         headers: Mapping[str, str] | None = None,
         replica_header: str | None = None,
         fault: Callable[[Response], str | None] = fault_of_status,
@@ -64,16 +63,12 @@ class Generator:
         """Send nothing yet.
 
         Args:
-            targets: URLs.
-            steps: Of the schedule.
             most: Requests in flight at most.
             waits: Whether further requests wait while so many are in flight. Otherwise they end the
                 load.
             timeout: Seconds after which a request has failed; None: never.
-            headers: Of every request.
+            connect: Seconds after which an attempt to connect has failed.
             replica_header: Of answers, that names the replica.
-            fault: Tells what is wrong with an answer.
-            answered: Called with every request that has ended.
         """
         self.record = Record()
         self.sent = 0
@@ -85,7 +80,8 @@ class Generator:
         self._replica_header = replica_header and replica_header.lower()
         self._fault, self._told = fault, answered
         self._loop = asyncio.get_running_loop()
-        self._clients = [Client(url, {**HEADERS, **(headers or {})}) for url in targets]
+        of_all = {**HEADERS, **(headers or {})}
+        self._clients = [Client(url, of_all, connect) for url in targets]
         self._room = asyncio.Semaphore(most)
         self._exchanges: dict[int, tuple[Exchange, Departure, float]] = {}
         self._all_answered = asyncio.Event()
@@ -109,7 +105,6 @@ class Generator:
         """Send everything and wait for the answers.
 
         Args:
-            schedule: In the order in which they are due.
             begun: When the load begins, by the event loop's clock.
             patience: Seconds to wait for the last answers; None: until all are there.
         """

@@ -34,9 +34,7 @@ class Response:
     Attributes:
         status: Of the answer; None without a whole answer.
         fault: Why there is none, in a few words; None with one.
-        connected: Whether a connection was open.
         headers: Of the answer, by lower-case name.
-        body: Of the answer.
     """
 
     status: int | None = None
@@ -196,12 +194,14 @@ class Connection(asyncio.Protocol):
 class Client:
     """Connections to the server of one URL."""
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str] | None = None, connect: float = CONNECT
+    ) -> None:
         """Open nothing yet.
 
         Args:
             url: ``http`` only; a user and a password in it are sent.
-            headers: Of every request, beside those that HTTP needs.
+            connect: Seconds after which an attempt to connect fails.
         """
         parsed = URL(url)
         lines = {
@@ -216,6 +216,7 @@ class Client:
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._head = f"POST {parsed.raw_path_qs} HTTP/1.1\r\n{text}content-length: ".encode()
         self._host, self._port = parsed.raw_host or "", parsed.port or 80
+        self._connect = connect
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
 
@@ -223,7 +224,6 @@ class Client:
         """Send a request at once.
 
         Args:
-            body: Of the request.
             done: Called with what came of it, also after a failure.
             timeout: Seconds for everything, connecting included; None: no limit.
         """
@@ -261,7 +261,7 @@ class Client:
 
     async def _open(self, exchange: Exchange, request: bytes) -> None:
         try:
-            async with asyncio.timeout(CONNECT):
+            async with asyncio.timeout(self._connect):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(self), self._host, self._port, happy_eyeballs_delay=_ATTEMPT
                 )

@@ -11,17 +11,21 @@ from typing import Final, NoReturn, TypeVar
 from controlplane.cli.admin import Api, files_of_environment
 from controlplane.cli.terminal import USAGE, fail
 from controlplane.client import Client, Pool
+from controlplane.client.connection import Tls
 from controlplane.config import parse_duration
-from controlplane.tools.load.classes import OTHERS, Classes, RequestClass, classes_by_size
 from controlplane.tools.load.schedule import Step, plan, staircase
 from controlplane.tools.load.texts import Texts, Words, parse_sizes, parse_texts
 from controlplane.tools.load.workload import (
+    OTHERS,
     Body,
+    Classes,
     Format,
+    RequestClass,
     Sources,
     Target,
     Workload,
     body_of,
+    classes_by_size,
     format_of,
     parse_target,
     parse_url,
@@ -91,11 +95,8 @@ def order(given: Given) -> Order:
     if envoys and not given.pool and not given.admin:
         _wrong("--pool", "with --envoy-admin, name the pool: it is the name of Envoy's cluster")
     token = os.environ.get("PLIMSOLL_TOKEN", "").strip()
-    pool = (
-        _pool(given, Api(given.admin, token, "--admin", **files_of_environment()))
-        if given.admin
-        else None
-    )
+    files = files_of_environment()
+    pool = _pool(given, Api(given.admin, token, "--admin", **files)) if given.admin else None
     model = given.model or (pool.model if pool else None)
     bodies = [_body(given, target, model) for target in targets]
     if objective is None and pool is not None and pool.objective is not None:
@@ -117,6 +118,7 @@ def order(given: Given) -> Order:
             admin=given.admin and given.admin.rstrip("/"),
             envoys=envoys,
             headers={"Authorization": f"Bearer {token}"} if given.admin and token else {},
+            tls=Tls(**files).context() if (given.admin or "").startswith("https:") else None,
         ),
         objective or None,
     )

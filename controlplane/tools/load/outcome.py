@@ -5,15 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.tools.load.capacity import Capacity, capacity, keeps
-from controlplane.tools.load.classes import Classes, RequestClass
-from controlplane.tools.load.diagnosis import Finding, diagnose
+from controlplane.tools.load.diagnosis import Capacity, Finding, capacity, diagnose, keeps
 from controlplane.tools.load.envoy import Hop
-from controlplane.tools.load.record import Series, StepRecord
+from controlplane.tools.load.record import Histogram, Series, StepRecord
 from controlplane.tools.load.replicas import ReplicaLoad
 from controlplane.tools.load.schedule import Step
-from controlplane.tools.load.statistics import Histogram
-from controlplane.tools.load.workload import Workload
+from controlplane.tools.load.workload import Classes, RequestClass, Workload
 
 PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 """The percentiles that are shown."""
@@ -24,7 +21,6 @@ class Measured:
     """A step and what came of it.
 
     Attributes:
-        seconds: That were measured.
         whole: Whether it ran to its end.
     """
 
@@ -66,9 +62,7 @@ class Outcome:
     """A whole load.
 
     Attributes:
-        steps: Those that were measured, in order.
         hops: Durations in Envoy during the whole load, by Envoy and by histogram.
-        unanswered: Requests that were in flight when the load was stopped.
         cut: Whether higher rates were left out, because too many requests were in flight or the
             generator did not keep up.
         stopped: The exit code of the signal that ended the load early; None: none did.

@@ -23,14 +23,10 @@ class Reported:
     Attributes:
         capacity: Requests per second.
         capacity_tokens: Tokens per second, where its server counts them.
-        p99_ms: Of its request durations, by its own metrics.
         memory: GPU memory in use, 0 to 1.
-        tier: Its capacity tier.
-        weight: Envoy's.
         share: Of the pool's traffic that its weight gives it, 0 to 1.
         rate: Requests per second, by its own metrics.
         latency: Seconds of a request on average, by its own metrics.
-        in_flight: Requests, by its own metrics.
         queue: Requests that wait inside the replica.
     """
 
@@ -80,13 +76,10 @@ class ReplicaLoad:
         share: Its part of the requests, 0 to 1.
         rate: Requests per second that it got.
         capacity: Requests per second that it can carry, as the control plane estimates.
-        capacity_tokens: The same in tokens per second, where its server counts them.
         given: The part of the traffic that its weight gives it.
         latency: Seconds of a request on average: of answers that name the replica, else by Envoy's
             count of requests in flight (Little's law) where that was not nearly always 0, else by
             the replica's own metrics.
-        in_flight: Requests without an answer, on average.
-        queue: Requests that waited inside the replica, by its own metrics.
     """
 
     id: str
@@ -111,7 +104,6 @@ class StepWatch:
 
     Attributes:
         requests: That the Envoys have sent to each replica since the first look.
-        reported: Of each replica, at the last look that had an answer.
     """
 
     requests: Counter[str] = field(default_factory=Counter)
@@ -128,13 +120,7 @@ class StepWatch:
         envoys: Mapping[str, Mapping[str, Host]],
         reported: Mapping[str, Reported],
     ) -> None:
-        """Add a look; Envoys that did not answer are left out.
-
-        Args:
-            at: Seconds of any clock.
-            envoys: What each Envoy shows of each replica.
-            reported: What the control plane reports of each.
-        """
+        """Add a look; Envoys that did not answer are left out."""
         self.reported |= reported
         if not envoys:
             return
@@ -149,12 +135,7 @@ class StepWatch:
         self._until = at
 
     def seen(self, named: Mapping[str, Series], seconds: float) -> tuple[ReplicaLoad, ...]:
-        """Combine what is known of each replica, in the order of their ids.
-
-        Args:
-            named: Requests by the replica that their answers name, where they do.
-            seconds: Over which those were counted.
-        """
+        """Combine what is known of each replica; `named` was counted over so many seconds."""
         ids = sorted({*named, *self.requests, *self.reported})
         rates = self._rates(named, seconds)
         total = sum(rates.values())

@@ -8,8 +8,8 @@ from controlplane.cli.tables import UNKNOWN, Column, console, print_table
 from controlplane.cli.terminal import printable
 from controlplane.tools.load.diagnosis import ms, per_second
 from controlplane.tools.load.outcome import PARTS, Measured, Outcome
+from controlplane.tools.load.record import Histogram
 from controlplane.tools.load.replicas import ReplicaLoad
-from controlplane.tools.load.statistics import Histogram
 
 _RANKS: Final = {
     **dict.fromkeys(("received", "sent"), 6),

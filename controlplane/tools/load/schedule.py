@@ -15,11 +15,8 @@ class Step:
     """A time with one rate; seconds count from the begin of the load.
 
     Attributes:
-        number: From 0 on.
         rate: Requests per second.
-        begin: When its first request may leave.
         counts_from: From when on requests count; before it, connections and queues settle.
-        end: When the next step begins.
     """
 
     number: int
@@ -43,9 +40,7 @@ class Departure:
 
     Attributes:
         at: Seconds after the begin of the load when it is due.
-        target: Index of where it is sent.
         kind: Name of its class; empty where requests have no classes.
-        tokens: Of its texts.
     """
 
     at: float
@@ -67,10 +62,9 @@ def staircase(low: float, high: float, steps: int) -> tuple[float, ...]:
 
 
 def plan(rates: Sequence[float], warm_up: float, seconds: float) -> tuple[Step, ...]:
-    """Return steps, one after the other.
+    """Return steps of these rates, one after the other.
 
     Args:
-        rates: Requests per second, one for each step.
         warm_up: Seconds of each step that do not count.
         seconds: Of each step that do.
     """
@@ -82,12 +76,7 @@ def plan(rates: Sequence[float], warm_up: float, seconds: float) -> tuple[Step, 
 
 
 def looks(step: Step, every: float) -> list[float]:
-    """Return when to look at Envoys and replicas: at both ends of what counts, and evenly between.
-
-    Args:
-        step: To look at.
-        every: Seconds between two looks at most.
-    """
+    """Return when to look at a step: at both ends of what counts, and at least every so often."""
     length = step.end - step.counts_from
     count = max(math.ceil(length / every), 1)
     return [step.counts_from + number * length / count for number in range(count + 1)]

@@ -1,15 +1,80 @@
 """What is sent, to which URLs, and what is watched meanwhile, as plain data. Pure."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from ssl import SSLContext
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from controlplane.tools.load.classes import Classes, class_of, tokens
+from controlplane.api.schema.pools import Match
+from controlplane.balancing.capacity import tokens_of
+from controlplane.telemetry.sizes import Sizes
 from controlplane.tools.load.schedule import Departure, Step, schedule, turns
 from controlplane.tools.load.texts import Texts
+
+APART: Final = 10.0
+"""Sizes have classes where the mean of the large ones is so many times that of the small ones."""
+
+LARGE: Final = "bulk"
+OTHERS: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestClass:
+    """A class of requests.
+
+    Attributes:
+        match: Which requests belong to it; None: all others.
+    """
+
+    name: str
+    match: Match | None
+
+    def __str__(self) -> str:
+        which = "all others" if self.match is None else f"requests {self.match}"
+        return f"{self.name}: {which}"
+
+
+Classes = Sequence[RequestClass]
+"""In the order in which they are matched; the last takes all others. Empty: there are none."""
+
+
+def class_of(classes: Classes, path: str, size: int, headers: Mapping[str, str]) -> str:
+    """Return the name of a request's class; empty where there are no classes."""
+    return next((each.name for each in classes if _takes(each.match, path, size, headers)), "")
+
+
+def _takes(match: Match | None, path: str, size: int, headers: Mapping[str, str]) -> bool:
+    if match is None:
+        return True
+    wanted = match.header
+    return (
+        (wanted is None or headers.get(wanted.name.lower()) == wanted.value)
+        and (match.prefix is None or path.startswith(match.prefix))
+        and (match.min_bytes is None or size >= match.min_bytes)
+        and (match.max_bytes is None or size <= match.max_bytes)
+    )
+
+
+def classes_by_size(sizes: Iterable[int]) -> Classes:
+    """Part requests by the bytes of their bodies as the control plane does; empty if much alike."""
+    seen = Sizes()
+    seen.add([*sizes], 0.0)
+    split = seen.threshold()
+    if split is None or not split.separation >= APART:
+        return ()
+    return (
+        RequestClass(LARGE, Match(min_bytes=split.threshold)),
+        RequestClass(OTHERS, None),
+    )
+
+
+def tokens(size: int) -> float:
+    """Return the tokens of a body of so many bytes, as the control plane counts them."""
+    return tokens_of(size)
+
 
 HEAVIEST: Final = 1000
 
@@ -143,11 +208,8 @@ class Workload:
     """What is sent.
 
     Attributes:
-        bodies: What a request to each target looks like.
         timeout: Seconds after which a request has failed.
         most: Requests in flight at which further ones are held back.
-        replica_header: Of answers, that names the replica; None where none does.
-        classes: Of requests, that are reported apart.
     """
 
     targets: Sequence[Target]
@@ -184,12 +246,12 @@ class Sources:
 
     Attributes:
         pool: That the targets lead to; also the name of Envoy's cluster.
-        admin: URL of the control plane's API.
-        envoys: URLs of Envoys' admin interfaces.
-        headers: For the control plane's API.
+        headers: Of requests to `admin`.
+        tls: Of `admin`; None: what this machine trusts.
     """
 
     pool: str = ""
     admin: str | None = None
     envoys: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    tls: SSLContext | None = None

@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.worlds.memory import Filling, Memory
@@ -25,7 +25,6 @@ PROFILES = {name: "tei" if name == "slots" else name.split(" ")[0] for name in S
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-@settings(deadline=None, max_examples=40)
 @given(requests=REQUESTS)
 def test_all_that_is_taken_in_is_answered_once_and_counted(
     kind: str, requests: list[tuple[float, list[int]]]
@@ -39,7 +38,6 @@ def test_all_that_is_taken_in_is_answered_once_and_counted(
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-@settings(deadline=None, max_examples=40)
 @given(requests=REQUESTS)
 def test_nothing_is_faster_than_its_own_tokens_allow_and_no_time_is_busy_twice(
     kind: str, requests: list[tuple[float, list[int]]]
@@ -54,7 +52,6 @@ def test_nothing_is_faster_than_its_own_tokens_allow_and_no_time_is_busy_twice(
 
 
 @pytest.mark.parametrize("kind", BATCHING)
-@settings(deadline=None, max_examples=40)
 @given(requests=REQUESTS)
 def test_it_was_busy_as_long_as_its_batches_take(
     kind: str, requests: list[tuple[float, list[int]]]
@@ -66,7 +63,6 @@ def test_it_was_busy_as_long_as_its_batches_take(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in BATCHING if kind.startswith(("tei", "vllm"))])
-@settings(deadline=None, max_examples=40)
 @given(requests=REQUESTS)
 def test_no_batch_has_more_tokens_than_its_budget(
     kind: str, requests: list[tuple[float, list[int]]]
@@ -78,7 +74,6 @@ def test_no_batch_has_more_tokens_than_its_budget(
 
 
 @pytest.mark.parametrize("kind", ["tei", "tei that does not prefetch", "vllm", "triton"])
-@settings(deadline=None, max_examples=40)
 @given(requests=REQUESTS)
 def test_who_came_first_is_answered_first(
     kind: str, requests: list[tuple[float, list[int]]]
@@ -175,7 +170,6 @@ class Late(Clock):
 
 
 @pytest.mark.parametrize("kind", ["tei", "tei that does not prefetch", "vllm", "triton", "slots"])
-@settings(deadline=None, max_examples=100)
 @given(requests=REQUESTS)
 def test_timers_that_fire_late_delay_no_answer_by_the_servers_own_reckoning(
     kind: str, requests: list[tuple[float, list[int]]]

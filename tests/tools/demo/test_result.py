@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from controlplane.tools.demo.result import Result
+from controlplane.tools.demo.screen import Result
 from controlplane.tools.load.envoy import Tally
 from controlplane.tools.load.record import Series
 from controlplane.tools.load.replicas import Reported, reported

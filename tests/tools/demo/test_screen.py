@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from controlplane.tools.demo.screen import Row, Scene, headline, render, speeds
-from controlplane.tools.demo.story import Phase
+from controlplane.tools.demo.traffic import Phase
 from controlplane.tools.load.replicas import Reported
 
 KNOWN = Reported(40.2, None, 71.4, 0.38, "tier-8", 1000)

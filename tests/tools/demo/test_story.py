@@ -4,8 +4,7 @@ from itertools import islice
 
 import pytest
 
-from controlplane.tools.demo import story
-from controlplane.tools.demo.story import Act, Phase, Span, acts
+from controlplane.tools.demo.traffic import Act, Phase, Span, acts, after, before, undisturbed
 
 
 def test_a_replica_is_slowed_at_35_percent_and_brought_back_at_60() -> None:
@@ -28,6 +27,6 @@ def test_without_an_end_the_round_begins_again() -> None:
 @pytest.mark.parametrize("seconds", [8, 30, 60])
 def test_what_is_compared_lies_within_its_phase(seconds: float) -> None:
     _, slowed, restored, _ = acts(seconds)
-    assert story.undisturbed(seconds) == Span(0, slowed.at)
-    assert 0 < story.before(seconds).since < story.before(seconds).until == slowed.at
-    assert slowed.at < story.after(seconds).since < story.after(seconds).until == restored.at
+    assert undisturbed(seconds) == Span(0, slowed.at)
+    assert 0 < before(seconds).since < before(seconds).until == slowed.at
+    assert slowed.at < after(seconds).since < after(seconds).until == restored.at

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ssl import SSLContext
 from typing import Any
 
 from aiohttp import web
@@ -15,7 +16,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def server(handler: Handler) -> AsyncIterator[str]:
+async def server(handler: Handler, tls: SSLContext | None = None) -> AsyncIterator[str]:
     """Serve one handler until the context closes; gives its URL."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -25,9 +26,9 @@ async def server(handler: Handler) -> AsyncIterator[str]:
     app.add_routes([web.route("*", "/{any:.*}", handle)])
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1/embeddings"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}/v1/embeddings"
     finally:
         await runner.cleanup()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.tools.load.capacity import Capacity, capacity, keeps
+from controlplane.tools.load.diagnosis import Capacity, capacity, keeps
 from controlplane.tools.load.record import StepRecord
 from controlplane.tools.load.schedule import Step
 from tests.tools.load.records import record, step

@@ -5,11 +5,13 @@ import json
 import os
 import re
 import signal
+import ssl
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+import trustme
 from aiohttp import web
 from click.testing import CliRunner, Result
 
@@ -207,7 +209,7 @@ async def test_a_target_ending_in_embed_gets_what_tei_takes() -> None:
     assert {*handler.bodies[0]} == {"inputs"}
 
 
-async def test_model_objective_and_classes_are_taken_from_the_pool() -> None:
+async def test_model_objective_and_classes_are_taken_from_the_pool(tmp_path: Path) -> None:
     job = {"name": "job", "match": {"prefix": "/v1/embeddings", "min_bytes": 10}}
     settings = {**POOL, "model": "its-model", "objective": {"p99": "250ms"}, "classes": [job]}
     async with served() as real:
@@ -220,10 +222,15 @@ async def test_model_objective_and_classes_are_taken_from_the_pool() -> None:
         replica = {"id": "a", "capacity": 40.0, "readings": {"rate_rps": 10.0}, "share": 1.0}
         return web.json_response({"replicas": [replica]})
 
+    # Roots that only the environment names hold for what is watched, too.
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     handler = Counting()
-    async with server(handler) as url, server(api) as admin:
+    async with server(handler) as url, server(api, context) as admin:
         code, out, errors = await load(
-            *(url, "--admin", admin.removesuffix("/v1/embeddings"), "--duration", "1s", "--json")
+            *(url, "--admin", admin.removesuffix("/v1/embeddings"), "--duration", "1s", "--json"),
+            PLIMSOLL_CA=str(tmp_path / "ca.pem"),
         )
     assert (code, errors) == (0, "")
     assert handler.bodies[0]["model"] == "its-model"

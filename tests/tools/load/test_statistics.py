@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.tools.load.statistics import GROWTH, SMALLEST, Histogram, nearest_rank, queue
+from controlplane.tools.load.record import GROWTH, SMALLEST, Histogram, nearest_rank, queue
 
 durations = st.lists(st.floats(SMALLEST, 1e4), min_size=1, max_size=300)
 parts = st.floats(0, 1)
