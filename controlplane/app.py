@@ -15,11 +15,11 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from controlplane.api.auth import server_context
 from controlplane.api.server import RestServer
@@ -43,6 +43,9 @@ from controlplane.store import Registry, Store, WeightKeeper
 from controlplane.turns import in_turns
 from controlplane.xds import Offer, XdsServer, XdsTls, events
 
+if TYPE_CHECKING:
+    from controlplane.tracing import Tracing
+
 _log = logging.getLogger(__name__)
 
 IDLE_INTERVAL: Final = 1.0
@@ -54,6 +57,8 @@ RENEWAL_INTERVAL: Final = 1.0
 
 GRACE: Final = 2.0
 """Seconds for open streams and requests to end when the control plane stops."""
+
+NO_OPENTELEMETRY: Final = "takes packages that are not installed: pip install 'plimsoll[otlp]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     slot: Latest[Offer | None] = Latest(None)
     woken = Notice(time.monotonic)
     metrics = OwnMetrics(plane)
+    tracing = _tracing(config, plane)
     scraper = Scraper(plane, woken.set, scraped=metrics.scraped, folder=_folder(path))
 
     def observe(node: str, event: events.Event) -> None:
@@ -146,7 +152,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         samples=Samples(plane),
         health=Health(plane),
         scaling=Scaling(plane),
-        pushes=metrics.pushes,
+        pushes=(metrics.pushes, *((tracing,) if tracing else ())),
         node_observer=plane,
         tls=xds_tls,
         secrets=issuer.secrets_of if issuer else None,
@@ -180,7 +186,12 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     if issuer is not None:
         metrics.certificate("ca", lambda: issuer.content.authority.validity)
 
+    def cause(name: str) -> AbstractContextManager[None]:
+        return tracing.change(name) if tracing else nullcontext()
+
     def changed(changes: Sequence[Change]) -> None:
+        if tracing is not None:
+            tracing.changed(changes)
         scraper.reconcile(changes)
         checks.reconcile(changes)
         rest.changed(changes)
@@ -200,7 +211,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     keeper = WeightKeeper(plane, store, time.monotonic, time.time)
 
     async def discover() -> None:
-        await registry.discover()
+        with cause("discovery"):
+            await registry.discover()
         await in_turns(rest.looking())
 
     opened = partial(open_source, base=_folder(path))
@@ -210,7 +222,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     async def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
         plane.refuse_at_listeners(changed_config)
-        await registry.declare(changed_config)
+        with cause("config file"):
+            await registry.declare(changed_config)
         discovery.follow(changed_config.pools)
         await in_turns(rest.looking())
 
@@ -247,6 +260,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         tokens=tokens,
         credentials=rest_credentials,
         issuer=issuer,
+        middlewares=(tracing.middleware,) if tracing else (),
     )
     try:
         addresses = Running(await rest.start(), await xds.start(), reread)
@@ -258,7 +272,14 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 group.create_task(checks.run(), name="health checks"),
                 group.create_task(discovery.run(), name="discovery"),
                 group.create_task(
-                    steer(plane, slot, woken, decided, lambda: xds.streams or None),
+                    steer(
+                        plane,
+                        slot,
+                        woken,
+                        decided,
+                        lambda: xds.streams or None,
+                        tracing.deciding if tracing else _untraced,
+                    ),
                     name="steering",
                 ),
                 group.create_task(registry.run(), name="leases"),
@@ -303,6 +324,12 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         await registry.look_at_file()
         await registry.close()
         await keeper.save()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.stop)
+
+
+def _untraced(_name: str) -> Callable[[bool], None]:
+    return lambda _is_new: None
 
 
 async def steer(
@@ -311,6 +338,7 @@ async def steer(
     woken: Notice,
     decided: Callable[[float], Iterable[None]],
     envoys: Callable[[], int | None] = lambda: None,
+    deciding: Callable[[str], Callable[[bool], None]] = _untraced,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     cpu: Callable[[], float] = time.thread_time,
@@ -326,6 +354,8 @@ async def steer(
         woken: Set when something was noticed.
         decided: Told how many seconds each decision took; the pieces of what follows from it.
         envoys: How many are connected; None where that is not known.
+        deciding: Told that a decision, or a refresh, begins; what this returns is told whether
+            Envoys get something new.
         sleep: Waits for some seconds.
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
         clock: Seconds that never go back; the one of the plane.
@@ -346,16 +376,17 @@ async def steer(
             if pacing.wait(now) > 0:
                 # It grows with what has changed, so it is not held against the next decision.
                 undecided, spent = noticed if undecided is None else undecided, None
-                build = plane.refreshing()
+                made, build = deciding("refresh"), plane.refreshing()
             else:
                 noticed, undecided = noticed if undecided is None else undecided, None
                 spent = await in_turns(plane.writing(now))
                 now, begun = clock(), cpu()
-                build = plane.deciding(now, envoys())
+                made, build = deciding("decision"), plane.deciding(now, envoys())
                 spent += cpu() - begun
             built, cpu_of_it = await asyncio.to_thread(_timed, build, cpu)
             catalog = plane.built(built)
-            if slot.value is None or catalog is not slot.value.catalog:
+            made(is_new := slot.value is None or catalog is not slot.value.catalog)
+            if is_new:
                 slot.set(Offer(catalog, noticed))
                 is_idle = False
             if spent is not None:
@@ -398,6 +429,17 @@ def _issuer(config: Config, folder: Path) -> Issuer | None:
         )
     except CaError as error:
         raise SettingsError(str(error), ("identity", "ca", "path")) from None
+
+
+def _tracing(config: Config, plane: Plane) -> "Tracing | None":
+    """What sends the control plane's own spans, where that is wanted."""
+    if config.otlp is None or not config.otlp.control_plane:
+        return None
+    try:
+        from controlplane.tracing import Tracing
+    except ModuleNotFoundError:
+        raise SettingsError(NO_OPENTELEMETRY, ("otlp", "control_plane")) from None
+    return Tracing(config.otlp, plane)
 
 
 def _ca_source(issuer: Issuer) -> Source[Content]:

@@ -131,6 +131,7 @@ class RestServer:
         tokens: Sequence[Token] = (),
         credentials: Credentials | None = None,
         issuer: Issuer | None = None,
+        middlewares: Sequence[Middleware] = (),
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -143,6 +144,7 @@ class RestServer:
                 only programs of this machine are answered. `accept` replaces them.
             credentials: For https, until `accept_credentials` replaces them; None: http.
             issuer: Issues certificates to nodes that join, and knows the revoked ones; None: none.
+            middlewares: Around the handlers, for requests that are let in.
             clock: The monotonic clock of the plane and of the nodes.
             wall_clock: Seconds since 1970, for histories.
         """
@@ -178,6 +180,7 @@ class RestServer:
             issuer=issuer,
         )
         self.routes = self._handlers.routes()
+        self._middlewares = middlewares
         self._ready = ready
         self._runner: web.AppRunner | None = None
         self._probes: ProbeThread | None = None
@@ -215,6 +218,7 @@ class RestServer:
                 delivered(self._limits.answer),
                 answer_errors,
                 guard(lambda: self._tokens, self._certificates),
+                *self._middlewares,
             ),
             client_max_size=MAX_BYTES,
         )

@@ -133,20 +133,22 @@ Collector = Annotated[Address, BeforeValidator(_collector), PlainSerializer(str,
 
 
 class OtlpSettings(Settings):
-    """Where Envoys send spans and access logs, as OTLP over gRPC.
+    """Where Envoys and the control plane send spans and access logs, as OTLP over gRPC.
 
     Attributes:
         address: Of the collector, as Envoys reach it; Envoys resolve names.
         sampling: Percentage of requests without a ``traceparent`` that get a trace; a request with
             one is traced where the header says so.
         access_log: Whether a record of every request is sent, too.
-        tls: How Envoys verify the collector, by default by the name in the address. None: plain
+        control_plane: Whether the control plane sends spans of what changes the fleet, too.
+        tls: How they verify the collector, by default by the name in the address. None: plain
             text.
     """
 
     address: Collector
     sampling: Percent = 1.0
     access_log: bool = False
+    control_plane: bool = False
     tls: UpstreamTls | None = None
 
     @model_validator(mode="after")

@@ -163,10 +163,13 @@ class Pushes(Collector):
         self._begun_at = self._clock()
         self._convergence.begin(self._revision, streams, noticed_at)
 
-    def written(self, stream: Hashable) -> None:
-        """A response was written to a stream, of the newest catalog."""
+    def writing(self, stream: Hashable, node: str, event: Sent) -> None:
+        """A response is about to be written; it counts once it is."""
+
+    def happened(self, stream: Hashable, node: str, event: Event) -> None:  # noqa: ARG002
+        """Something has happened on a stream; a response is of the newest catalog."""
         # A client that came after the catalog is late, not the catalog.
-        if self._convergence.concerns(stream, self._revision):
+        if isinstance(event, Sent) and self._convergence.concerns(stream, self._revision):
             self._pushed.observe(self._clock() - self._begun_at)
 
     def settled(self, stream: Hashable) -> None:

@@ -319,7 +319,7 @@ class Registry:
                         drafts = self._audit.drafted(outcome.noted, at)
                     await self._answer(batch, outcome, drafts)
                     if target is not self._plane.fleet:
-                        for step in outcome.steps:
+                        for _, step in outcome.steps:
                             keys = None if keys is None else keys | set(keys_of_rows(step.changes))
                         self._unwritten |= differing_keys(target, self._plane.fleet, keys)
                     self._audit.note_written(audit)
@@ -335,8 +335,8 @@ class Registry:
         """Have everybody see what a batch has come to, and answer those who wait."""
         self._note(entries)
         turns = Turns()
-        for applied in outcome.steps:
-            self._show(applied)
+        for waiting, applied in outcome.steps:
+            waiting.context.run(self._show, applied)
             await turns.give_way()
         for waiting in batch:
             if (refused := outcome.refused.get(waiting.done)) is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -14,12 +15,16 @@ Work: TypeAlias = Callable[[Fleet], Applied]
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A change that a request waits for; a sign of life counts whether it is written or not."""
+    """A change that a request waits for; a sign of life counts whether it is written or not.
+
+    What is told of it is told in the context of the request.
+    """
 
     work: Work
     who: str
     is_kept: bool = False
     is_sign: bool = False
+    context: Context = field(default_factory=copy_context)
     done: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -52,14 +57,14 @@ class Outcome:
     """What changes come to, one after the other: each not refused, and who changed what."""
 
     before: Fleet
-    steps: Sequence[Applied]
+    steps: Sequence[tuple[Waiting, Applied]]
     noted: Sequence[Noted]
     refused: Mapping[asyncio.Future[None], Exception]
 
 
 def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
     """What those who wait make of a fleet."""
-    before, steps, noted = fleet, list[Applied](), list[Noted]()
+    before, steps, noted = fleet, list[tuple[Waiting, Applied]](), list[Noted]()
     refused: dict[asyncio.Future[None], Exception] = {}
     for waiting in batch:
         try:
@@ -68,6 +73,6 @@ def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
             refused[waiting.done] = error
             continue
         noted += [(waiting.who, change) for change in applied.changes]
-        steps.append(applied)
+        steps.append((waiting, applied))
         fleet = applied.fleet
     return Outcome(before, steps, noted, refused)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import grpc
 
-from controlplane.xds.events import FAULT, Disconnected, Event
+from controlplane.xds.events import FAULT, Disconnected, Event, Sent
 from controlplane.xds.node import ProtocolError
 from controlplane.xds.services import AnyStream, Catalog
 from controlplane.xds.stream import Response
@@ -114,6 +114,7 @@ class Connection:
         stream: AnyStream,
         *,
         report: Callable[["Connection", Event], None],
+        writing: Callable[["Connection", Sent], None],
         settled: Callable[["Connection"], None],
         first_request_came: Callable[[], None],
         clock: Callable[[], float],
@@ -122,6 +123,8 @@ class Connection:
 
         Args:
             report: Called with everything that happens on it.
+            writing: Called with each response before it is written: the answer may come before the
+                write is known to be over.
             settled: Called whenever all that could be sent is answered, up to the newest catalog.
             first_request_came: Called for every request.
             clock: Seconds that never go back.
@@ -131,6 +134,7 @@ class Connection:
         self._opened = clock()
         self.ending: tuple[grpc.StatusCode, str] | None = None
         self._report = report
+        self._writing = writing
         self._settled = settled
         self._leave: Callable[[], None] | None = None
         self._writing_since = math.inf
@@ -212,6 +216,7 @@ class Connection:
                 response = self._next(newest)
                 while response:
                     self._writing_since = self._clock()
+                    self._writing(self, response.event)
                     await context.write(response.encoded)
                     self._writing_since = math.inf
                     self._report(self, response.event)

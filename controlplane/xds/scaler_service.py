@@ -7,6 +7,7 @@ never changes, and KEDA then goes on without it.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final, NoReturn, Protocol
 
 import grpc
@@ -27,6 +28,10 @@ LOOK: Final = 1.0
 """Seconds between two looks at whether a pool is active."""
 MAX_STREAMS: Final = 1_000
 """Of ``StreamIsActive`` at a time; KEDA has one for each of its objects."""
+LIFETIME: Final = 600.0
+"""Seconds after which a stream ends well. KEDA opens another 2 s later. After each failure KEDA
+waits twice as long, up to a minute, and only a stream that ends well resets that
+(``runStreamIsActive`` in KEDA's external_scaler.go)."""
 
 
 class ScalerSource(Protocol):
@@ -47,6 +52,11 @@ class ScalerService:
     def __init__(self, source: ScalerSource, authenticator: Authenticator) -> None:
         self._source, self._authenticator = source, authenticator
         self._limit = Limit(MAX_STREAMS, "streams")
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Have all streams end well."""
+        self._stopping.set()
 
     def methods(self) -> Methods:
         """Its methods."""
@@ -66,11 +76,15 @@ class ScalerService:
     async def _stream_is_active(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
         async with self._authenticator.call(context) as identity:
             pool, sent = _pool_of(data, pb.ScaledObjectRef, identity), None
+            clock = asyncio.get_running_loop().time
+            end = clock() + LIFETIME
             with self._limit.one_more():
-                while True:
+                while not self._stopping.is_set() and (sent is None or clock() < end):
                     if (found := await self._activity(pool, context)) != sent:
                         yield (sent := found)
-                    await asyncio.sleep(LOOK)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK):
+                            await self._stopping.wait()
                     if (why := self._authenticator.refusal(identity)) is not None:
                         await context.abort(grpc.StatusCode.UNAUTHENTICATED, why)
 

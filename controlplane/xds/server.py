@@ -3,7 +3,15 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from typing import Final
 
 import grpc
@@ -135,7 +143,7 @@ class XdsServer:
         samples: SampleSink | None = None,
         health: HealthSink | None = None,
         scaling: ScalerSource | None = None,
-        pushes: PushObserver | None = None,
+        pushes: Sequence[PushObserver] = (),
         node_observer: NodeObserver | None = None,
         tls: XdsTls | None = None,
         secrets: SecretsOf | None = None,
@@ -153,7 +161,7 @@ class XdsServer:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
             observe: Takes everything that happens.
-            pushes: Follows how far each catalog got.
+            pushes: Follow how far each catalog got.
             node_observer: Follows who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
             secrets: What a client with an identity holds of secrets; None: nobody has any.
@@ -171,7 +179,6 @@ class XdsServer:
         self._loads = loads
         self._samples = samples
         self._health = health
-        self._scaling = scaling
         self._pushes = pushes
         self._node_observer = node_observer
         self._tls = tls
@@ -183,6 +190,7 @@ class XdsServer:
             lambda: self._offered.value is not None,
             wall_clock,
         )
+        self._scaler = ScalerService(scaling, self._authenticator) if scaling else None
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
@@ -245,7 +253,7 @@ class XdsServer:
             LoadReportingService(self._loads, who) if self._loads else None,
             HealthReportingService(self._health, who) if self._health else None,
             AccessLogService(self._samples, who, self._clock) if self._samples else None,
-            ScalerService(self._scaling, who) if self._scaling else None,
+            self._scaler,
         ):
             if other is not None:
                 yield other.name, other.methods()
@@ -260,6 +268,8 @@ class XdsServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._connections:
             connection.end(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        if self._scaler is not None:
+            self._scaler.stop()
         if self._server:
             await self._server.stop(grace)
 
@@ -323,8 +333,8 @@ class XdsServer:
             changes = offer.catalog.changed_since(seen)
             seen = offer.catalog.revision
             concerned = self._concerned(changes)
-            if self._pushes:
-                self._pushes.begun(concerned, offer.noticed_at)
+            for pushes in self._pushes:
+                pushes.begun(concerned, offer.noticed_at)
             for connection in concerned:
                 connection.wake()
 
@@ -364,6 +374,7 @@ class XdsServer:
         connection = Connection(
             begin(identity),
             report=self._report,
+            writing=self._writing,
             settled=self._settled,
             first_request_came=leave,
             clock=self._clock,
@@ -377,8 +388,8 @@ class XdsServer:
             reader.cancel()
             leave()
             del self._connections[connection]
-            if self._pushes:
-                self._pushes.gone(connection)
+            for pushes in self._pushes:
+                pushes.gone(connection)
             if self._node_observer:
                 self._node_observer.envoy_left(connection)
             if connection.stream.view:
@@ -408,8 +419,13 @@ class XdsServer:
             connection.wake()
 
     def _settled(self, connection: Connection) -> None:
-        if self._pushes:
-            self._pushes.settled(connection)
+        for pushes in self._pushes:
+            pushes.settled(connection)
+
+    def _writing(self, connection: Connection, event: Sent) -> None:
+        if (node := connection.stream.node) is not None:
+            for pushes in self._pushes:
+                pushes.writing(connection, node.id, event)
 
     def _report(self, connection: Connection, event: Event) -> None:
         node, view = connection.stream.node, connection.stream.view
@@ -421,8 +437,8 @@ class XdsServer:
                 why := self._node_observer.envoy_came(connection, node.id, view)
             ):
                 connection.end(grpc.StatusCode.INVALID_ARGUMENT, why)
-        elif self._pushes and isinstance(event, Sent):
-            self._pushes.written(connection)
+        for pushes in self._pushes:
+            pushes.happened(connection, node.id, event)
         self._observe(node.id, event)
 
 

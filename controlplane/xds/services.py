@@ -16,7 +16,7 @@ from controlplane.resources.resource import (
     Snapshot,
 )
 from controlplane.resources.views import View
-from controlplane.xds.events import Event
+from controlplane.xds.events import Event, Sent
 from controlplane.xds.messages import DeltaRequest, SotwRequest
 from controlplane.xds.protocol import Delta, StateOfTheWorld
 from controlplane.xds.sharing import SharedStates
@@ -108,8 +108,11 @@ class PushObserver(Protocol):
     def begun(self, streams: Iterable[Hashable], noticed_at: float) -> None:
         """A new catalog is about to be sent to these."""
 
-    def written(self, stream: Hashable) -> None:
-        """A response was written."""
+    def writing(self, stream: Hashable, node: str, event: Sent) -> None:
+        """A response is about to be written to a node."""
+
+    def happened(self, stream: Hashable, node: str, event: Event) -> None:
+        """Something has happened on a stream of a node."""
 
     def settled(self, stream: Hashable) -> None:
         """A stream has, or has rejected, all that it should have of the newest catalog."""

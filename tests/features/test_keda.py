@@ -1,10 +1,12 @@
 """KEDA asks the xDS port how many replicas a pool should have."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 import grpc
 import pytest
 
+from controlplane.xds import scaler_service
 from tests.features.keda import Keda, keda
 from tests.features.test_xds_tls import A, channel, tls
 from tests.features.xds import serving
@@ -51,6 +53,23 @@ async def test_a_stream_says_at_once_whether_a_pool_is_active_and_again_when_tha
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await anext(stream)
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_stream_ends_well_after_a_while_so_that_keda_soon_opens_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scaler_service, "LIFETIME", 0.0)
+    async with serving(A, scaling=Source()) as plane, keda(plane.address, pool="a") as client:
+        assert [it async for it in client.activity()] == [True]
+
+
+async def test_streams_end_well_when_the_control_plane_stops() -> None:
+    async with serving(A, scaling=Source()) as plane, keda(plane.address, pool="a") as client:
+        stream = client.activity()
+        assert await anext(stream) is True
+        stopped = asyncio.create_task(plane.server.stop(DEADLINE))
+        assert [it async for it in stream] == []
+        await stopped
 
 
 @pytest.mark.parametrize(

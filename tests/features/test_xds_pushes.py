@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Hashable, Iterable
 
 from controlplane.fleet import PutPool
-from controlplane.xds import PushLatency
+from controlplane.xds import Event, PushLatency, Sent
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.processes import DEADLINE
@@ -28,8 +28,11 @@ class Recorder:
         self.concerned.append(len(listed))
         self.convergence.begin(len(self.concerned), listed, noticed_at)
 
-    def written(self, stream: Hashable) -> None:
-        self.writes += 1
+    def writing(self, stream: Hashable, node: str, event: Sent) -> None:
+        pass
+
+    def happened(self, stream: Hashable, node: str, event: Event) -> None:
+        self.writes += isinstance(event, Sent)
 
     def settled(self, stream: Hashable) -> None:
         self.done += len(self.convergence.settled(stream, len(self.concerned), 0.0))

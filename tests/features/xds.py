@@ -97,7 +97,7 @@ async def serving(
         first_request=first_request,
         catching_up=catching_up,
         catching_up_seconds=patience,
-        pushes=pushes,
+        pushes=(pushes,) if pushes else (),
         max_streams=max_streams,
         loads=loads,
         samples=samples,

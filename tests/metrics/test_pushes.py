@@ -3,8 +3,11 @@
 from prometheus_client import CollectorRegistry
 
 from controlplane.metrics import Pushes
+from controlplane.resources.resource import ENDPOINT
+from controlplane.xds import Sent
 
 CONVERGENCE, PUSH = "plimsoll_xds_convergence_seconds", "plimsoll_xds_push_seconds"
+SENT = Sent(ENDPOINT, "v1", resources=1, removed=0, size=10)
 
 
 class Measured:
@@ -59,7 +62,7 @@ def test_a_push_lasts_from_the_new_catalog_to_each_response() -> None:
     metrics = Measured()
     metrics.pushes.begun(["a"], noticed_at=90.0)
     for metrics.now in (101.0, 102.0):
-        metrics.pushes.written("a")
+        metrics.pushes.happened("a", "node", SENT)
     assert metrics.measured(PUSH) == (2, 3.0)
 
 
@@ -67,7 +70,7 @@ def test_what_a_new_client_is_sent_is_no_push() -> None:
     metrics = Measured()
     metrics.pushes.begun(["a"], noticed_at=99.0)
     metrics.now = 5000.0
-    metrics.pushes.written("late")
+    metrics.pushes.happened("late", "node", SENT)
     metrics.pushes.settled("late")
     assert (metrics.measured(PUSH), metrics.measured(CONVERGENCE)) == ((0, 0), (0, 0))
 

@@ -43,6 +43,14 @@ async def test_axe_finds_nothing_in_any_view(theme: Literal["light", "dark"]) ->
             await page.get_by_role("button", name="Drain…").click()
             await expect(page.get_by_role("dialog")).to_be_visible()
             assert await violations(page) == []
+            await page.keyboard.press("Escape")
+            await page.goto(f"http://{api.address}/#/pools/m")
+            await page.get_by_role("checkbox", name="Select r0000").check()
+            assert await violations(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+            # No column is cut off.
+            box = page.locator("#replicas .scroll")
+            assert await box.evaluate("(box) => box.scrollWidth - box.clientWidth") == 0
 
 
 async def test_the_switch_sets_the_colours_and_they_stay() -> None:

@@ -1,7 +1,7 @@
 """A registry on a real file whose disk fails, and waits, when a test says so."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,7 @@ class Kept:
     now: float = 0.0
     changes: int = 0
     audit: AuditLog = field(default_factory=AuditLog)
+    heard: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
         self.registry = Registry(
@@ -58,6 +59,7 @@ class Kept:
 
     def _changed(self, _: Sequence[Change]) -> None:
         self.changes += 1
+        self.heard()
 
     @property
     def fleet(self) -> Fleet:

@@ -1,6 +1,7 @@
 """On disk first, then seen, then answered; and what goes on when the disk does not."""
 
 import asyncio
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from controlplane.fleet import (
 )
 from controlplane.store.registry import RETRY, TICK
 from tests.fleet.fleets import file, ports, put, replica
-from tests.store.stubborn import kept, with_pool
+from tests.store.stubborn import Kept, kept, with_pool
 
 
 async def test_what_was_answered_is_on_disk(tmp_path: Path) -> None:
@@ -244,6 +245,26 @@ async def test_a_file_that_changes_while_somebody_waits_is_used_and_so_is_the_re
         await asyncio.gather(asked, drained)
         assert ports(here.fleet) == {"a": 1, "b": 2, "c": 3}
         assert await here.is_kept()
+
+
+async def test_each_change_is_told_in_the_context_of_its_request(tmp_path: Path) -> None:
+    asked = ContextVar("asked", default="")
+    heard: list[str] = []
+
+    async def ask(here: Kept, name: str) -> None:
+        asked.set(name)
+        await here.ask(put(name, ord(name)))
+
+    async with kept(tmp_path) as here:
+        await with_pool(here)
+        here.heard = lambda: heard.append(asked.get())
+        here.store.may_go_on.clear()
+        # The first begins a write, and the others wait for the next one.
+        tasks = [asyncio.create_task(ask(here, name)) for name in "abc"]
+        await asyncio.sleep(0)
+        here.finish()
+        await asyncio.gather(*tasks)
+    assert heard == ["a", "b", "c"]
 
 
 async def test_every_change_is_told_but_a_renewed_lease(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 // What can be done with a replica, as far as the sender's role lets it.
 import {call, pathOf} from "./api.js";
 import {ask} from "./dialog.js";
-import {counted} from "./format.js";
+import {counted, number} from "./format.js";
 import {html} from "./html.js";
 
 // Why the sender may not change a replica; empty where it may.
@@ -53,6 +53,67 @@ function remove(replica) {
       return `${replica.id} is removed.`;
     },
   });
+}
+
+// So many requests to the API at a time.
+const AT_ONCE = 8;
+const NAMED = 6;
+
+// Do the same with several replicas; who is refused stays selected, and is named with the reason.
+async function actOnEach(replicas, rest, keep) {
+  const refused = [], left = [...replicas];
+  await Promise.all(Array.from({length: AT_ONCE}, async () => {
+    for (let replica = left.shift(); replica; replica = left.shift()) {
+      try {
+        await act("POST", replica, rest);
+      } catch (error) {
+        refused.push([replica.id, error.message]);
+      }
+    }
+  }));
+  keep(new Set(refused.map(([id]) => id)));
+  if (!refused.length) return;
+  const why = refused.slice(0, NAMED).map(([id, words]) => `${id}: ${words}`).join(" ");
+  throw new Error(`${refused.length} of ${counted(replicas.length, "replica")} refused. ${why}${refused.length > NAMED ? ` And ${refused.length - NAMED} more.` : ""}`);
+}
+
+const named = (replicas) => replicas.slice(0, NAMED).map((each) => each.id).join(", ") + (replicas.length > NAMED ? ` and ${number(replicas.length - NAMED)} more` : "");
+
+const serves = (replica) => replica.state === "ready" && replica.draining == null && !replica.drained;
+
+// pool: its name; replicas: all of it; picks: which of them are selected.
+export function BulkActions({pool, replicas, picks}) {
+  const chosen = replicas.filter((each) => picks.keys.has(each.id)).map((each) => ({...each, pool}));
+  const drained = chosen.filter((each) => each.draining === "operator"), others = chosen.filter((each) => each.draining !== "operator");
+  if (!chosen.length) return html`<p class="soft hint">Select replicas to drain or undrain several at once.</p>`;
+  function drainAll() {
+    const isLast = !replicas.some((each) => serves(each) && !picks.keys.has(each.id));
+    const flight = others.reduce((total, each) => total + (each.in_flight ?? 0), 0);
+    ask({
+      title: `Drain ${counted(others.length, "replica")}?`,
+      text: `${named(others)}. They get no new requests; what is in flight finishes: ${counted(Math.round(flight), "request")} now.${isLast ? " No other replica of the pool serves." : ""}`,
+      button: "Drain",
+      async act() {
+        await actOnEach(others, "/drain", picks.set);
+        return `${counted(others.length, "replica")} drained.`;
+      },
+    });
+  }
+  function undrainAll() {
+    ask({
+      title: `Undrain ${counted(drained.length, "replica")}?`,
+      text: `${named(drained)}. They get requests again, a few at first.`,
+      button: "Undrain",
+      async act() {
+        await actOnEach(drained, "/undrain", picks.set);
+        return `${counted(drained.length, "replica")} undrained.`;
+      },
+    });
+  }
+  return html`<div class="actions bulk" role="group" aria-label="Actions on the selected replicas"><span aria-live="polite">${number(chosen.length)} selected</span>
+    ${others.length > 0 && html`<button onClick=${drainAll}>Drain ${number(others.length)}…</button>`}
+    ${drained.length > 0 && html`<button onClick=${undrainAll}>Undrain ${number(drained.length)}…</button>`}
+    <button onClick=${() => picks.set(new Set())}>Clear</button></div>`;
 }
 
 export function Actions({me, replica}) {

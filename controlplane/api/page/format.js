@@ -7,6 +7,9 @@ export function number(value, unit = "") {
   return value.toLocaleString("en", digits) + unit;
 }
 
+// Of things that are counted, where it is a mean.
+export const about = (value) => (value == null ? UNKNOWN : value.toLocaleString("en", {maximumFractionDigits: value < 100 ? 1 : 0}));
+
 export function milliseconds(value) {
   if (value == null) return UNKNOWN;
   return value >= 1000 ? number(value / 1000, " s") : number(value, " ms");

@@ -22,7 +22,7 @@ const SECTIONS = [["Fleet", link(), ["pools", undefined]], ["Envoys", link("envo
 function view([room, name, more, id], me) {
   if (room === "pools" && name && more === "replicas" && id) return html`<${Replica} key=${`${name}/${id}`} pool=${name} id=${id} me=${me} />`;
   if (room === "pools" && name && more === "config") return html`<${Config} key=${name} name=${name} />`;
-  if (room === "pools" && name) return html`<${Pool} key=${name} name=${name} />`;
+  if (room === "pools" && name) return html`<${Pool} key=${name} name=${name} me=${me} />`;
   if (room === "envoys") return name ? html`<${Envoy} key=${name} id=${name} />` : html`<${Envoys} />`;
   if (room === "events") return html`<${Events} />`;
   if (room === "audit") return html`<${Audit} me=${me} />`;
@@ -154,7 +154,7 @@ function Page() {
     <${Spoken} /><${Notice} />
     <${Silence} />
     <main ref=${main} id="main" tabindex="-1" class=${isOld ? "old" : ""}>${needed ? html`<${Login} refused=${refused} />` : view(route, me)}</main>
-    <footer class="soft"><span><kbd>j</kbd> <kbd>k</kbd> rows · <kbd>Enter</kbd> open · <kbd>/</kbd> filter · <kbd>Esc</kbd> back</span><span class="space"></span>
+    <footer class="soft"><span><kbd>j</kbd> <kbd>k</kbd> rows · <kbd>Enter</kbd> open · <kbd>x</kbd> select · <kbd>/</kbd> filter · <kbd>Esc</kbd> back</span><span class="space"></span>
       <a href="docs">API</a> <a href="openapi.json">OpenAPI</a></footer><${Question} />`;
 }
 

@@ -27,8 +27,9 @@ function sorted(rows, column, ascending) {
 }
 
 /* aside: of a table beside the one that a view is about: it has no filter, and the keys are its own
-   only while it has the focus. */
-export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, sort = columns[0].id, descending = false, tools, narrow = false, aside = false, empty = "nothing yet"}) {
+   only while it has the focus.
+   picks: {keys, set}: rows can be selected; a set of their keys, and what replaces it. */
+export function Table({id, caption, columns, rows, keyOf, open, picks, filters = NONE, sort = columns[0].id, descending = false, tools, narrow = false, aside = false, empty = "nothing yet"}) {
   const [view, setView] = useState(() => remembered.get(id) ?? {sort, ascending: !descending, words: "", filter: 0});
   const change = (more) => setView((before) => {
     const next = {...before, ...more};
@@ -74,6 +75,12 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
     reach();
   }
 
+  function pick(key) {
+    const keys = new Set(picks.keys);
+    if (!keys.delete(key)) keys.add(key);
+    picks.set(keys);
+  }
+
   // At once where the row is in the document, so that an Enter that follows finds it.
   function reach() {
     if (wanted.current === null) return;
@@ -89,7 +96,7 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
   useEffect(() => {
     function onKey(event) {
       if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-      const field = document.activeElement?.matches?.("input, select, textarea");
+      const field = document.activeElement?.matches?.("input:not([type=checkbox]), select, textarea");
       if (aside && !scroller.current.contains(document.activeElement)) return;
       if (!aside && document.activeElement?.closest?.(".aside")) return;
       const inBody = body.current?.contains(document.activeElement) || document.activeElement === document.body || document.activeElement === scroller.current;
@@ -99,6 +106,7 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
       else if (event.key === "k" || (event.key === "ArrowUp" && inBody)) walk(-1);
       else if (event.key === "Home" && inBody) walk(0, 0);
       else if (event.key === "End" && inBody) walk(0, shown.length - 1);
+      else if (event.key === "x" && picks && inBody && current.current !== null) pick(current.current);
       else return;
       event.preventDefault();
     }
@@ -117,6 +125,7 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
     }
   }
 
+  const width = columns.length + (picks ? 1 : 0);
   const count = shown.length === rows.length ? number(rows.length) : `${number(shown.length)} of ${number(rows.length)}`;
   return html`<section class="list ${narrow ? "narrow" : ""} ${aside ? "aside" : ""}" id=${id}>
     <div class="tools"><h2>${caption}</h2><span class="soft" data-count>${count}</span>
@@ -129,12 +138,12 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
     </div>
     <div class="scroll ${isWhole ? "" : "many"}" ref=${scroller} role="region" tabindex="0" aria-label=${caption} onScroll=${(event) => setTop(event.target.scrollTop)}>
       <table aria-rowcount=${shown.length + 1} aria-label=${caption}>
-        <thead><tr aria-rowindex="1">${columns.map((column) => html`<${Head} key=${column.id} column=${column} view=${view} change=${change} />`)}</tr></thead>
+        <thead><tr aria-rowindex="1">${picks && html`<${PickAll} caption=${caption} keys=${shown.map(keyOf)} picks=${picks} />`}${columns.map((column) => html`<${Head} key=${column.id} column=${column} view=${view} change=${change} />`)}</tr></thead>
         <tbody ref=${body} onFocusIn=${(event) => stand(event.target.closest("tr")?.dataset.key ?? null)}>
-          ${first > 0 && html`<tr key="above" class="gap" aria-hidden="true"><td colspan=${columns.length} style=${{height: `${first * ROW}px`}}></td></tr>`}
+          ${first > 0 && html`<tr key="above" class="gap" aria-hidden="true"><td colspan=${width} style=${{height: `${first * ROW}px`}}></td></tr>`}
           ${inSight.map((row, index) => html`<${Row} key=${`row ${keyOf(row)}`} id=${keyOf(row)} row=${row} columns=${columns} open=${open}
-            at=${first + index + 2} walkable=${keyOf(row) === walkable} />`)}
-          ${last < shown.length && html`<tr key="below" class="gap" aria-hidden="true"><td colspan=${columns.length} style=${{height: `${(shown.length - last) * ROW}px`}}></td></tr>`}
+            at=${first + index + 2} walkable=${keyOf(row) === walkable} pick=${picks && pick} isPicked=${picks?.keys.has(keyOf(row))} />`)}
+          ${last < shown.length && html`<tr key="below" class="gap" aria-hidden="true"><td colspan=${width} style=${{height: `${(shown.length - last) * ROW}px`}}></td></tr>`}
         </tbody>
       </table>
       ${!shown.length && html`<p class="empty soft">${rows.length ? "nothing matches the filter" : empty}</p>`}
@@ -151,11 +160,23 @@ function Head({column, view, change}) {
     class="arrow" aria-hidden="true">${is ? (view.ascending ? "↑" : "↓") : "\u00a0"}</span></button></th>`;
 }
 
-function Row({id, row, columns, open, at, walkable}) {
+// Of the rows that the filter shows.
+function PickAll({caption, keys, picks}) {
+  const box = useRef(null), count = keys.filter((key) => picks.keys.has(key)).length;
+  const all = count > 0 && count === keys.length;
+  useLayoutEffect(() => {
+    box.current.indeterminate = count > 0 && !all;
+  });
+  return html`<td class="pick"><input ref=${box} type="checkbox" aria-label=${`Select all ${caption.toLowerCase()}`} checked=${all} disabled=${!keys.length}
+    onChange=${() => picks.set(new Set(all ? [] : keys))} /></td>`;
+}
+
+function Row({id, row, columns, open, at, walkable, pick, isPicked}) {
   const [first, ...others] = columns;
   const shown = first.cell ? first.cell(row) : first.value(row);
   const to = open?.(row);
-  return html`<tr data-key=${id} aria-rowindex=${at}>
+  return html`<tr data-key=${id} aria-rowindex=${at} class=${isPicked ? "picked" : undefined}>
+    ${pick && html`<td class="pick"><input type="checkbox" tabindex=${walkable ? 0 : -1} aria-label=${`Select ${id}`} checked=${isPicked} onChange=${() => pick(id)} /></td>`}
     <th scope="row" class=${classOf(first)}>${to ? html`<a href=${to} tabindex=${walkable ? 0 : -1}>${shown}</a>` : shown}</th>
     ${others.map((column) => html`<td key=${column.id} class=${`${classOf(column)} ${column.tone?.(row) ?? ""}`}
       title=${column.tip?.(row)}>${column.cell ? column.cell(row) : column.value(row) ?? "–"}</td>`)}

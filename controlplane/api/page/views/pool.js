@@ -1,8 +1,9 @@
 // A pool: its last hour, how its requests are parted, and its replicas.
+import {BulkActions} from "../actions.js";
 import {pathOf} from "../api.js";
 import {begin, Chart} from "../chart.js";
-import {counted, inMilliseconds, milliseconds, number, percent} from "../format.js";
-import {html} from "../html.js";
+import {about, counted, inMilliseconds, milliseconds, number, percent} from "../format.js";
+import {html, useState} from "../html.js";
 import {isOdd, load, Meter, Missing, rateOf, Reasons, stateOf, toneOf} from "../parts.js";
 import {usePolled} from "../polled.js";
 import {link} from "../route.js";
@@ -21,8 +22,8 @@ const COLUMNS = [
   {id: "p50", title: "p50", number: true, rank: 3, value: (it) => it.p50_ms, cell: (it) => milliseconds(it.p50_ms)},
   {id: "p99", title: "p99", number: true, value: (it) => it.p99_ms, cell: (it) => milliseconds(it.p99_ms)},
   {id: "errors", title: "Errors", number: true, rank: 3, value: (it) => it.error_fraction, cell: (it) => percent(it.error_fraction), tone: (it) => (it.error_fraction > 0.01 ? "bad" : "")},
-  {id: "flight", title: "In flight", number: true, rank: 2, value: (it) => it.in_flight, cell: (it) => number(it.in_flight)},
-  {id: "queue", title: "Queue", number: true, rank: 3, value: (it) => it.queue, cell: (it) => number(it.queue), hint: "Waits inside of it"},
+  {id: "flight", title: "In flight", number: true, rank: 2, value: (it) => it.in_flight, cell: (it) => about(it.in_flight)},
+  {id: "queue", title: "Queue", number: true, rank: 3, value: (it) => it.queue, cell: (it) => about(it.queue), hint: "Waits inside of it"},
   {id: "memory", title: "GPU memory", number: true, rank: 3, value: (it) => it.memory, cell: (it) => html`<${Meter} part=${it.memory} near=${0.85} over=${0.92} />`},
 ];
 
@@ -63,7 +64,7 @@ function Charts({name, objective}) {
   return html`<section class="charts" aria-label="The last hour">
     <${Chart} ...${all} title="Traffic" series=${[line("requests", "rate_rps"), line("capacity", "capacity_rps", true)]} format=${(it) => number(it, "/s")} />
     <${Chart} ...${all} title="Latency" series=${[line("p99", "p99_ms"), line("p50", "p50_ms", true)]} format=${milliseconds} limit=${inMilliseconds(objective?.p99)} />
-    <${Chart} ...${all} title="Waiting" series=${[line("in flight", "in_flight"), line("queue", "queue", true)]} format=${number} />
+    <${Chart} ...${all} title="Waiting" series=${[line("in flight", "in_flight"), line("queue", "queue", true)]} format=${about} />
     <${Chart} ...${all} title="Errors" series=${[line("failed", "error_fraction")]} format=${percent} />
   </section>`;
 }
@@ -73,13 +74,15 @@ export function PoolHead({name, pool, view}) {
   return html`<p class="trail"><a href=${link()}>Fleet</a> /</p><h1>${name}</h1>
     ${pool && html`<p class="headline">${[pool.model, pool.policy_in_force ?? pool.balancing.policy, `${pool.counts.ready} of ${counted(pool.counts.total, "replica")} ready`,
       ...["starting", "draining", "cut", "stale", "unhealthy", "gone"].filter((key) => pool.counts[key]).map((key) => `${pool.counts[key]} ${key}`),
-      ...(pool.objective ? [`p99 of ${pool.objective.p99} wanted`] : []), `declared by ${pool.source === "file" ? "the config file" : "the API"}`].join(" · ")}</p>`}
+      ...(pool.objective ? [`p99 of ${milliseconds(inMilliseconds(pool.objective.p99))} wanted`] : []), `declared by ${pool.source === "file" ? "the config file" : "the API"}`].join(" · ")}</p>`}
     <nav class="tabs" aria-label="Views of ${name}">${tab("Replicas", link("pools", name), view === "replicas")}
       ${tab("Configuration", link("pools", name, "config"), view === "config")}</nav>`;
 }
 
-export function Pool({name}) {
+export function Pool({name, me}) {
   const known = usePolled(pathOf(name)), pool = known.data;
+  const [keys, set] = useState(new Set());
+  const picks = me && me.role !== "read" && known.error?.status !== 404 ? {keys, set} : undefined;
   const gone = html`<${Missing} known=${known} what=${`The pool ${name}`} />`;
   if (!pool) return html`<${PoolHead} name=${name} view="replicas" />${gone}`;
   const reasons = [...pool.parting_reasons, ...pool.zone_reasons, ...pool.discovery.clashes];
@@ -88,7 +91,8 @@ export function Pool({name}) {
     ${pool.suspect && html`<div class="banner" role="alert">Most replicas cannot be scraped; the control plane may be at fault. Weights are frozen.</div>`}
     <${Charts} name=${name} objective=${pool.objective} />
     ${pool.parting && html`<${Table} id="classes" aside caption="Classes" columns=${CLASSES} rows=${pool.parting} keyOf=${(it) => it.name} />`}
-    <${Table} id="replicas" caption="Replicas" columns=${COLUMNS} rows=${pool.replicas} keyOf=${(it) => it.id} filters=${FILTERS}
+    ${picks && pool.replicas.length > 1 && html`<${BulkActions} pool=${name} replicas=${pool.replicas} picks=${picks} />`}
+    <${Table} id="replicas" caption="Replicas" columns=${COLUMNS} rows=${pool.replicas} keyOf=${(it) => it.id} filters=${FILTERS} picks=${picks}
       open=${(it) => link("pools", name, "replicas", it.id)} empty="No replicas yet: declare some, or let them register themselves." />
     <${Reasons} title="Why requests go where they go" sentences=${reasons} /></div>`;
 }

@@ -2,7 +2,7 @@
 import {Actions} from "../actions.js";
 import {pathOf} from "../api.js";
 import {begin, Chart} from "../chart.js";
-import {clock, lasted, milliseconds, number, percent, place, UNKNOWN} from "../format.js";
+import {about, clock, lasted, milliseconds, number, percent, place, UNKNOWN} from "../format.js";
 import {html, useState} from "../html.js";
 import {Missing, rateOf, Reasons, stateOf, toneOf} from "../parts.js";
 import {usePolled} from "../polled.js";
@@ -16,8 +16,8 @@ function facts(it) {
     ["Share", percent(it.share)], ["Load / capacity", `${rateOf(window.rate_rps, it.capacity)}/s`],
     ["Tokens", number(it.capacity_tokens, "/s")], ["Tier", it.tier ?? UNKNOWN], ["Weight", number(it.weight)],
     ["Classes", it.classes.join(", ") || UNKNOWN], ["p50", milliseconds(it.readings?.p50_ms)], ["p99", milliseconds(it.readings?.p99_ms)],
-    ["Mean", milliseconds(window.latency_mean_ms)], ["Errors", percent(window.error_fraction)], ["In flight", number(it.in_flight ?? window.in_flight)],
-    ["Queue", number(it.readings?.queue)], ["GPU memory", gpus.map((each) => percent(each.fraction)).join(", ") || UNKNOWN],
+    ["Mean", milliseconds(window.latency_mean_ms)], ["Errors", percent(window.error_fraction)], ["In flight", about(it.in_flight ?? window.in_flight)],
+    ["Queue", about(it.readings?.queue)], ["GPU memory", gpus.map((each) => percent(each.fraction)).join(", ") || UNKNOWN],
     ["Scraped", it.scrape.age_s == null ? "never" : `${lasted(it.scrape.age_s)} ago`], ["Zone", place(it.locality)],
     ["Declared by", it.found_by ?? it.source], ["Owner", it.owner ?? UNKNOWN], ["Lease", it.lease_left_s == null ? UNKNOWN : `${lasted(it.lease_left_s)} left`],
     ["Labels", Object.entries(it.labels).map((each) => each.join("=")).join(", ") || UNKNOWN],
@@ -32,7 +32,7 @@ function Charts({told}) {
     <${Chart} ...${all} title="Share" series=${[line("of the traffic", (it) => it.share)]} format=${percent} />
     <${Chart} ...${all} title="Load" series=${[line("requests", (it) => read(it).rate_rps), line("capacity", (it) => it.capacity, true)]} format=${(it) => number(it, "/s")} />
     <${Chart} ...${all} title="Latency" series=${[line("p99", (it) => read(it).p99_ms ?? read(it).latency_mean_ms), line("p50", (it) => read(it).p50_ms, true)]} format=${milliseconds} />
-    <${Chart} ...${all} title="Waiting" series=${[line("in flight", (it) => it.in_flight ?? read(it).in_flight), line("queue", (it) => read(it).queue, true)]} format=${number} />
+    <${Chart} ...${all} title="Waiting" series=${[line("in flight", (it) => it.in_flight ?? read(it).in_flight), line("queue", (it) => read(it).queue, true)]} format=${about} />
   </section>`;
 }
 
