@@ -119,7 +119,7 @@ bench-balance: $(READY)  ## against Envoy, HAProxy, nginx and others, hours (BEN
 bench-failover: $(READY)  ## what faults cost, beside HAProxy and nginx, an hour (BENCH_ARGS="--quick" for eight minutes)
 	@$(BIN)/python -m benchmarks.failover $(BENCH_ARGS)
 
-bench-xds: $(READY)  ## the xDS server beside bare gRPC, 13 minutes (BENCH_ARGS="--quick" for two)
+bench-xds: $(READY)  ## the xDS server beside bare gRPC and, with go, go-control-plane, 15 minutes (BENCH_ARGS="--quick" for four)
 	@$(BIN)/python -m benchmarks.xds $(BENCH_ARGS)
 
 bench-scrape: $(READY)  ## a thousand replicas scraped at 1 Hz, 11 minutes (BENCH_ARGS="--quick" for one)

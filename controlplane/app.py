@@ -127,7 +127,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     plane = Plane(time.monotonic(), config.identity.trust_domain, config.otlp)
     if loaded.lost is not None:
         plane.recovery.begin(is_missing=loaded.is_missing)
-    fleet = restored(loaded.registered, config, time.monotonic())
+    # What takes long for thousands of replicas is done in other threads, here and below.
+    fleet = await asyncio.to_thread(restored, loaded.registered, config, time.monotonic())
     plane.adopt(whole(fleet), time.monotonic())
     plane.restore(loaded.weighings, time.monotonic())
     plane.discoveries.adopt(config.pools)
@@ -197,12 +198,13 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         woken.set()
 
     audit = AuditLog(loaded.audit)
+    is_stored = await asyncio.to_thread(registered, plane.fleet) == loaded.registered
     registry = Registry(
         plane,
         store,
         changed,
         time.monotonic,
-        is_stored=registered(plane.fleet) == loaded.registered,
+        is_stored=is_stored,
         audit=audit,
         wall_clock=time.time,
     )

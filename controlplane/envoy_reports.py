@@ -3,6 +3,7 @@
 The server knows no plane and no clock; the plane knows no server.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +14,7 @@ from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
 from controlplane.telemetry.sizes import Sample
-from controlplane.turns import Turns
+from controlplane.turns import Turns, in_turns
 from controlplane.xds import LoadStats
 
 
@@ -24,6 +25,7 @@ class Loads:
         """Prepare; `woken` is set when there is something to decide by."""
         self._plane = plane
         self._woken = woken
+        self._leaving: set[asyncio.Task[float]] = set()
 
     def came(self, reporter: object, node: str, place: Place) -> None:
         """Note that an Envoy begins to report load."""
@@ -42,9 +44,12 @@ class Loads:
             self._woken.set()
 
     def left(self, reporter: object) -> None:
-        """Note that an Envoy reports load no longer."""
-        self._plane.reporter_left(reporter, time.monotonic())
+        """Note that an Envoy reports load no longer, in turns with other work."""
         self._plane.senders.left(reporter)
+        leaving = in_turns(self._plane.reporter_leaving(reporter, time.monotonic()))
+        task = asyncio.create_task(leaving, name="an Envoy reports no longer")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
 
 class Health:

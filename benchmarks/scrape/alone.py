@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from benchmarks.xds.orders import Order, obey, say
-from controlplane.cli.serve import collect_rarely
+from controlplane.cli.garbage import collect_little
 from controlplane.config_file import read_config
 from controlplane.fleet import declare
 from controlplane.plane import Failure, Plane, Target
@@ -47,7 +47,7 @@ class Sink(Plane):
 def main(config: Path) -> None:
     """Scrape what a config file names until the input ends."""
     sink = Sink(config)
-    collect_rarely()
+    collect_little()
     asyncio.run(_main(sink))
 
 

@@ -14,7 +14,7 @@ import click
 
 from benchmarks import machine
 from benchmarks.figures import Progress
-from benchmarks.xds import encode, endurance, fan_out, growth
+from benchmarks.xds import encode, endurance, fan_out, growth, peers
 from benchmarks.xds.stage import Clients, clients
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -26,7 +26,7 @@ class Plan:
 
     Attributes:
         encodings: Repetitions of a change that is only encoded.
-        rounds: Of the fan-out.
+        rounds: Of the fan-out, and beside the peers.
         pushes: Of each contender in a round.
         streams: Of the growth, ascending.
         pools: Of the growth.
@@ -56,8 +56,22 @@ async def _encode(plan: Plan, _: Clients, progress: Progress) -> tuple[str, Any]
 
 
 async def _fan_out(plan: Plan, clients: Clients, progress: Progress) -> tuple[str, Any]:
-    done = await fan_out.run(clients, progress, rounds=plan.rounds, pushes=plan.pushes)
-    return fan_out.table(done), [asdict(each) for each in done]
+    done = await fan_out.run(
+        clients, progress, fan_out.BARE, rounds=plan.rounds, pushes=plan.pushes
+    )
+    return fan_out.table(done, fan_out.BARE), [asdict(each) for each in done]
+
+
+async def _mtls(plan: Plan, clients: Clients, progress: Progress) -> tuple[str, Any]:
+    done = await fan_out.run(
+        clients, progress, fan_out.MTLS, rounds=plan.rounds, pushes=plan.pushes
+    )
+    return fan_out.table(done, fan_out.MTLS), [asdict(each) for each in done]
+
+
+async def _peers(plan: Plan, _: Clients, progress: Progress) -> tuple[str, Any]:
+    done = await peers.run(progress, rounds=plan.rounds, pushes=plan.pushes)
+    return peers.table(done), [asdict(each) for each in done]
 
 
 async def _growth(plan: Plan, clients: Clients, progress: Progress) -> tuple[str, Any]:
@@ -73,6 +87,8 @@ async def _endurance(plan: Plan, clients: Clients, progress: Progress) -> tuple[
 PARTS: Final[Mapping[str, Part]] = {
     "encode": _encode,
     "fan-out": _fan_out,
+    "mtls": _mtls,
+    "peers": _peers,
     "growth": _growth,
     "endurance": _endurance,
 }
@@ -83,9 +99,9 @@ PARTS: Final[Mapping[str, Part]] = {
 @click.option(
     "--processes", type=click.IntRange(1, 16), default=2, show_default=True, help="Of clients."
 )
-@click.option("--quick", is_flag=True, help="Under two minutes, to try it out.")
+@click.option("--quick", is_flag=True, help="A few minutes, to try it out.")
 def main(only: str | None, processes: int, *, quick: bool) -> None:
-    """Measure what the xDS server costs, beside bare gRPC where there is something to compare."""
+    """Measure what the xDS server costs, beside bare gRPC and, with Go, go-control-plane."""
     try:
         asyncio.run(_main(only, processes, quick=quick))
     except asyncio.CancelledError:

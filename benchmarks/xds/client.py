@@ -7,13 +7,14 @@ import asyncio
 import gc
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
 from benchmarks.xds.fleet import pool_name
 from benchmarks.xds.orders import Order, obey, say
-from benchmarks.xds.requests import answer, first_requests
+from benchmarks.xds.requests import answer, first_requests, node_id
 from controlplane.xds import AGGREGATED
 
 METHOD: Final = f"/{AGGREGATED.name}/DeltaAggregatedResources"
@@ -89,6 +90,7 @@ class Group:
         self._all_pools: bool = order["all_pools"]
         self._type_urls: list[str] = order["type_urls"]
         self._streams_of_channel: int = order["streams_of_channel"]
+        self._tls = Path(order["tls"]) if order["tls"] else None
         self._channels: list[grpc.aio.Channel] = []
         self._turn = asyncio.Semaphore(AT_ONCE)
         self.streams: list[Stream] = []
@@ -116,7 +118,7 @@ class Group:
 
     async def cycle(self, number: int) -> None:
         """Connect and leave: at once, after the first request, or with all that was asked for."""
-        async with self._turn, self._channel() as channel:
+        async with self._turn, self._channel(number) as channel:
             stream = self._begin(channel, number)
             if number % 3:
                 await channel.channel_ready()
@@ -127,7 +129,7 @@ class Group:
     async def _open(self, number: int) -> None:
         async with self._turn:
             if len(self.streams) == len(self._channels) * self._streams_of_channel:
-                self._channels.append(self._channel())
+                self._channels.append(self._channel(number))
             stream = self._begin(self._channels[-1], number)
             self.streams.append(stream)
             await stream.ready()
@@ -136,11 +138,16 @@ class Group:
         every = [pool_name(index) for index in range(self._pools)]
         pools = every if self._all_pools else [pool_name(number % self._pools)]
         shown = None if self._all_pools else pools
-        requests = first_requests(f"sidecar-{number}", self._type_urls, pools, shown=shown)
+        requests = first_requests(node_id(number), self._type_urls, pools, shown=shown)
         return Stream(channel, requests, len(self._type_urls) * len(pools))
 
-    def _channel(self) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(self._address, options=_OPTIONS)
+    def _channel(self, number: int) -> grpc.aio.Channel:
+        if self._tls is None:
+            return grpc.aio.insecure_channel(self._address, options=_OPTIONS)
+        files = ("ca.pem", f"{node_id(number)}-key.pem", f"{node_id(number)}.pem")
+        roots, key, certificate = ((self._tls / name).read_bytes() for name in files)
+        credentials = grpc.ssl_channel_credentials(roots, key, certificate)
+        return grpc.aio.secure_channel(self._address, credentials, options=_OPTIONS)
 
 
 class Client:

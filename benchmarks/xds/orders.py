@@ -48,10 +48,10 @@ class Process:
 
 
 @asynccontextmanager
-async def process(module: str, *arguments: object) -> AsyncIterator[Process]:
-    """Run a module of the benchmark for as long as the context is open."""
+async def process(*command: object) -> AsyncIterator[Process]:
+    """Run a program of the benchmark for as long as the context is open."""
     started = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *map(str, arguments)),
+        *map(str, command),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

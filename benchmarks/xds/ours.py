@@ -2,28 +2,36 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from benchmarks.xds.fleet import ChangingCatalog
 from controlplane.config import Address
+from controlplane.identity import Admission, Credentials
 from controlplane.latest import Latest
 from controlplane.resources.resource import ENDPOINT
-from controlplane.xds import Acknowledged, Event, Offer, XdsServer
+from controlplane.xds import Acknowledged, Event, Offer, XdsServer, XdsTls
+from tests.certificates import DAY, DOMAIN
 
 
 class Ours:
     """Serves a catalog, and says when a client has acknowledged endpoints."""
 
-    def __init__(self, content: ChangingCatalog, acknowledged: Callable[[], None]) -> None:
+    def __init__(
+        self, content: ChangingCatalog, acknowledged: Callable[[], None], tls: Path | None
+    ) -> None:
         """Prepare to serve.
 
         Args:
             content: What is served.
             acknowledged: Called for every acknowledgement of endpoints.
+            tls: Folder with certificates of both sides; None: plain text.
         """
         self._content = content
         self._acknowledged = acknowledged
         self._slot: Latest[Offer | None] = Latest(None)
-        self._server = XdsServer(Address("127.0.0.1", 0), self._slot, self._observe)
+        security = None if tls is None else _tls(tls)
+        address = Address("127.0.0.1", 0)
+        self._server = XdsServer(address, self._slot, self._observe, tls=security)
 
     async def start(self) -> int:
         """Serve; returns the port."""
@@ -41,3 +49,9 @@ class Ours:
     def _observe(self, _: str, event: Event) -> None:
         if isinstance(event, Acknowledged) and event.type_url == ENDPOINT:
             self._acknowledged()
+
+
+def _tls(folder: Path) -> XdsTls:
+    files = ("server.pem", "server-key.pem", "ca.pem")
+    credentials = Credentials(*((folder / name).read_bytes() for name in files))
+    return XdsTls(credentials, Admission(DOMAIN), max_connection_age=DAY)

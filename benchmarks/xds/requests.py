@@ -16,13 +16,18 @@ TYPE_URLS: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """What an Envoy asks for, in its order."""
 
 
+def node_id(number: int) -> str:
+    """The id of the node of the stream with this number."""
+    return f"sidecar-{number}"
+
+
 def first_requests(
-    node_id: str, type_urls: Sequence[str], pools: Sequence[str], *, shown: Iterable[str] | None
+    node: str, type_urls: Sequence[str], pools: Sequence[str], *, shown: Iterable[str] | None
 ) -> list[bytes]:
     """The requests with which a client begins, one for each type.
 
     Args:
-        node_id: Of the node, which the first request names.
+        node: The id of the node, which the first request names.
         type_urls: In order; Envoy's are `TYPE_URLS`.
         pools: Whose endpoints and routes it asks for by name.
         shown: The only pools that its metadata asks for; None for all.
@@ -34,10 +39,10 @@ def first_requests(
         )
         for type_url in type_urls
     ]
-    node = pb.Node(id=node_id, cluster="apps", user_agent_name="envoy")
+    described = pb.Node(id=node, cluster="apps", user_agent_name="envoy")
     if shown is not None:
-        node.metadata.update({METADATA_KEY: {"pools": [*shown]}})
-    requests[0].node.CopyFrom(node)
+        described.metadata.update({METADATA_KEY: {"pools": [*shown]}})
+    requests[0].node.CopyFrom(described)
     return [request.SerializeToString() for request in requests]
 
 

@@ -17,9 +17,9 @@ from benchmarks.xds.bare import Bare
 from benchmarks.xds.fleet import ChangingCatalog
 from benchmarks.xds.orders import Order, obey, say
 from benchmarks.xds.ours import Ours
-from controlplane.cli.serve import collect_rarely
+from controlplane.cli.garbage import collect_little
 
-CONTENDERS: Final[Mapping[str, type[Ours] | type[Bare]]] = {"ours": Ours, "bare": Bare}
+CONTENDERS: Final = ("ours", "bare")
 
 SETTLE: Final = 0.02
 """Seconds after the last answer in which gRPC's threads finish what belongs to a push."""
@@ -31,9 +31,13 @@ PATIENCE: Final = 120.0
 class Server:
     """Carries out orders."""
 
-    def __init__(self, contender: str, pools: int, replicas: int) -> None:
+    def __init__(self, contender: str, pools: int, replicas: int, tls: Path | None) -> None:
         self._content = ChangingCatalog(pools, replicas)
-        self._server = CONTENDERS[contender](self._content, self._acknowledged)
+        self._server = (
+            Bare(self._content, self._acknowledged)
+            if contender == "bare"
+            else Ours(self._content, self._acknowledged, tls)
+        )
         self._answers = 0
         self._awaited = 0
         self._complete = asyncio.Event()
@@ -97,16 +101,17 @@ def _report() -> Mapping[str, Any]:
 
 
 @click.command
-@click.option("--contender", required=True, type=click.Choice(list(CONTENDERS)))
+@click.option("--contender", required=True, type=click.Choice(CONTENDERS))
 @click.option("--pools", required=True, type=int)
 @click.option("--replicas", required=True, type=int, help="Of each pool.")
-def main(contender: str, pools: int, replicas: int) -> None:
+@click.option("--tls", type=click.Path(path_type=Path), help="Folder with certificates.")
+def main(contender: str, pools: int, replicas: int, tls: Path | None) -> None:
     """Serve, and take orders on standard input."""
     # As the command does, for whichever server it is.
-    collect_rarely()
+    collect_little()
 
     async def serve() -> None:
-        await Server(contender, pools, replicas).run()
+        await Server(contender, pools, replicas, tls).run()
 
     asyncio.run(serve())
 

@@ -1,14 +1,18 @@
 """What the parts of the benchmark share: servers, clients with many streams, and pushes."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.machine import DISTURBED, Watch
 from benchmarks.xds.orders import Process, process
 from benchmarks.xds.requests import TYPE_URLS
+
+CLIENT: Final = (sys.executable, "-m", "benchmarks.xds.client")
 
 STREAMS_OF_CHANNEL: Final = 50
 """On a connection, where nothing else is said; a process that opened thousands of connections
@@ -120,21 +124,31 @@ class Server:
 
 
 @asynccontextmanager
-async def clients(count: int) -> AsyncIterator[Clients]:
+async def clients(count: int, command: Sequence[object] = CLIENT) -> AsyncIterator[Clients]:
     """Run so many client processes."""
     async with AsyncExitStack() as stack:
-        started = [
-            await stack.enter_async_context(process("benchmarks.xds.client")) for _ in range(count)
-        ]
+        started = [await stack.enter_async_context(process(*command)) for _ in range(count)]
         await asyncio.gather(*(each.answer() for each in started))
         yield Clients(started)
 
 
 @asynccontextmanager
-async def server(contender: str, *, pools: int, replicas: int) -> AsyncIterator[Server]:
-    """Run a server process."""
-    arguments = ("--contender", contender, "--pools", pools, "--replicas", replicas)
-    async with process("benchmarks.xds.server", *arguments) as started:
+async def server(
+    contender: str,
+    *,
+    pools: int,
+    replicas: int,
+    program: Path | None = None,
+    tls: Path | None = None,
+) -> AsyncIterator[Server]:
+    """Run a server process, of ours or, with its program, in Go.
+
+    With a folder of certificates, ours speaks mutual TLS.
+    """
+    module = (sys.executable, "-m", "benchmarks.xds.server")
+    ours = [*module, "--contender", contender, "--pools", pools, "--replicas", replicas]
+    ours += ["--tls", tls] if tls else []
+    async with process(*((program, contender, pools, replicas) if program else ours)) as started:
         yield Server(started, (await started.answer())["port"], pools)
 
 
@@ -144,6 +158,7 @@ def asking(
     all_pools: bool,
     type_urls: Sequence[str] = TYPE_URLS,
     streams_of_channel: int = STREAMS_OF_CHANNEL,
+    tls: Path | None = None,
 ) -> dict[str, Any]:
     """What streams to a server ask for, as clients want to be told.
 
@@ -152,12 +167,14 @@ def asking(
         all_pools: Whether each asks for all pools, or for one, dealt out by its number.
         type_urls: In order.
         streams_of_channel: On one connection.
+        tls: Folder with a certificate for each stream; None: plain text.
     """
     return {
         "pools": server.pools,
         "all_pools": all_pools,
         "type_urls": list(type_urls),
         "streams_of_channel": streams_of_channel,
+        "tls": tls and str(tls),
     }
 
 

@@ -223,7 +223,8 @@ class RestServer:
             client_max_size=MAX_BYTES,
         )
         app.add_routes([route(*each) for each in self.routes])
-        app.add_routes(pages.routes())
+        # The schemas of all answers take half a second.
+        app.add_routes(await asyncio.to_thread(pages.routes))
         # Bodies are small; none is unpacked, so none can be a compression bomb.
         runner = web.AppRunner(
             app,

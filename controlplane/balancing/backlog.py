@@ -96,7 +96,7 @@ def overload(frame: Frame) -> None:
             continue
         ordered = np.sort(waits[some])
         usual = float(ordered[(len(ordered) - 1) // 2])
-        least = LEAST_BATCHES * frame.state.records.shapes.full() if _batched(frame) else 0.0
+        least = LEAST_BATCHES * frame.state.records.shapes.usual() if _batched(frame) else 0.0
         slack = max(SLACK * _remaining(frame, name, rows), least) / float(
             np.median(frame.mixed[some])
         )

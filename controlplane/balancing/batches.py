@@ -45,6 +45,7 @@ class Shapes:
         overhead: Tokens that cost as much as starting a batch; NaN: not known.
         seen: Small batches that this rests on.
         budget: Tokens of a full batch; NaN: none was seen.
+        largest: Tokens of the largest batch of late; NaN: none was seen.
         batched: Durations of batches were measured.
         quiet: Readings in a row with small batches only.
         sums: Of 1, n, T, n², n·T over chunks of batches of n tokens and T seconds, fading.
@@ -53,6 +54,7 @@ class Shapes:
     overhead: Floats
     seen: Floats
     budget: Floats
+    largest: Floats
     batched: Bools
     quiet: Floats
     sums: Floats
@@ -63,7 +65,8 @@ class Shapes:
         unknown = np.full(size, np.nan)
         batched, quiet = np.zeros(size, np.bool_), np.zeros(size)
         sums = np.zeros((size, 5))
-        return cls(unknown, np.zeros(size), unknown.copy(), batched, quiet, sums)
+        columns = (unknown.copy(), unknown.copy())
+        return cls(unknown, np.zeros(size), *columns, batched, quiet, sums)
 
     def known_overhead(self) -> Floats:
         """By small batches, or else by what a start takes in the pool, in seconds.
@@ -95,8 +98,16 @@ class Shapes:
 
     def full(self) -> float:
         """Tokens of a full batch: the largest that left texts waiting anywhere in the pool."""
-        known = self.budget[~np.isnan(self.budget)]
-        return max(float(known.max()), SMALLEST) if len(known) else BUDGET
+        return _most(self.budget)
+
+    def usual(self) -> float:
+        """Tokens of the largest batch that was seen of late anywhere in the pool."""
+        return _most(self.largest)
+
+
+def _most(tokens: Floats) -> float:
+    known = tokens[~np.isnan(tokens)]
+    return max(float(known.max()), SMALLEST) if len(known) else BUDGET
 
 
 def learned(
@@ -120,6 +131,7 @@ def learned(
     old = np.nan_to_num(budget[rows])
     budget[rows] = np.where(waiting, np.maximum(FADING * old, size), budget[rows])
     full = replace(shapes, budget=budget).full()
+    largest = _grown(shapes, rows, size)
     small = (size < SMALL * full) & ~waiting
     quiet[rows] = np.where(small, quiet[rows] + 1, 0.0)
     # Batches are counted when they begin and timed when they end: one may have begun before.
@@ -134,22 +146,28 @@ def learned(
     before = np.where(np.isnan(overhead[at]), found, overhead[at])
     overhead[at] = before + rate * (found - before)
     seen[at] = np.minimum(seen[at] + weight, REMEMBERED)
-    return Shapes(overhead, seen, budget, batched, quiet, shapes.sums)
+    return Shapes(overhead, seen, budget, largest, batched, quiet, shapes.sums)
 
 
 def worked_out(shapes: Shapes, rows: Ints, size: Floats) -> Shapes:
-    """Take in batches that no server counted: the largest is the fullest that was seen.
+    """Take in batches whose durations were worked out.
 
     Args:
         shapes: So far.
         rows: Replicas that computed them.
         size: Tokens of one at each.
     """
-    budget, batched = shapes.budget.copy(), shapes.batched.copy()
+    batched = shapes.batched.copy()
     batched[rows] = True
     # A queue that grows looks like an ever larger batch.
-    budget[rows] = np.minimum(np.fmax(FADING * budget[rows], size), BUDGET)
-    return replace(shapes, budget=budget, batched=batched)
+    largest = _grown(shapes, rows, np.minimum(size, BUDGET))
+    return replace(shapes, largest=largest, batched=batched)
+
+
+def _grown(shapes: Shapes, rows: Ints, size: Floats) -> Floats:
+    largest = shapes.largest.copy()
+    largest[rows] = np.fmax(FADING * largest[rows], size)
+    return largest
 
 
 def drawn(shapes: Shapes, rows: Ints, counted: Counted) -> Shapes:

@@ -25,6 +25,9 @@ it, but it is counted when it begins and timed when it ends, so one more or less
 LEAST_SAID: Final = 0.1
 """Part of what a batch is worth that a small one of unknown overhead is worth at least: a replica
 that gets nothing else must not be held by an old estimate."""
+TEXTS: Final = 32.0
+"""Requests that are computed together at most where nobody counts batches (the default of Infinity
+and of sentence-transformers): a queue that grows looks like ever fewer, ever larger batches."""
 OVERHEAD: Final = 200.0
 """Tokens that cost as much as starting a batch, where nothing else is known."""
 BUDGET: Final = 16_384.0
@@ -105,26 +108,33 @@ class Counted(NamedTuple):
     def completed(self) -> "Counted":
         """Work out what a server that computes batches does not say of them.
 
-        While a server computes one batch, the requests that come wait for the next. So a request
-        waits for half a batch and is then in one: it takes 1½ batches of T seconds where the server
-        is never idle, and only T where it always is. A batch holds the tokens that come in T
-        seconds, and one request at least.
+        A request that comes while a batch is computed waits for half of it and is then in the next:
+        it takes T·(1 + ρ/2) seconds where batches of T seconds keep the server busy ρ of the time.
+        Where nobody counts batches, one holds the tokens that come in T seconds, and one request at
+        least. Where they are counted, one takes no longer than there was time for: at a server that
+        is never idle durations tell of the queue.
         """
         requests = np.maximum(self.requests, 1e-9)
-        one, rate = self.tokens / requests, self.tokens / np.maximum(self.elapsed, _BRIEFEST)
+        elapsed = np.maximum(self.elapsed, _BRIEFEST)
+        one, rate = self.tokens / requests, self.tokens / elapsed
         took = np.clip(self.seconds / requests, _BRIEFEST, _LONGEST)
+        counted = (self.batches > 0) & (self.batch_tokens > 0) & (self.middles > 0)
+        per_second = np.where(counted, self.batches, requests) / elapsed
         seconds = took
         for _ in range(4):
-            seconds = took / (1 + 0.5 * np.minimum(rate * seconds / np.maximum(one, 1e-9), 1.0))
+            seconds = took / (1 + 0.5 * np.minimum(per_second * seconds, 1.0))
+        # Requests see the larger batches.
+        mean = np.where(counted, self.batch_tokens, 1.0) / np.where(counted, self.batches, 1.0)
+        seconds = np.where(counted, np.minimum(seconds, self.size / mean / per_second), seconds)
         timed = (self.batch_seconds > 0) & (self.billed > 0)
         seconds = np.where(timed, self.duration, seconds)
         of_batch = self.tokens / np.where(self.batches > 0, self.batches, np.nan)
         size = np.fmax(np.maximum(one, rate * seconds), of_batch)
         return self._replace(
-            batches=self.tokens / np.maximum(size, 1e-9),
-            batch_tokens=self.tokens,
-            middles=self.tokens,
-            squares=self.tokens * size,
+            batches=np.where(counted, self.batches, self.tokens / np.maximum(size, 1e-9)),
+            batch_tokens=np.where(counted, self.batch_tokens, self.tokens),
+            middles=np.where(counted, self.middles, self.tokens),
+            squares=np.where(counted, self.squares, self.tokens * size),
             billed=np.where(timed, self.billed, self.requests),
             batch_seconds=np.where(timed, self.batch_seconds, self.requests * seconds),
         )
@@ -163,7 +173,12 @@ def by_slots(counted: Counted, slots: Floats, sharing: Floats, usual: Floats) ->
 
 
 def by_batches(
-    counted: Counted, overhead: Floats, budget: float, each: Floats, sure: Bools
+    counted: Counted,
+    overhead: Floats,
+    budget: float,
+    each: Floats,
+    sure: Bools,
+    fewest: Floats | float = 0.0,
 ) -> Floats:
     """Worth in requests, busy seconds and work in tokens, as three columns.
 
@@ -174,6 +189,7 @@ def by_batches(
         each: Requests that one batch is worth.
         sure: Where the overhead is that of the replica itself, or nothing better is known: small
             batches show its speed, too.
+        fewest: Batches that there were at least.
     """
     size = counted.size
     per_token = counted.duration / (size + overhead)
@@ -181,6 +197,7 @@ def by_batches(
     # A few large batches among many small ones are as good as those few, and where the start is
     # most of the time a batch says little about what a full one would take.
     alike = counted.batch_tokens**2 / np.maximum(counted.token_squares, 1e-9)
+    alike = np.maximum(alike, fewest)
     part = np.maximum((size / np.maximum(size + overhead, 1e-9)) ** 2, LEAST_SAID)
     worth = each * alike * np.where(sure, 1.0, part)
     return np.column_stack([worth, counted.batch_tokens / capacity, counted.batch_tokens])

@@ -218,7 +218,9 @@ def recorded(records: Records, table: Table, given: Given, median: float | None)
         full = records.parts[active, -1, WORTH] >= CHUNK
         complete = active[full]
         elapsed = read_at[complete] - records.since[complete]
-        line = batches.drawn(records.shapes, complete, _differences(grown[goes_on][full], elapsed))
+        chunks = _differences(grown[goes_on][full], elapsed)
+        chunks = _completed_where(chunks.batch_tokens > 0, chunks)
+        line = batches.drawn(records.shapes, complete, chunks)
         records = replace(records, shapes=line)
         records = _completed(records, complete, counters, rows, read_at)
     records.at[rows] = read_at[rows]
@@ -279,7 +281,8 @@ def _counted(
         each = np.where(measured, evidence.PER_BATCH, 1.0)
         overhead, full = records.shapes.known_overhead(), records.shapes.full()
         sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < CHUNK)
-        of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure)
+        fewest = np.where(worked_out, counted.requests / evidence.TEXTS, 0.0)
+        of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure, fewest)
         if worked_out.any():
             least = evidence.by_queue(counted, given.burst[rows], given.sharing[rows])
             busy = np.fmin(of_batches[:, BUSY], counted.tokens / np.maximum(least, 1e-9))
@@ -359,7 +362,7 @@ def _collapsed(
         slots=np.where(batched, 1.0, np.fmax(given.slots[rows], 1.0)),
         in_flight_length=given.in_flight_length[rows],
         longest=given.longest[rows],
-        full=np.where(batched, records.shapes.full(), 0.0),
+        full=np.where(batched, records.shapes.usual(), 0.0),
         are_measured=are_counted,
     )
     # A page that is served from a cache says nothing.

@@ -208,5 +208,5 @@ def _check_endpoint(
     else:
         for line in found.lines():
             click.echo(line)
-    if found.best is None:
+    if found.best is None and found.exporter is None:
         raise SystemExit(1)

@@ -13,7 +13,17 @@ from controlplane.config.metrics import AccessSettings
 from controlplane.scraping.access import Access
 from controlplane.scraping.http_connection import Receiver
 from controlplane.scraping.scrape import MAX_DEADLINE, Getter, scrape
-from controlplane.telemetry import PROFILES, Fit, GpuMemory, Window, fits
+from controlplane.telemetry import (
+    PROFILES,
+    Device,
+    ExpositionError,
+    Fit,
+    GpuMemory,
+    Window,
+    fits,
+    read_devices,
+)
+from controlplane.telemetry.devices import DEVICE_PROFILES
 
 MAX_BYTES: Final = 64 << 20
 """Of an exposition."""
@@ -83,17 +93,52 @@ async def scraped(
     return texts
 
 
+class Exporter(NamedTuple):
+    """An exporter of GPU memory: the name of its profile, and its GPUs."""
+
+    profile: str
+    devices: tuple[Device, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Self | None:
+        """The first profile that finds a GPU in a text."""
+        for profile in DEVICE_PROFILES.values():
+            try:
+                devices = read_devices(text, profile)
+            except ExpositionError:
+                continue
+            if devices:
+                return cls(profile.name, devices)
+        return None
+
+    def lines(self) -> Iterator[str]:
+        """The result as people read it."""
+        yield (
+            f"profile {self.profile} of GPU memory fits: choose the profile of the server, and"
+            f" metrics: {{gpu: {{profile: {self.profile}, addresses: [...]}}}} beside it"
+        )
+        for device in self.devices:
+            pods = ", ".join(sorted("/".join(pod) for pod in device.pods))
+            yield f"  GPU memory: {_memory(device.memory)}{f' by {pods}' if pods else ''}"
+
+
 class Found(NamedTuple):
-    """What the known profiles make of an endpoint, the best first."""
+    """What the known profiles make of an endpoint, the best first.
+
+    Attributes:
+        exporter: It tells of GPUs, and not of a server.
+    """
 
     fits: tuple[Fit, ...]
     is_empty: bool
+    exporter: "Exporter | None" = None
 
     @classmethod
     def of(cls, texts: Sequence[tuple[str, float]]) -> Self:
         """Compare scraped texts with all profiles."""
         is_empty = not any(text.strip() for text, _ in texts)
-        return cls(fits(texts, PROFILES.values()), is_empty)
+        found = cls(fits(texts, PROFILES.values()), is_empty)
+        return found if found.best else found._replace(exporter=Exporter.of(texts[-1][0]))
 
     @property
     def best(self) -> Fit | None:
@@ -107,34 +152,47 @@ class Found(NamedTuple):
             yield _EMPTY
             return
         best = self.best
-        if best is None:
-            yield (
-                "no profile fits; profile prometheus reads families that you name, docs/profiles.md"
-            )
+        if self.exporter is not None:
+            yield from self.exporter.lines()
+        elif best is None:
+            yield from self._none()
         elif best.window is None:
+            how = "is there, and no duration of a request so far"
+            if best.idle in PROFILES[best.profile].typed:
+                how = "is declared and has counted nothing yet"
             yield (
-                f"profile {best.profile}, idle: {best.idle} is declared and has counted nothing"
-                " yet; send it a request and check again"
+                f"profile {best.profile}, idle: {best.idle} {how}; send it a request and check"
+                " again"
             )
             yield from _lacks(best)
         else:
             yield f"profile {best.profile} fits"
             yield from (f"  {name}: {value}" for name, value in _yields(best.window))
             yield from _lacks(best)
-        for fit in [fit for fit in self.fits if fit is not best][:_NEAR]:
-            if fit.error is not None:
-                yield f"profile {fit.profile} cannot read it: {fit.error}"
-            else:
-                yield f"profile {fit.profile} {'fits too' if fit.fits else 'nearly fits'}"
-                yield from _lacks(fit)
+        for fit in [fit for fit in self.fits if fit is not best and fit.error is None][:_NEAR]:
+            yield f"profile {fit.profile} {'fits too' if fit.fits else 'nearly fits'}"
+            yield from _lacks(fit)
+
+    def _none(self) -> Iterator[str]:
+        """Say why no profile fits."""
+        meant = [fit for fit in self.fits if fit.is_meant]
+        for fit in meant:
+            named = f"the families of profile {fit.profile} are there, and cannot be read"
+            yield f"{named}: {fit.error}"
+        if meant:
+            return
+        yield "no profile fits; profile prometheus reads families that you name, docs/profiles.md"
+        errors = dict.fromkeys(fit.error for fit in self.fits if fit.error is not None)
+        yield from (f"it cannot be read: {error}" for error in [*errors][:_NEAR])
 
     def document(self) -> dict[str, Any]:
         """The result for a program; the keys have the units."""
         best = self.best
         return {
-            "ok": best is not None,
+            "ok": best is not None or self.exporter is not None,
             "idle": self.is_empty or (best is not None and best.idle is not None),
             "profile": best.profile if best else None,
+            "exporter": self.exporter.profile if self.exporter else None,
             "yields": _plain(best.window) if best and best.window else None,
             "profiles": [
                 {

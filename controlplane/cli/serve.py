@@ -1,7 +1,6 @@
 """`plimsoll serve`: run the control plane until SIGTERM or Ctrl-C."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -12,6 +11,7 @@ from typing import Final, get_args
 import click
 
 from controlplane.app import running
+from controlplane.cli.garbage import collect_little, collect_old
 from controlplane.cli.log import LogFormat, LogWriter
 from controlplane.cli.terminal import USAGE, counted, fail
 from controlplane.config import Config, SettingsError
@@ -57,7 +57,7 @@ def command(path: Path, log_level: str, log_format: LogFormat) -> None:
     logging.basicConfig(level=log_level.upper(), handlers=[log], force=True)
     try:
         config = read_config(path)
-        collect_rarely()
+        collect_little()
         with log.taking_stderr():
             asyncio.run(_serve(config, path, log))
     except (SettingsError, Refused, OSError) as error:
@@ -67,17 +67,6 @@ def command(path: Path, log_level: str, log_format: LogFormat) -> None:
     if not log.finish(FLUSHED):
         # Nobody reads the log; the thread that waits for its reader must not be waited for.
         os._exit(0)
-
-
-def collect_rarely() -> None:
-    """Have Python collect garbage rarely, and not among what was imported.
-
-    Reference counting frees almost everything here. With a thousand streams one full collection
-    took 0.12 to 0.17 s, in which everything stands still; see docs/decisions/0030.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 async def _serve(config: Config, path: Path, log: LogWriter) -> None:
@@ -91,8 +80,16 @@ async def _serve(config: Config, path: Path, log: LogWriter) -> None:
         rest = f"http{'s' if config.admin.tls else ''}://{addresses.admin}"
         pools = counted(len(config.pools), "pool")
         log.write(f"plimsoll: xDS on {xds}, REST on {rest}, {pools} from {path}")
+        collecting = asyncio.create_task(collect_old(), name="garbage")
         await stopped.wait()
-        deadline = threading.Timer(STOPPED, os._exit, (0,))
-        deadline.daemon = True
-        deadline.start()
+        collecting.cancel()
+        _end_within(STOPPED)
         log.write("plimsoll: stopping; Envoys keep serving with what they have")
+    # All is on disk. A thread that still computes, for nobody, would be waited for.
+    _end_within(2 * FLUSHED)
+
+
+def _end_within(seconds: float) -> None:
+    deadline = threading.Timer(seconds, os._exit, (0,))
+    deadline.daemon = True
+    deadline.start()

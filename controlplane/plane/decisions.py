@@ -330,6 +330,9 @@ def decide(
             about[name] = ids
             continue
         changed = decision.changed(before) | decision.marked(before)
+        if before is not None:
+            # They refer to their decision. Without them it is freed at once, with all its columns.
+            vars(before).pop("effects", None)
         histories.record(pool, decision, changed, seen)
         observed = {id_: seen.observed[name, id_] for id_ in decision.ids(changed)}
         shown = {id_: replica.readiness.is_shown for id_, replica in observed.items()}

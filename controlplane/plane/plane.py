@@ -180,9 +180,10 @@ class Plane(PlaneState):
         """Take note of where an Envoy runs that is about to report."""
         self._traffic.reports.arrivals.came(reporter, place)
 
-    def reporter_left(self, reporter: object, now: float) -> None:
-        """An Envoy that reported has gone, and what it had in flight with it."""
-        self._dirty.add_replicas(self._traffic.left(self.fleet, reporter, now))
+    def reporter_leaving(self, reporter: object, now: float) -> Generator[None, None, None]:
+        """An Envoy that reported has gone; yield after each endpoint, see `Traffic.leaving`."""
+        found = yield from self._traffic.leaving(self.fleet, reporter, now)
+        self._dirty.add_replicas(found)
 
     def sampled(self, samples: Sequence[Sample], now: float, place: Place | None = None) -> None:
         """Take in what an Envoy reports of some requests; those to unknown pools are dropped."""

@@ -74,11 +74,19 @@ class Traffic:
                 self.reports.forget(endpoint_of(before.name, replica))
             self.reports.arrivals.forget(before.name)
 
-    def left(self, fleet: Fleet, reporter: object, now: float) -> Mapping[str, set[str]]:
-        """Forget an Envoy, and what it had in flight; returns by pool the ids it reported."""
+    def leaving(
+        self, fleet: Fleet, reporter: object, now: float
+    ) -> Generator[None, None, Mapping[str, set[str]]]:
+        """Forget an Envoy, and what it had in flight, and yield after each endpoint.
+
+        Returns:
+            By pool the ids that it reported.
+        """
+        gone = yield from self.reports.going(reporter, now)
         found: dict[str, set[str]] = {}
-        for endpoint in self.reports.gone(reporter, now):
+        for endpoint in gone:
             _add_id(found, fleet, endpoint)
+            yield
         return found
 
 

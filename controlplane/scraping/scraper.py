@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from controlplane.config import Address, GpuSettings, MetricsSettings
 from controlplane.config.metrics import AccessSettings
@@ -154,6 +154,11 @@ class Scraper:
         self._scraped(isinstance(outcome, Reading))
 
 
+LONG: Final = 1 << 17
+"""Characters of an exposition from which on others are not to wait until it is read: that takes
+some 30 ms for each million, and more where its labels are new."""
+
+
 def _scraped_by(target: Target) -> AccessSettings | None:
     """Say how a replica is scraped: as the pool says, else as it is reached, on the same port."""
     own, served = target.settings.metrics.port, target.replica.settings.address.port
@@ -181,6 +186,8 @@ async def _read(
             access=access,
             server_name=server_name,
         )
+        if len(text) >= LONG:
+            return await asyncio.to_thread(understand, text, at)
         return understand(text, at)
     except ScrapeError as error:
         return Failure(str(error), error.refused)

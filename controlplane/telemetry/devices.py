@@ -10,7 +10,7 @@ from typing import Final
 
 from controlplane.config import GpuSettings
 from controlplane.telemetry.exposition import Exposition, parse
-from controlplane.telemetry.layouts import Labels
+from controlplane.telemetry.layouts import ExpositionError, Labels
 from controlplane.telemetry.profile import Source
 from controlplane.telemetry.sums import GpuMemory, Sum, fraction_of
 
@@ -23,10 +23,12 @@ class DeviceProfile:
     """How to read an exporter of GPUs.
 
     Attributes:
-        used: Gauge of what is in use; a fraction, or a percentage, where there are no `totals`.
+        used: Gauge of what is in use.
         totals: Gauges that add up to what there is; the first that are all exposed count.
         reserved: Gauge that is added to a total of several, where it is exposed.
-        prefix: Of other names of all gauges.
+        free: Gauge that with the first of `totals` says what is in use, where `used` is not there.
+        ratio: Gauge of the part in use, for GPUs of which nothing else says that.
+        others: Gauges with another name each, of older releases or of configured ones.
         labels: That name a GPU; the first that is there counts.
         instance: The label of a part of a GPU that has memory of its own (MIG).
         blank: Values from here on mean unknown.
@@ -37,8 +39,10 @@ class DeviceProfile:
     used: str
     totals: tuple[tuple[str, ...], ...] = ()
     reserved: str = ""
+    free: str = ""
+    ratio: str = ""
     only: tuple[tuple[str, str], ...] = ()
-    prefix: str = ""
+    others: tuple[tuple[str, str], ...] = ()
     labels: tuple[str, ...] = ("UUID", "uuid")
     instance: str = ""
     pods: tuple[tuple[str, str], ...] = ()
@@ -46,13 +50,15 @@ class DeviceProfile:
 
     def source(self, family: str) -> Source:
         """Where a gauge is read from."""
-        return Source(family, self.unit, self.only, (self.prefix + family,) if self.prefix else ())
+        unit = "ratio" if family == self.ratio else self.unit
+        others = tuple(other for name, other in self.others if name == family)
+        return Source(family, unit, self.only, others)
 
     @property
     def families(self) -> frozenset[str]:
         """All gauges that are read."""
         totals = (family for total in self.totals for family in total)
-        return frozenset((self.used, *totals)) | ({self.reserved} if self.reserved else set())
+        return frozenset((self.used, *totals, self.reserved, self.free, self.ratio)) - {""}
 
     @property
     def samples(self) -> frozenset[str]:
@@ -76,13 +82,20 @@ _PROFILES: Final = (
     # internal/pkg/rendermetrics/render_metrics.go and internal/pkg/transformation/const.go, those
     # of --use-old-namespace in internal/pkg/collector/gpu_collector.go.
     # What DCGM does not know it says by a number near 2^63 (README.md has one); what is reserved
-    # was not exposed by older releases. Lists of counters of one's own may have the total instead.
+    # was not exposed by older releases. Lists of counters of one's own may have the total instead,
+    # or the part in use, 0 to 1. Releases 1.x (NVIDIA/gpu-monitoring-tools) write dcgm_fb_used.
     DeviceProfile(
         name="dcgm",
         unit="MiB",
         used="DCGM_FI_DEV_FB_USED",
         totals=(("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE"), ("DCGM_FI_DEV_FB_TOTAL",)),
         reserved="DCGM_FI_DEV_FB_RESERVED",
+        free="DCGM_FI_DEV_FB_FREE",
+        ratio="DCGM_FI_DEV_FB_USED_PERCENT",
+        others=(
+            ("DCGM_FI_DEV_FB_USED", "dcgm_fb_used"),
+            ("DCGM_FI_DEV_FB_FREE", "dcgm_fb_free"),
+        ),
         instance="GPU_I_ID",
         pods=(("namespace", "pod"), ("pod_namespace", "pod_name")),
         blank=2.0**63 - 2.0**20,
@@ -95,11 +108,15 @@ _PROFILES: Final = (
         unit="MiB",
         used="gpu_used_vram",
         totals=(("gpu_total_vram",), ("gpu_used_vram", "gpu_free_vram")),
-        prefix="amd_",
+        free="gpu_free_vram",
+        others=tuple(
+            (f"gpu_{name}_vram", f"amd_gpu_{name}_vram") for name in ("used", "free", "total")
+        ),
         labels=("gpu_uuid", "serial_number"),
         pods=(("namespace", "pod"),),
     ),
-    # utkuozdemir/nvidia_gpu_exporter: METRICS.md; its uuid lacks the "GPU-" of nvidia-smi.
+    # utkuozdemir/nvidia_gpu_exporter: METRICS.md; its uuid lacks the "GPU-" of nvidia-smi. The
+    # other names are of mindprince/nvidia_gpu_prometheus_exporter (main.go), whose uuid has it.
     DeviceProfile(
         name="nvidia-smi",
         unit="bytes",
@@ -109,14 +126,20 @@ _PROFILES: Final = (
             ("nvidia_smi_memory_used_bytes", "nvidia_smi_memory_free_bytes"),
         ),
         reserved="nvidia_smi_memory_reserved_bytes",
+        free="nvidia_smi_memory_free_bytes",
+        others=tuple(
+            (f"nvidia_smi_memory_{name}_bytes", f"nvidia_gpu_memory_{name}_bytes")
+            for name in ("used", "total")
+        ),
         labels=("uuid",),
     ),
     # intel/xpumanager 1.x: rest/prometheus_exporter.py and py/prometheus_exporter.py. There is no
     # gauge of all memory: the ratio says how much of it is in use.
     DeviceProfile(
         name="xpumanager",
-        unit="ratio",
-        used="xpum_memory_ratio",
+        unit="bytes",
+        used="xpum_memory_used_bytes",
+        ratio="xpum_memory_ratio",
         labels=("uuid",),
         pods=(("kube_namespace", "kube_pod"),),
     ),
@@ -140,6 +163,7 @@ _PROFILES: Final = (
             ("habanalabs_memory_total_bytes",),
             ("habanalabs_memory_used_bytes", "habanalabs_memory_free_bytes"),
         ),
+        free="habanalabs_memory_free_bytes",
         labels=("UUID", "uuid", "serial", "serial_number"),
         pods=(
             ("namespace", "pod"),
@@ -171,10 +195,19 @@ def read_devices(text: str, profile: DeviceProfile) -> tuple[Device, ...]:
     amounts = {family: _by_device(exposition, family, profile) for family in profile.families}
     pods = _pods(exposition, profile)
     found = []
-    for uuid, used in sorted(amounts[profile.used].items()):
+    for uuid in sorted(set().union(*amounts.values())):
         there_is = _total(uuid, amounts, profile)
-        if there_is and math.isfinite(there_is):
-            fraction_of(exposition.layout.family_of(profile.source(profile.used)), used, there_is)
+        used = amounts[profile.used].get(uuid)
+        if used is None and there_is and uuid in amounts.get(profile.free, {}):
+            free = amounts[profile.free][uuid]
+            if free > there_is:
+                raise ExpositionError(f"{profile.free} says that more is free than there is")
+            used = there_is - free
+        if used is None or not there_is:
+            used, there_is = amounts.get(profile.ratio, {}).get(uuid), 1.0
+        if used is not None and math.isfinite(there_is):
+            family = profile.used if uuid in amounts[profile.used] else profile.ratio
+            fraction_of(exposition.layout.family_of(profile.source(family)), used, there_is)
             memory = GpuMemory(uuid, used, there_is)
             found.append(Device(uuid, memory, frozenset(pods.get(uuid, ()))))
     return tuple(found)
@@ -189,8 +222,6 @@ def _total(
     uuid: str, amounts: Mapping[str, Mapping[str, float]], profile: DeviceProfile
 ) -> float | None:
     """What there is of a device's memory; None where that is not exposed."""
-    if not profile.totals:
-        return 1.0
     for total in profile.totals:
         if all(uuid in amounts[family] for family in total):
             reserved = amounts.get(profile.reserved, {}) if len(total) > 1 else {}
@@ -205,21 +236,23 @@ def _by_device(exposition: Exposition, family: str, profile: DeviceProfile) -> d
     for labels, index in exposition.layout.of(source):
         amount = Sum(source.family, source.scale, (index,))
         value = amount.of(exposition.values, profile.blank)
-        if source.unit == "ratio" and value is not None and value > 1:
-            value /= _PERCENT
         uuid = _uuid(labels, profile)
         if value is not None and uuid is not None:
             values[uuid] = max(value, values.get(uuid, 0.0))
+    if source.unit == "ratio" and any(value > 1 for value in values.values()):
+        # A percentage in some releases: then it is one for all.
+        values = {uuid: value / _PERCENT for uuid, value in values.items()}
     return values
 
 
 def _pods(exposition: Exposition, profile: DeviceProfile) -> dict[str, set[Pod]]:
     pods: dict[str, set[Pod]] = {}
-    for sample in exposition.of(profile.source(profile.used)):
-        values, uuid = sample.labels.values, _uuid(sample.labels, profile)
-        for namespace, name in profile.pods:
-            if uuid is not None and values.get(name):
-                pods.setdefault(uuid, set()).add((values.get(namespace, ""), values[name]))
+    for family in profile.families:
+        for labels, _ in exposition.layout.of(profile.source(family)):
+            uuid = _uuid(labels, profile)
+            for namespace, name in profile.pods:
+                if uuid is not None and (pod := labels.values.get(name)):
+                    pods.setdefault(uuid, set()).add((labels.values.get(namespace, ""), pod))
     return pods
 
 

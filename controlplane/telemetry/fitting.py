@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from controlplane.telemetry.exposition import parse
 from controlplane.telemetry.layouts import ExpositionError
@@ -18,7 +19,9 @@ class Fit:
         found: What it reads there, of latency, memory, queue, running, errors and tokens.
         missing: What it would read, each with the families that are not there.
         window: What it yields; None without latency.
-        idle: The family of durations that is declared and has counted nothing yet.
+        idle: The family that says that the server has counted nothing yet: of durations that are
+            declared without any, or a gauge where durations come with the first request.
+        is_meant: It cannot read the exposition, though its families are there.
     """
 
     profile: str
@@ -27,6 +30,7 @@ class Fit:
     window: Window | None
     error: str | None = None
     idle: str | None = None
+    is_meant: bool = False
 
     @property
     def fits(self) -> bool:
@@ -44,8 +48,11 @@ def fits(texts: Sequence[tuple[str, float]], profiles: Iterable[Profile]) -> tup
     tried = (_fit(texts, profile) for profile in profiles)
     some = [fit for fit in tried if fit.found or fit.error or fit.idle]
 
-    def order(fit: Fit) -> tuple[bool, bool, int, int]:
-        return not fit.fits, fit.idle is None, len(fit.missing), -len(fit.found)
+    def order(fit: Fit) -> tuple[bool, bool, bool, int, int]:
+        return (
+            *(not fit.fits, fit.idle is None, not fit.is_meant),
+            *(len(fit.missing), -len(fit.found)),
+        )
 
     return tuple(sorted(some, key=order))
 
@@ -57,16 +64,30 @@ def _fit(texts: Sequence[tuple[str, float]], profile: Profile) -> Fit:
             last = read(text, profile, at)
             window = history.add(last)
     except ExpositionError as error:
-        return Fit(profile.name, (), (), None, error.quoted())
-    found, missing = [], []
-    for quantity, families, is_there in _wanted(profile, last):
-        if is_there:
-            found.append(quantity)
-        else:
-            missing.append((quantity, families))
+        is_meant = any(_has_durations(text, profile) for text, _ in texts)
+        return Fit(profile.name, (), (), None, error.quoted(), is_meant=is_meant)
+    wanted = [*_wanted(profile, last)]
+    there = [(quantity, families) for quantity, families, is_there in wanted if is_there]
+    found = [quantity for quantity, _ in there]
+    missing = [(quantity, families) for quantity, families, is_there in wanted if not is_there]
     usable = window if "latency" in found or (found and not profile.latency) else None
-    idle = declared(texts[-1][0], profile) if usable is None else None
+    idle = None
+    if usable is None:
+        gauges = [families[0] for quantity, families in there if quantity in _GAUGES]
+        idle = declared(texts[-1][0], profile)
+        if idle is None and profile.is_lazy and gauges:
+            idle = gauges[0]
     return Fit(profile.name, tuple(found), tuple(missing), usable, idle=idle)
+
+
+_GAUGES: Final = ("queue", "running")
+"""That a server exposes before its first request; families of GPU memory are of several servers."""
+
+
+def _has_durations(text: str, profile: Profile) -> bool:
+    """Whether samples of a profile's durations begin some lines, whatever follows."""
+    names = {name for latency in profile.latency for name in latency.samples}
+    return any(line.startswith(tuple(names)) for line in text.splitlines()) if names else False
 
 
 def declared(text: str, profile: Profile) -> str | None:

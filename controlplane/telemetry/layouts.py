@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -111,35 +112,38 @@ V = TypeVar("V")
 
 
 class Newest(Generic[K, V]):
-    """What was used last, as far as there is room for it."""
+    """What was used last, as far as there is room for it; several threads may ask."""
 
     def __init__(self, most: int, room: int) -> None:
         """Hold at most `most` entries, whose sizes add up to at most `room`."""
         self._most, self._room = most, room
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._size = 0
+        self._lock = Lock()
 
     def __contains__(self, key: K) -> bool:
         return key in self._entries
 
     def get(self, key: K) -> V | None:
         """The value of a key; None where there is none."""
-        found = self._entries.get(key)
-        if found is None:
-            return None
-        self._entries.move_to_end(key)
-        return found[0]
+        with self._lock:
+            found = self._entries.get(key)
+            if found is None:
+                return None
+            self._entries.move_to_end(key)
+            return found[0]
 
     def put(self, key: K, value: V, size: int) -> None:
         """Keep something, the newest even where it is larger than all of the room."""
-        _, before = self._entries.pop(key, (None, 0))
-        self._entries[key] = value, size
-        self._size += size - before
-        while len(self._entries) > self._most or (
-            self._size > self._room and len(self._entries) > 1
-        ):
-            _, (_, gone) = self._entries.popitem(last=False)
-            self._size -= gone
+        with self._lock:
+            _, before = self._entries.pop(key, (None, 0))
+            self._entries[key] = value, size
+            self._size += size - before
+            while len(self._entries) > self._most or (
+                self._size > self._room and len(self._entries) > 1
+            ):
+                _, (_, gone) = self._entries.popitem(last=False)
+                self._size -= gone
 
     def clear(self) -> None:
         """Keep nothing of it."""

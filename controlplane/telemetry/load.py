@@ -227,6 +227,10 @@ class LoadReports:
 
     def gone(self, reporter: Hashable, now: float) -> list[Endpoint]:
         """Forget what an Envoy had in flight that has left; returns the endpoints it told of."""
+        return drained(self.going(reporter, now))
+
+    def going(self, reporter: Hashable, now: float) -> Generator[None, None, list[Endpoint]]:
+        """The same, and yield after each endpoint."""
         found = []
         self.arrivals.left(reporter)
         for endpoint, total in [*self._totals.items()]:
@@ -235,8 +239,9 @@ class LoadReports:
                 _advance(total, now)
                 total.in_flight = in_flight(_recent(total, now))
                 total.held.in_flight = held_in_flight(_recent(total, now))
-            if not total.reporters:
+            if not total.reporters and self._totals.get(endpoint) is total:
                 del self._totals[endpoint]
+            yield
         return found
 
     def forget(self, endpoint: Endpoint) -> None:

@@ -175,6 +175,7 @@ class Profile:
         is_layered: Whether a request may be counted for the model that was asked and for each step
             that this one takes.
         entry_label: A label that is empty for steps.
+        is_lazy: Before the first request it exposes gauges, and declares no durations.
     """
 
     name: str
@@ -190,6 +191,7 @@ class Profile:
     model_label: str = ""
     is_layered: bool = False
     entry_label: str = ""
+    is_lazy: bool = False
 
     def __hash__(self) -> int:
         return self._hash

@@ -40,6 +40,11 @@ _CLIENT_STATUS: Final = (
 _REQUESTS: Final = tuple(("endpoint", f"!/{path}") for path in ("healthz", "livez", "readyz"))
 
 
+def _of_sglang(name: str, unit: str = "", **labels: str) -> Source:
+    others = (f"sglang_{name}", f"ray_sglang_{name}")
+    return Source(f"sglang:{name}", unit, tuple(labels.items()), others, copies=_RANKS)
+
+
 def _of_ray(name: str, unit: str = "") -> Source:
     return Source(f"ray_vllm:{name}", unit, others=(f"ray_vllm_{name}",))
 
@@ -90,7 +95,7 @@ _PROFILES: Final = (
                 Source("http_request_duration_seconds", "s", (("handler", "*/embeddings"),)),
             ),
         ),
-        errors=Source("http_requests_total", "", (("handler", "*/embeddings"), ("status", "5xx"))),
+        errors=Source("http_requests_total", "", (("handler", "*/embeddings"), ("status", "5*"))),
     ),
     # vllm-project/vllm: vllm/v1/metrics/loggers.py. Its first bucket ends at 0.3 s.
     # vllm:kv_cache_usage_perc is the share of the cache in use and says nothing of the device.
@@ -111,20 +116,26 @@ _PROFILES: Final = (
         queue_unit="texts",
         model_label="model_name",
     ),
-    # sgl-project/sglang: python/sglang/srt/metrics/collector.py, with --enable-metrics.
+    # sgl-project/sglang: python/sglang/srt/observability/metrics_collector.py (before:
+    # srt/metrics/collector.py), with --enable-metrics. Some releases write sglang_ (#15758), and
+    # Ray Serve LLM writes ray_sglang_ (ray_wrappers.py beside it).
     # sglang:token_usage is the share of the cache in use and says nothing of the device.
     Profile(
         name="sglang",
         # Each scheduler of an engine tells of the engine's whole queue, all of them with
         # --enable-metrics-for-all-schedulers.
-        latency=(Latency(Source("sglang:e2e_request_latency_seconds", "s", copies=_RANKS)),),
-        queue=Source("sglang:num_queue_reqs", copies=_RANKS),
-        running=Source("sglang:num_running_reqs", copies=_RANKS),
-        tokens=Source("sglang:prompt_tokens_total", copies=_RANKS),
+        latency=(Latency(_of_sglang("e2e_request_latency_seconds", "s")),),
+        # With --enable-priority-scheduling the total has an empty priority, and stands beside its
+        # parts (`_log_gauge_queue_count` there).
+        queue=_of_sglang("num_queue_reqs", priority=""),
+        running=_of_sglang("num_running_reqs", priority=""),
+        tokens=_of_sglang("prompt_tokens_total"),
         # Each text of a request goes to the scheduler by itself (`_handle_batch_request` in
         # python/sglang/srt/managers/tokenizer_manager.py).
         queue_unit="texts",
         model_label="model_name",
+        # Its processes share files, which have what was counted once (prometheus_client).
+        is_lazy=True,
     ),
     # triton-inference-server/server: docs/user_guide/metrics.md; core: src/metrics.cc. Counters
     # are on by default, summaries (nv_inference_request_summary_us) are not and say no more here.
@@ -228,6 +239,7 @@ _PROFILES: Final = (
         model_label="deployment",
         is_layered=True,
         entry_label="route",
+        is_lazy=True,
     ),
     # ray-project/ray: python/ray/llm (serve/engines/vllm), which has vLLM record through
     # vllm/v1/metrics/ray_wrappers.py: its names with Ray's prefix, from 2.53 on without a colon.
@@ -244,10 +256,12 @@ _PROFILES: Final = (
         started=None,
         queue_unit="texts",
         model_label="model_name",
+        is_lazy=True,
     ),
     # bentoml/BentoML: src/bentoml/_internal/server/http/instruments.py; namespace bentoml_service
     # in src/_bentoml_impl, bentoml_api_server for a Service of 1.0 and 1.1. Health checks are
-    # counted like requests, under their own endpoint.
+    # counted like requests, under their own endpoint. Services that a Service depends on share its
+    # folder of metrics (serving.py there), so a request counts once more for each that it asks.
     Profile(
         name="bentoml",
         latency=(
@@ -272,6 +286,8 @@ _PROFILES: Final = (
             (("http_response_code", "5*"), *_REQUESTS),
             others=("bentoml_api_server_request_total",),
         ),
+        model_label="runner_name",
+        is_layered=True,
     ),
     # mudler/LocalAI: core/services/monitoring/metrics.go, core/http/endpoints/localai/metrics.go:
     # seconds, in OpenTelemetry's default buckets (le 0, 5, 10 …), which are meant for ms.
@@ -288,14 +304,13 @@ _PROFILES: Final = (
         running=Source("llamacpp:requests_processing"),
         tokens=Source("llamacpp:prompt_tokens_total"),
     ),
-    # InternLM/lmdeploy: lmdeploy/metrics/loggers.py, with --enable-metrics. Failures are a gauge
-    # there that only grows.
+    # InternLM/lmdeploy: lmdeploy/metrics/loggers.py, with --enable-metrics. What it calls failed
+    # includes what clients cancelled (`num_failed_reqs` in stats.py), so no errors are read.
     Profile(
         name="lmdeploy",
         latency=(Latency(Source("lmdeploy:e2e_request_latency_seconds", "s")),),
         queue=Source("lmdeploy:num_requests_waiting"),
         running=Source("lmdeploy:num_requests_running"),
-        errors=Source("lmdeploy:num_requests_failed"),
         tokens=Source("lmdeploy:prompt_tokens_total"),
         queue_unit="texts",
         model_label="model_name",

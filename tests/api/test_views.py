@@ -13,7 +13,7 @@ from controlplane.config import Policy, PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.telemetry import GpuMemory, Histogram, Reading
-from controlplane.telemetry.load import Endpoint, Load
+from controlplane.telemetry.load import Endpoint, Load, drained
 from tests.plane.pools import SETTINGS
 
 SHORT = {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
@@ -152,8 +152,8 @@ def test_what_envoys_report_stands_beside_the_readings_with_its_age() -> None:
         "errors": 25,
         "error_fraction": pytest.approx(1 / 6, rel=1e-5),
     }
-    made.reporter_left("one", 12.0)
-    made.reporter_left("two", 12.0)
+    drained(made.reporter_leaving("one", 12.0))
+    drained(made.reporter_leaving("two", 12.0))
     assert view(made, 12.0)["load_reports"] is None
 
 

@@ -51,6 +51,15 @@ def test_as_much_as_chance_explains_is_no_overload() -> None:
     assert overloaded(play.step(waiting({"a": 12.0}))) == set()
 
 
+def test_a_line_is_held_against_the_batches_that_come_and_not_against_what_one_may_hold() -> None:
+    """A server that allows 16,384 tokens a batch, and never has a thousand to compute."""
+    small = Serving(slots=None, batch=(500.0, 0.05), latency=0.08, texts=5.0, reported=2.0)
+    play = played(dict.fromkeys("abcd", small))
+    others = dict.fromkeys("bcd", small)
+    assert overloaded(play.step({"a": replace(small, reported=10.0), **others})) == set()
+    assert overloaded(play.step({"a": replace(small, reported=150.0), **others})) == {"a"}
+
+
 def test_a_slow_replica_is_overloaded_by_fewer_requests() -> None:
     for id_ in "ac":
         few, many = (played(waiting({})) for _ in range(2))

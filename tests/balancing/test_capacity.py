@@ -112,6 +112,43 @@ def test_batches_that_nobody_counts_follow_from_durations(part: float) -> None:
     assert work / time == pytest.approx(FULL / (START + PER_TOKEN * FULL), rel=0.05)
 
 
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+def test_the_durations_of_counted_batches_follow_from_how_long_requests_take(part: float) -> None:
+    """vLLM counts its steps and their tokens, and does not time them."""
+    tokens = part / PER_TOKEN
+    takes = max(START / (1 - part), START + PER_TOKEN * TOKENS)
+    busy = min(tokens * takes / TOKENS, 1.0)
+    some = of_counted_batches(tokens, takes * (1 + busy / 2), busy * 10.0 / takes)
+    assert some.duration == pytest.approx(takes, rel=0.01)
+    assert some.size == pytest.approx(max(tokens * takes, TOKENS), rel=0.01)
+
+
+def test_a_counted_batch_takes_no_longer_than_there_was_time_for() -> None:
+    """Of a saturated server, where requests wait for many batches."""
+    takes = START + PER_TOKEN * FULL
+    some = of_counted_batches(FULL / takes, latency=20 * takes, batches=10.0 / takes)
+    assert some.duration == pytest.approx(takes, rel=0.01)
+    assert some.size == pytest.approx(FULL, rel=0.01)
+
+
+def of_counted_batches(tokens: float, latency: float, batches: float) -> Counted:
+    """What was counted in ten seconds with so many tokens per second, and worked out."""
+    total = {"batch_tokens": tokens * 10, "middles": tokens * 10}
+    squares = (tokens * 10) ** 2 / batches
+    return counted(tokens / TOKENS, latency, batches=batches, squares=squares, **total).completed()
+
+
+def test_a_saturated_server_speaks_for_itself_though_nobody_counts_its_batches() -> None:
+    """Requests wait ever longer there, which looks like ever fewer, ever larger batches."""
+    fast, slow = Serving(200, load=0.5, latency=0.05, slots=None), Serving(20, load=1.0, slots=None)
+    play = Play()
+    for second in range(40):
+        waiting = replace(slow, latency=1.0 + second / 2)
+        play.run({"a": fast, "b": fast, "c": waiting}, 1.0)
+    assert play.decision is not None
+    assert capacities(play.decision)["c"] == pytest.approx(20 * TOKENS, rel=0.15)
+
+
 def test_what_a_server_says_of_its_batches_is_not_worked_out() -> None:
     """Triton times batches and counts them, but nobody counts their tokens."""
     some = counted(10.0, 0.5, batches=20.0, billed=100.0, batch_seconds=20.0).completed()

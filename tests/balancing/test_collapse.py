@@ -1,11 +1,13 @@
 """A collapse is what the longest request that is to be expected cannot explain."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from controlplane.balancing import collapse
+from tests.balancing.pools import Serving, capacities, played
 
 CAPACITY = 1_000.0
 
@@ -46,3 +48,14 @@ def test_little_in_line_is_no_full_batch() -> None:
 
 def test_a_replica_that_works_never_falls() -> None:
     assert np.isinf(seconds_until_it_falls(ended=3.0, work=300.0, in_flight=50.0))
+
+
+def test_a_server_of_small_batches_owes_few_of_them_before_it_has_collapsed() -> None:
+    """However many tokens its batches may hold."""
+    usual = Serving(slots=None, batch=(500.0, 0.05), latency=0.08, texts=5.0, reported=5.0)
+    play = played(dict.fromkeys("abcd", usual))
+    before = play.decision
+    assert before is not None
+    stuck = replace(usual, load=0.005, latency=0.5, reported=100.0)
+    after = play.run({"a": stuck, **dict.fromkeys("bcd", usual)}, 3.0)
+    assert capacities(after)["a"] < capacities(before)["a"] / 2

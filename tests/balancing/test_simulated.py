@@ -94,6 +94,13 @@ def test_a_confident_estimate_is_near_the_truth(scenario: Scenario, load: float)
     assert off[int(0.85 * len(off))] < math.log(1.15)
 
 
+def test_what_a_start_costs_follows_from_counted_batches_of_several_sizes() -> None:
+    """A start takes as long on each of them, and a fast one computes more tokens meanwhile."""
+    scenario = replace(BATCHES, world=VLLM)
+    found = played(scenario, 3)[1][-1].state.records.shapes.known_overhead()
+    assert min(found[:2]) > 2 * max(found[2:8])
+
+
 @pytest.mark.parametrize("load", [0.4, 0.7, 0.95])
 @pytest.mark.parametrize("scenario", [BATCHES, SLOW_SLOTS], ids=["batches", "slots"])
 def test_confident_estimates_agree_with_each_other(scenario: Scenario, load: float) -> None:

@@ -155,8 +155,8 @@ async def test_all_of_it_plays_with_a_small_fleet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whether it is at rest matters where it is measured.
-    for name in ("QUIET", "WINDOW", "UNREST"):
-        monkeypatch.setattr(play, name, 0.2)
+    for name, seconds in (("QUIET", 1.0), ("WINDOW", 0.2), ("UNREST", 0.2)):
+        monkeypatch.setattr(play, name, seconds)
     plan = Plan(40, 2, 4, changes=2, joining=0.5, beating=0.05, commits=2, repetitions=1)
     async with process("benchmarks.registry.replicas") as replicas:
         port = (await replicas.answer())["port"]

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.figures import number
 from benchmarks.machine import busy_ticks
-from benchmarks.xds import endurance, fan_out, growth
+from benchmarks.xds import endurance, fan_out, growth, peers
 from benchmarks.xds.endurance import Endurance
 from benchmarks.xds.fan_out import Round
 from benchmarks.xds.fleet import ChangingCatalog, pool_name
@@ -61,10 +61,28 @@ def test_the_ratio_is_of_the_medians_of_one_round_and_says_whether_it_is_wanted(
         Round({"ours": measured(0.2, 0.3), "bare": measured(0.1, 0.1)}),
         Round({"ours": measured(0.1, 0.4), "bare": measured(0.1, 0.1, others=0.5)}),
     ]
-    said = fan_out.table(rounds)
+    said = fan_out.table(rounds, fan_out.BARE)
     assert "wall 1.50 × (1.00–2.00), wanted ≤ 1.5: met" in said
     assert "CPU 3.50 × (3.00–4.00), wanted ≤ 1.5: missed" in said
     assert "Disturbed by others: 1 of 2 rounds." in said
+
+
+def test_ours_is_compared_with_each_peer_at_the_same_size() -> None:
+    cells = [
+        peers.Cell(peers.SIZES[0], name, [measured(wall, cpu)], memory)
+        for name, wall, cpu, memory in (
+            ("ours", 0.3, 0.2, 30_000.0),
+            ("linear", 0.1, 0.4, 60_000.0),
+            ("snapshot", 0.2, 0.2, 10_000.0),
+        )
+    ]
+    lines = peers.table(cells).splitlines()[4:]
+    assert [line.rsplit("|", 4)[1:4] for line in lines] == [
+        [" – ", " – ", " – "],
+        [" 3.00 × ", " 0.50 × ", " 0.50 × "],
+        [" 1.50 × ", " 1.00 × ", " 3.00 × "],
+    ]
+    assert "Left out: there is no Go" in peers.table([])
 
 
 def row(pools: int, cpu: float, kilobytes: float) -> Row:

@@ -130,6 +130,57 @@ async def test_a_server_without_a_request_so_far_is_recognised_by_what_it_declar
     assert (told["ok"], told["idle"], told["profile"]) == (True, True, "vllm")
 
 
+@pytest.mark.parametrize(
+    ("text", "profile", "gauge"),
+    [
+        (
+            'ray_serve_replica_processing_queries{deployment="E"} 0\n',
+            "ray-serve",
+            "ray_serve_replica_processing_queries",
+        ),
+        ('sglang:num_queue_reqs{model_name="m"} 0\n', "sglang", "sglang:num_queue_reqs"),
+        ('ray_vllm_num_requests_waiting{model_name="m"} 0\n', "ray-llm", "ray_vllm:num_requests"),
+    ],
+)
+async def test_a_server_that_declares_nothing_before_a_request_is_recognised_by_its_gauges(
+    text: str, profile: str, gauge: str
+) -> None:
+    async with serving(text) as address:
+        result = await check("--scrape", address, "--seconds", "0")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"profile {profile}, idle: {gauge}")
+    assert "is there, and no duration of a request so far; send it a request" in result.stdout
+
+
+async def test_families_that_are_there_and_cannot_be_read_name_their_profile() -> None:
+    text = 'bentoml_api_server_request_duration_seconds_bucket{endpoint="/e",le="0.1"} 5.0\n'
+    async with serving(text) as address:
+        result = await check("--scrape", address, "--seconds", "0")
+    assert result.exit_code == 1
+    assert result.stdout.startswith(
+        "the families of profile bentoml are there, and cannot be read: "
+    )
+
+
+async def test_what_no_profile_can_read_is_said_once() -> None:
+    async with serving("te_request_duration_count 3\nte_request\n") as address:
+        result = await check("--scrape", address, "--seconds", "0")
+    assert result.exit_code == 1
+    assert result.stdout.count("is no metric sample") == 1
+
+
+async def test_an_exporter_of_gpu_memory_is_recognised_and_where_it_goes_is_told() -> None:
+    async with serving(exposed("dcgm")) as address:
+        result = await check("--scrape", address, "--seconds", "0")
+        told = json.loads((await check("--scrape", address, "--seconds", "0", "--json")).stdout)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("profile dcgm of GPU memory fits: choose the profile of the")
+    assert "metrics: {gpu: {profile: dcgm, addresses: [...]}}" in result.stdout
+    assert "  GPU memory: 74 % of 79.1 GiB in use on GPU-604ac76c" in result.stdout
+    assert " by search/minilm-0, search/minilm-1\n" in result.stdout
+    assert (told["ok"], told["profile"], told["exporter"]) == (True, None, "dcgm")
+
+
 async def test_an_empty_answer_is_a_server_that_has_counted_nothing_and_no_other_server() -> None:
     async with serving("") as address:
         result = await check("--scrape", address, "--seconds", "0.1")

@@ -83,3 +83,33 @@ async def test_it_answers_reads_its_config_at_sighup_and_ends_at_sigterm(
         started.wait()
         if stderr != "a pipe whose reader left":
             os.close(read_end)
+
+
+BUSY = """
+import asyncio, os, signal, sys, time
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from controlplane.cli import serve
+from controlplane.cli.group import plimsoll
+
+@asynccontextmanager
+async def running(config, path):
+    loop = asyncio.get_running_loop()
+    loop.run_in_executor(None, time.sleep, 1000)
+    loop.call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+    yield SimpleNamespace(admin="", xds="", reread=lambda: None)
+
+serve.running, serve.STOPPED = running, 1000
+plimsoll(["serve", "--config", sys.argv[1]])
+"""
+
+
+def test_at_sigterm_no_thread_is_waited_for_that_still_computes(tmp_path: Path) -> None:
+    path = tmp_path / "plimsoll.yaml"
+    config(path, 1, 1)
+    started = subprocess.Popen([sys.executable, "-c", BUSY, str(path)], stderr=subprocess.DEVNULL)
+    try:
+        assert started.wait(DEADLINE) == 0
+    finally:
+        started.kill()
+        started.wait()

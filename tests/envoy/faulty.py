@@ -64,6 +64,9 @@ class FaultyReplica:
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, limit=1 << 24
         )
+        for listening in self._server.sockets:
+            # Otherwise the kernel may take a whole request for a program that does not read.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
 
     def die(self) -> None:
         """End as a killed process does: the kernel closes its sockets, and resets those in use."""

@@ -1,5 +1,7 @@
 """The compose files of examples/, each run once: commands as processes, replicas that stand in."""
 
+import json
+import re
 import shlex
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -113,3 +115,10 @@ async def test_a_mesh_serves_whom_it_may_and_nobody_without_a_certificate(tmp_pa
                 await nobody.post(ingress, json={"input": "a text"})
         (node, *_) = (await asked(f"http://{made.address('control-plane')}:8080/v1/nodes"))["nodes"]
         assert node["id"] in names
+
+
+@pytest.mark.parametrize("name", ["servers", "zones", "mesh"])
+def test_the_request_to_try_it_with_names_its_model(name: str) -> None:
+    text = (EXAMPLES / name / "compose.yaml").read_text()
+    (body,) = re.findall(r"--json '(.*)'$", text, re.M)
+    assert json.loads(body).keys() == {"model", "input"}

@@ -1,5 +1,7 @@
 """A decision that looks at what has changed comes to what one comes to that looks at everything."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -264,3 +266,21 @@ def test_envoys_are_told_of_all_whose_weight_has_changed_with_the_one_that_joine
     weights = {member.weight for member in plane.decide(110.0).pools["p"].members}
     assert weights == {decision_of(plane).replicas["r2"].weight}
     assert weights != {1000}
+
+
+def test_a_decision_is_freed_as_soon_as_the_next_is_made() -> None:
+    plane = Plane(0.0)
+    plane.apply(PutPool("p", pool_of("capacity-tiers", None)), 0.0)
+    plane.apply(PutReplica("p", "a", replica_of(1)), 0.0)
+    plane.decide(1.0)
+    before = plane.decision("p")
+    assert before is not None
+    gone = weakref.ref(before)
+    del before
+    gc.disable()
+    try:
+        asked(Drain("p", "a"))(plane, 2.0)
+        plane.decide(2.0)
+        assert gone() is None
+    finally:
+        gc.enable()

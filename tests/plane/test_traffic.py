@@ -11,7 +11,7 @@ from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
 from controlplane.telemetry import profile_of, read
-from controlplane.telemetry.load import Endpoint, InLocality, Load
+from controlplane.telemetry.load import Endpoint, InLocality, Load, drained
 from tests.fleet.fleets import without_pool
 from tests.plane.test_plane import reading
 
@@ -131,7 +131,7 @@ def test_it_is_over_when_the_envoys_have_left() -> None:
     plane.decide(31.0)
     assert overload(plane, "fast") is not None
     for envoy in range(4):
-        plane.reporter_left(envoy, 31.2)
+        drained(plane.reporter_leaving(envoy, 31.2))
     plane.reported("another", {SLOW: Load(1, 0, 1)}, 0.5, 31.5)
     plane.decide(31.5)
     assert overload(plane, "fast") is None
@@ -181,7 +181,7 @@ def test_what_is_in_flight_is_shown_until_the_envoy_leaves() -> None:
     plane.reported("two", {FAST: Load(1, 0, 2)}, 1.0, 1.0)
     assert plane.report("p", "fast", 1.0).in_flight == 5
     assert plane.report("p", "slow", 1.0).in_flight is None
-    plane.reporter_left("one", 1.5)
+    drained(plane.reporter_leaving("one", 1.5))
     assert plane.report("p", "fast", 1.5).in_flight == 2
 
 
@@ -232,7 +232,7 @@ def test_what_replicas_carry_is_known_when_all_envoys_report_anew() -> None:
     assert decision is not None
     tiers = {id_: replica.tier for id_, replica in decision.replicas.items()}
     for envoy in range(4):
-        plane.reporter_left(envoy, 30.6)
+        drained(plane.reporter_leaving(envoy, 30.6))
     plane.decide(30.7)
     for second in range(31, 35):
         loads = {FAST: Load(40, 0, 1), SLOW: Load(10, 0, 1)}

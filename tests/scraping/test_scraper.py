@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from string import ascii_lowercase
+from threading import get_ident
 
 import pytest
 from aiohttp import web
@@ -14,10 +15,10 @@ from controlplane.config import load_config
 from controlplane.config.metrics import DEFAULT_BYTES
 from controlplane.fleet import Change
 from controlplane.plane import Exporter, Failure, Plane, Probe, Target
-from controlplane.scraping import checks
+from controlplane.scraping import checks, scraper
 from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.scraper import Scraper
-from controlplane.telemetry import Device, Reading
+from controlplane.telemetry import Device, Profile, Reading, read
 from tests.processes import DEADLINE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -336,3 +337,23 @@ async def test_few_that_are_not_ready_are_asked_in_every_interval() -> None:
             assert await plane.probes.get() is Probe.UNHEALTHY
     # Its health check would be due once in five intervals.
     assert plane.outcomes.qsize() < 12
+
+
+@pytest.mark.parametrize("more", [0, scraper.LONG])
+async def test_a_long_exposition_is_read_in_another_thread_and_a_short_one_is_not(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+
+    def noted(text: str, profile: Profile, at: float) -> Reading:
+        threads.add(get_ident())
+        return read(text, profile, at)
+
+    monkeypatch.setattr(scraper, "read", noted)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text=GOOD + "other 1\n" * (more // 8))
+
+    async with scraped(metrics) as plane:
+        assert isinstance(await asyncio.wait_for(plane.outcomes.get(), DEADLINE), Reading)
+    assert (threads == {get_ident()}) is (more == 0)

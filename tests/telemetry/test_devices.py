@@ -155,3 +155,48 @@ def test_other_exporters_tell_of_their_gpus(
 
 def test_of_two_names_of_a_gpu_the_uuid_comes_first() -> None:
     assert set(exporter("amd", AMD)) == {"S0", "u1"}
+
+
+OLD = f"""\
+dcgm_fb_used{{gpu="0",uuid="{A}",pod_namespace="search",pod_name="a"}} 20000
+dcgm_fb_free{{gpu="0",uuid="{A}",pod_namespace="search",pod_name="a"}} 60000
+"""
+TOTAL_AND_FREE = f"""\
+DCGM_FI_DEV_FB_TOTAL{{UUID="{A}",namespace="search",pod="a"}} 80000
+DCGM_FI_DEV_FB_FREE{{UUID="{A}",namespace="search",pod="a"}} 60000
+"""
+PART = f"""\
+DCGM_FI_DEV_FB_USED{{UUID="{A}",namespace="search",pod="a"}} 20000
+DCGM_FI_DEV_FB_USED_PERCENT{{UUID="{A}",namespace="search",pod="a"}} 0.25
+"""
+MINDPRINCE = f"""\
+nvidia_gpu_memory_used_bytes{{minor_number="0",name="Tesla T4",uuid="{A}"}} 2e+10
+nvidia_gpu_memory_total_bytes{{minor_number="0",name="Tesla T4",uuid="{A}"}} 8e+10
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "pods"),
+    [
+        pytest.param("dcgm", OLD, {("search", "a")}, id="dcgm-exporter 1.x"),
+        pytest.param("dcgm", TOTAL_AND_FREE, {("search", "a")}, id="no used"),
+        pytest.param("dcgm", PART, {("search", "a")}, id="a part and no total"),
+        pytest.param("nvidia-smi", MINDPRINCE, set(), id="nvidia_gpu_prometheus_exporter"),
+    ],
+)
+def test_exporters_of_other_releases_and_lists_of_counters_tell_as_much(
+    name: str, text: str, pods: set[tuple[str, str]]
+) -> None:
+    found = exporter(name, text)[A]
+    assert found.memory.fraction == 0.25
+    assert found.pods == pods
+
+
+def test_more_free_memory_than_there_is_is_refused() -> None:
+    with pytest.raises(ExpositionError, match="FREE says that more is free than there is"):
+        devices(TOTAL_AND_FREE.replace("80000", "50000"))
+
+
+def test_a_percentage_of_one_gpu_is_one_of_all() -> None:
+    text = XPU.replace("0.25", "25") + 'xpum_memory_ratio{uuid="0200"} 0.5\n'
+    assert exporter("xpumanager", text)["0200"].memory.fraction == 0.005

@@ -182,3 +182,38 @@ def test_errors_of_clients_are_none_of_the_replica() -> None:
         f'te_request_failure{{err="{err}"}} {count}\n' for err, count in {**own, **theirs}.items()
     )
     assert reading("tei", text).errors == 10
+
+
+def test_of_sglangs_requests_by_priority_the_total_counts_and_not_its_parts() -> None:
+    ranks = [RANKS.format(pp=0, tp=tp) for tp in range(2)]
+    parts = {"": (9, 6), "0": (2, 1), "10": (7, 5)}
+    text = "".join(
+        sglang(f'{labels},priority="{priority}"', *counts)
+        for labels in ranks
+        for priority, counts in parts.items()
+    )
+    got = reading("sglang", text)
+    assert (got.queue, got.running) == (9, 6)
+
+
+def bentoml(services: Mapping[str, tuple[int, float, int]]) -> str:
+    """Requests, seconds and failures of each service of one Bento."""
+    family, texts = "bentoml_service_request_duration_seconds", []
+    for name, (count, total, failed) in services.items():
+        labels = f'endpoint="/encode",http_response_code="200",runner_name="{name}",'
+        texts.append(histogram({"0.1": count, "+Inf": count}, total, family, labels))
+        labels = f'endpoint="/encode",http_response_code="500",runner_name="{name}"'
+        texts.append(f"bentoml_service_request_total{{{labels}}} {failed}\n")
+        labels = f'endpoint="/encode",runner_name="{name}"'
+        texts.append(f"bentoml_service_request_in_progress{{{labels}}} 3\n")
+    return "".join(texts)
+
+
+def test_services_that_a_service_of_bentoml_asks_count_no_further_requests() -> None:
+    both = {"Gateway": (500, 25.0, 4), "Embedder": (501, 20.0, 4)}
+    got = reading("bentoml", bentoml(both))
+    assert counted(got) == (500, 25.0)
+    assert (got.errors, got.running) == (4, 3)
+    assert "of 2 values of runner_name, Gateway is counted" in (got.note or "")
+    alone = reading("bentoml", bentoml({"Embedder": (501, 20.0, 4)}))
+    assert (counted(alone), alone.note) == ((501, 20.0), None)

@@ -74,7 +74,7 @@ SAID: dict[ProfileName, Said] = {
     "localai": Said(1000, 0.05, "first bucket"),
     "ray-llm": Said(1000, 0.06, "ok", queue=2, running=5, tokens=120000),
     "llama-cpp": Said(None, 0.0, "ok", queue=3, running=4, tokens=51200),
-    "lmdeploy": Said(1000, 0.09, "ok", queue=5, running=8, errors=4, tokens=90000),
+    "lmdeploy": Said(1000, 0.09, "ok", queue=5, running=8, tokens=90000),
     "torchserve": Said(1000, 0.03, "last bucket", errors=3),
     "tf-serving": Said(1000, 0.04, "ok", errors=6),
     "kserve": Said(1000, 0.024, "ok"),
@@ -310,3 +310,23 @@ def test_profile_none_has_no_families() -> None:
 def test_what_a_profile_has_worked_out_it_knows_at_the_next_scrape(said: dict[str, Any]) -> None:
     first, again = (profile_of(MetricsSettings.model_validate(said)) for _ in range(2))
     assert again is first
+
+
+@pytest.mark.parametrize("prefix", ["sglang_", "ray_sglang_"])
+def test_sglang_is_read_under_each_of_its_names(prefix: str) -> None:
+    text = exposed("sglang").replace("sglang:", prefix)
+    assert reading(MetricsSettings(profile="sglang"), text) == reading(
+        MetricsSettings(profile="sglang")
+    )
+
+
+def test_what_clients_of_lmdeploy_cancelled_is_no_error_of_the_replica() -> None:
+    text = exposed("lmdeploy")
+    assert "lmdeploy:num_requests_failed{" in text
+    assert reading(MetricsSettings(profile="lmdeploy"), text).errors is None
+
+
+@pytest.mark.parametrize("status", ["5xx", "500", "503"])
+def test_infinity_counts_errors_whether_or_not_statuses_are_grouped(status: str) -> None:
+    text = exposed("infinity").replace('status="5xx"', f'status="{status}"')
+    assert reading(MetricsSettings(profile="infinity"), text).errors == 10
