@@ -111,7 +111,7 @@ def test_a_replica_that_was_measured_shows_its_capacity_and_its_last_scrape() ->
     metrics = everything(known, now=3.5)
     capacities = values(metrics, "plimsoll_replica_capacity_requests_per_second")
     assert capacities["m", "a"] == report.decision.capacity
-    assert 50 <= capacities["m", "a"] <= 200
+    assert 100 <= capacities["m", "a"] <= 400
     assert values(metrics, "plimsoll_replica_scrape_age_seconds") == {("m", "a"): 2.5}
 
 
