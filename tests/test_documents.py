@@ -144,3 +144,12 @@ def test_nothing_is_installed_outside_of_a_virtual_environment(name: str) -> Non
             assert not re.match(r"(\$ )?(sudo )?(python3? -m )?pip3? install", command.strip()), (
                 command
             )
+
+
+def test_every_test_that_holds_a_promise_is_there() -> None:
+    page = (ROOT / "docs/reliability.md").read_text()
+    named = re.findall(r"`([a-z_/]+\.py)(?:::(\w+))?`", page)
+    assert named
+    for file, test in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert not test or f"def {test}(" in text, f"{file}::{test}"

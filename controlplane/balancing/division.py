@@ -57,8 +57,8 @@ LASTING: Final = 20.0
 TOGETHER_AFTER: Final = 600.0
 """Seconds without one of the classes after which all replicas serve all requests again."""
 SUFFERS: Final = 1.0
-"""Times the p99 predicted without classes that work waits at the replicas for the longest requests,
-from where on requests are better together."""
+"""Times its p99 predicted without classes that work waits at the replicas of a class, from where on
+requests are better together."""
 TOO_MUCH: Final = 3.0
 """Seconds for which that must be so."""
 CROWDED: Final = 2.0
@@ -249,11 +249,14 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     is_urgent = present == HOPELESS
     if best is not None and not is_urgent and (best.score[0] > usual[0] or best.score[1] > most):
         best = None
-    waits = given.waits.get(found.rest or "", math.nan)
     # Named classes would be divided again at once: only classes by size are put together.
     is_fit = is_urgent and best is not None
     may_join = is_divided and demand.threshold is not None and not is_fit
-    suffers = may_join and waits > SUFFERS * together[found.rest or ""]
+    # Those with replicas of their own get more of them as long as there are any to spare.
+    suffers = may_join and any(
+        given.waits.get(name, math.nan) > SUFFERS * together[name]
+        for name in (demand.flows if is_urgent else [found.rest or ""])
+    )
     if suffers and demand.all.tokens < float(fleet.capacity.sum()):
         since = now if math.isnan(found.crowded) else found.crowded
         return _undivided(found) if now - since >= TOO_MUCH else replace(found, crowded=since)

@@ -13,7 +13,7 @@ from controlplane.config.balancing import (
     Policy,
 )
 from controlplane.config.classes import ClassMatch, ClassSettings, HeaderMatch
-from controlplane.config.config import AdminSettings, Config, OtlpSettings, XdsSettings, load_config
+from controlplane.config.config import AdminSettings, Config, OtlpSettings, load_config
 from controlplane.config.discovery import (
     DirectorySettings,
     DiscoverySettings,
@@ -24,7 +24,6 @@ from controlplane.config.discovery import (
 from controlplane.config.errors import SettingsError, shown, validated
 from controlplane.config.identity import (
     AdminTlsSettings,
-    IdentitySettings,
     Role,
     Token,
     XdsTlsSettings,
@@ -42,7 +41,7 @@ from controlplane.config.metrics import (
 )
 from controlplane.config.pool import PoolEntry, PoolSettings
 from controlplane.config.replica import Locality, ReplicaEntry, ReplicaSettings
-from controlplane.config.servers import SERVERS, ProfileName, ServerPaths
+from controlplane.config.servers import SERVERS, ProfileName
 from controlplane.config.values import parse_duration
 
 __all__ = [
@@ -64,7 +63,6 @@ __all__ = [
     "GpuSettings",
     "HashSettings",
     "HeaderMatch",
-    "IdentitySettings",
     "LatencyFamily",
     "Locality",
     "MemoryFamily",
@@ -80,10 +78,8 @@ __all__ = [
     "ReplicaEntry",
     "ReplicaSettings",
     "Role",
-    "ServerPaths",
     "SettingsError",
     "Token",
-    "XdsSettings",
     "XdsTlsSettings",
     "load_config",
     "load_replicas",

@@ -4,11 +4,11 @@ In come scraped texts and the time they were scraped at; out come `Reading` and 
 """
 
 from controlplane.telemetry.batches import Batches, BatchTotals
-from controlplane.telemetry.devices import Device, DeviceProfile, device_profile_of, read_devices
+from controlplane.telemetry.devices import Device, device_profile_of, read_devices
 from controlplane.telemetry.fitting import Fit, fits
-from controlplane.telemetry.histogram import Histogram, Resolution
+from controlplane.telemetry.histogram import Histogram
 from controlplane.telemetry.layouts import ExpositionError
-from controlplane.telemetry.profile import BatchFamilies, Latency, Memory, Profile, Source
+from controlplane.telemetry.profile import Profile, Source
 from controlplane.telemetry.reading import Reading, read
 from controlplane.telemetry.servers import PROFILES, profile_of
 from controlplane.telemetry.sums import GpuMemory
@@ -17,21 +17,16 @@ from controlplane.telemetry.window import WINDOW, History, Window
 __all__ = [
     "PROFILES",
     "WINDOW",
-    "BatchFamilies",
     "BatchTotals",
     "Batches",
     "Device",
-    "DeviceProfile",
     "ExpositionError",
     "Fit",
     "GpuMemory",
     "Histogram",
     "History",
-    "Latency",
-    "Memory",
     "Profile",
     "Reading",
-    "Resolution",
     "Source",
     "Window",
     "device_profile_of",

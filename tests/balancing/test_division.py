@@ -307,12 +307,13 @@ def test_searches_never_get_the_last_replica_also_while_there_is_no_bulk() -> No
     assert 0 < len(looking.own) < len(looking.fleet.ids)
 
 
-def test_bulk_that_no_division_can_carry_is_together_with_searches_again() -> None:
+@pytest.mark.parametrize("name", [DEFAULT, BULK])
+def test_classes_that_no_division_can_carry_are_together_again(name: str) -> None:
     looking = parted()
     looking.demand = demand(0.97)
     assert looking.go_on(10) is not None
     assert looking.division.forecasts == {}
-    looking.waits[BULK] = 1e9
+    looking.waits[name] = 1e9
     assert looking.go_on(TOO_MUCH + 1) is None
 
 

@@ -65,6 +65,10 @@ def test_what_looks_like_a_secret_is_taken_out_of_any_text(text: str) -> None:
     assert "MHcCAQEEIIrYSSNQ" not in cleaned({"anything": f"before {text} after"})["anything"]
 
 
+def test_what_is_removed_is_removed_once() -> None:
+    assert cleaned("GET /v1?api_key=s3cret HTTP/1.1") == f"GET /v1?api_key={REMOVED} HTTP/1.1"
+
+
 def test_what_is_known_to_be_secret_is_taken_out_of_every_document() -> None:
     pool = {"health_check": {"headers": {"x-key": "Zq7-tenant-99"}}}
     sentence = {"why": ["its health check with Zq7-tenant-99 failed"], "Zq7-tenant-99": 1}

@@ -73,7 +73,7 @@ async def test_the_keys_are_those_of_the_table_that_a_view_is_about() -> None:
     async with parted() as api, opened(api.address, "#/pools/m") as page:
         await expect(page.locator("#classes")).to_be_visible()
         await page.keyboard.press("/")
-        await expect(page.locator("#replicas input")).to_be_focused()
+        await expect(page.locator("#replicas input[type=search]")).to_be_focused()
         await page.keyboard.press("Escape")
         await page.keyboard.press("j")
         await expect(row(page, "fast").get_by_role("link")).to_be_focused()

@@ -81,7 +81,7 @@ async def calling(folder: Path, plane: Plimsoll, most: int, *more: str) -> Async
 async def called(
     folder: Path,
     seconds: Mapping[str, float],
-    most: int = 1_000,
+    most: int = 100,
     authority: Authority | None = None,
     zones: Mapping[str, str] = MappingProxyType({}),
     **more: Any,
@@ -91,7 +91,7 @@ async def called(
     Args:
         folder: For files.
         seconds: By replica.
-        most: Calls in flight.
+        most: Calls in flight; on a busy machine more would wait for longer than their deadline.
         authority: Signs certificates for client and control plane; None: they have none.
         zones: Of replicas; the client runs in that of the first.
         more: Of the pool.
@@ -257,7 +257,7 @@ async def test_a_replica_that_stops_costs_no_call_and_comes_back(tmp_path: Path)
 
 async def test_a_replica_that_hangs_gets_no_more_calls(tmp_path: Path) -> None:
     check = {"protocol": "grpc", "interval": "500ms", "timeout": "500ms"}
-    async with called(tmp_path, TWO, health_check=check) as (_, doors, calls):
+    async with called(tmp_path, TWO, 1_000, health_check=check) as (_, doors, calls):
         doors["a"].hang()
 
         async def is_left() -> bool:

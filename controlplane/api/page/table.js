@@ -100,7 +100,7 @@ export function Table({id, caption, columns, rows, keyOf, open, picks, filters =
       if (aside && !scroller.current.contains(document.activeElement)) return;
       if (!aside && document.activeElement?.closest?.(".aside")) return;
       const inBody = body.current?.contains(document.activeElement) || document.activeElement === document.body || document.activeElement === scroller.current;
-      if (event.key === "/" && !field) scroller.current.parentElement.querySelector("input")?.focus();
+      if (event.key === "/" && !field) scroller.current.parentElement.querySelector("input[type=search]")?.focus();
       else if (field) return;
       else if (event.key === "j" || (event.key === "ArrowDown" && inBody)) walk(1);
       else if (event.key === "k" || (event.key === "ArrowUp" && inBody)) walk(-1);
