@@ -124,7 +124,10 @@ class Scraper:
             metrics = now.settings.metrics
             if now.key != target.key or not metrics.is_scraped:
                 return
-            await self._scrape(getter, now)
+            try:
+                await self._scrape(getter, now)
+            except Exception:  # noqa: BLE001 - one replica must not end all the others
+                _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
             # Replicas that came together are spread over the interval after their first scrape.
             due += metrics.interval * offset(now.key) if first else metrics.interval
             first = False

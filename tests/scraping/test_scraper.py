@@ -268,6 +268,22 @@ async def test_a_fault_of_ours_with_one_replica_is_a_failed_scrape_too(
             assert "RuntimeError" in outcome.sentence
 
 
+async def test_a_fault_of_ours_in_taking_a_reading_is_logged_and_ends_no_scraping(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record, faults = Plane.record, [RuntimeError("a fault")]
+
+    def fails_once(plane: Plane, target: Target, outcome: Reading | Failure, now: float) -> None:
+        if faults:
+            raise faults.pop()
+        record(plane, target, outcome, now)
+
+    monkeypatch.setattr(Plane, "record", fails_once)
+    async with scraped(text(GOOD)) as plane:
+        assert isinstance(await first(plane.outcomes), Reading)
+    assert "a fault of ours in scraping minilm/a" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("health", "probe"), [(200, Probe.HEALTHY), (503, Probe.UNHEALTHY), (302, Probe.UNHEALTHY)]
 )
