@@ -12,7 +12,7 @@ from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
 from tests.envoy.faulty import POISON, POOL, Fault, fleet
 from tests.envoy.load import load
-from tests.envoy.pools import running, serves
+from tests.envoy.pools import IMPATIENT, running, serves
 from tests.processes import Envoy, free_port, until
 
 HEALTHY: Final[Fault] = "none"
@@ -46,7 +46,9 @@ async def test_a_request_of_any_length_survives_replicas_that_reset_connections_
 
 
 async def test_what_a_replica_takes_nothing_of_another_answers(tmp_path: Path) -> None:
-    async with fleet(tmp_path, "takes-none", HEALTHY) as (_, envoys, replicas):
+    async with fleet(
+        tmp_path, "takes-none", HEALTHY, health_check=IMPATIENT
+    ) as (_, envoys, replicas):
         # Longer than what a kernel takes for a program that does not read.
         text = "t" * (2 << 20)
         assert await asyncio.gather(*[envoys[0].post(POOL, text) for _ in replicas]) == [200, 200]

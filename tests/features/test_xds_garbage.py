@@ -141,7 +141,7 @@ async def test_a_fault_of_ours_tells_the_client_nothing_of_its_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with serving(A) as plane, envoy(plane.address) as client:
-        monkeypatch.setattr("controlplane.xds.protocol.decode_delta", lambda _: 1 / 0)
+        monkeypatch.setattr("controlplane.xds.protocol.Delta.decode", lambda *_: 1 / 0)
         code, why = await outcome(client, [VALID[Envoy]])
         assert (code, why) == (
             grpc.StatusCode.INTERNAL,
