@@ -121,7 +121,7 @@ def table(cells: Sequence[Cell]) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for cell in cells:
-        ours = next(it for it in cells if it.size == cell.size and it.contender == "ours")
+        ours = next(item for item in cells if item.size == cell.size and item.contender == "ours")
         ratios = (
             ours.median("wall") / cell.median("wall"),
             ours.median("cpu") / cell.median("cpu"),

@@ -60,7 +60,7 @@ async def test_a_stream_ends_well_after_a_while_so_that_keda_soon_opens_another(
 ) -> None:
     monkeypatch.setattr(scaler_service, "LIFETIME", 0.0)
     async with serving(A, scaling=Source()) as plane, keda(plane.address, pool="a") as client:
-        assert [it async for it in client.activity()] == [True]
+        assert [item async for item in client.activity()] == [True]
 
 
 async def test_streams_end_well_when_the_control_plane_stops() -> None:
@@ -68,7 +68,7 @@ async def test_streams_end_well_when_the_control_plane_stops() -> None:
         stream = client.activity()
         assert await anext(stream) is True
         stopped = asyncio.create_task(plane.server.stop(DEADLINE))
-        assert [it async for it in stream] == []
+        assert [item async for item in stream] == []
         await stopped
 
 

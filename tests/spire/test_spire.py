@@ -52,7 +52,7 @@ class World:
     async def identities(self) -> dict[str, Any]:
         """What the control plane takes each Envoy for, by node id."""
         nodes = (await self.plane.get("/v1/nodes"))["nodes"]
-        return {it["id"]: it["identity"] for it in nodes}
+        return {node["id"]: node["identity"] for node in nodes}
 
     def log(self) -> str:
         """What the control plane has written to its log."""
@@ -155,7 +155,7 @@ async def renewals(running: Envoy) -> dict[str, int]:
 
 async def test_every_envoy_is_known_by_the_identity_that_spire_gave_it(tmp_path: Path) -> None:
     async with world(tmp_path) as found:
-        expected = {it: f"spiffe://{DOMAIN}/node/{it}" for it in ("web-1", "gpu-1")}
+        expected = {name: f"spiffe://{DOMAIN}/node/{name}" for name in ("web-1", "gpu-1")}
         assert await found.identities() == expected
         # The replica learns who asks.
         shown = found.replica.headers["x-forwarded-client-cert"]
