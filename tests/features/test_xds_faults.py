@@ -95,7 +95,7 @@ async def test_a_fault_of_ours_ends_a_stream_and_not_the_server(
 ) -> None:
     async with serving(A) as plane:
         with monkeypatch.context() as patch:
-            patch.setattr("controlplane.xds.protocol.decode_delta", lambda _: 1 / 0)
+            patch.setattr("controlplane.xds.protocol.Delta.decode", lambda *_: 1 / 0)
             async with envoy(plane.address) as client:
                 await client.request()
                 assert await client.call.code() is grpc.StatusCode.INTERNAL
