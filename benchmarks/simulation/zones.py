@@ -384,8 +384,9 @@ def main(seeds: int) -> None:
             found = [play(scenario, name, seed) for seed in range(1, seeds + 1)]
             p99 = median(this.p99 for this in found)
             usual = usual or p99
-            line = f"{name:28}{p99:8.0f}{p99 / usual:7.2f}{median(item.crossed for item in found):9.1%}"
-            line += f"{median(each.failed for each in found):8.1%}"
+            line = f"{name:28}{p99:8.0f}{p99 / usual:7.2f}"
+            line += f"{median(this.crossed for this in found):9.1%}"
+            line += f"{median(this.failed for this in found):8.1%}"
             click.echo(line + ("  collapsed" if any(this.collapsed for this in found) else ""))
 
 

@@ -46,9 +46,11 @@ async def test_a_request_of_any_length_survives_replicas_that_reset_connections_
 
 
 async def test_what_a_replica_takes_nothing_of_another_answers(tmp_path: Path) -> None:
-    async with fleet(
-        tmp_path, "takes-none", HEALTHY, health_check=IMPATIENT
-    ) as (_, envoys, replicas):
+    async with fleet(tmp_path, "takes-none", HEALTHY, health_check=IMPATIENT) as (
+        _,
+        envoys,
+        replicas,
+    ):
         # Longer than what a kernel takes for a program that does not read.
         text = "t" * (2 << 20)
         assert await asyncio.gather(*[envoys[0].post(POOL, text) for _ in replicas]) == [200, 200]
