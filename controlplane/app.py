@@ -354,8 +354,8 @@ async def steer(
         woken: Set when something was noticed.
         decided: Told how many seconds each decision took; the pieces of what follows from it.
         envoys: How many are connected; None where that is not known.
-        deciding: Told that a decision, or a refresh, begins; what this returns is told whether
-            Envoys get something new.
+        deciding: Called before each decision or refresh; returns what to call after it, with
+            whether Envoys get something new.
         sleep: Waits for some seconds.
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
         clock: Seconds that never go back; the one of the plane.

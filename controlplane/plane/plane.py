@@ -136,7 +136,7 @@ class Plane(PlaneState):
             self._dirty.add_replica(target.pool, target.replica.id)
 
     def suspected(self) -> Collection[tuple[str, str]]:
-        """Take the replicas of which a scrape, or all requests of an Envoy, failed lately."""
+        """Take the replicas that failed a scrape, or all requests of an Envoy, lately."""
         found, self._suspected = self._suspected, set()
         return found
 

@@ -57,7 +57,7 @@ def preview(plane: Plane, command: Command, now: float) -> Preview:
 
 
 def _copied(plane: Plane, pool: str, now: float) -> Plane:
-    """Copy a plane of which one pool is about to change; what both share never changes in place."""
+    """Copy a plane before one pool changes; what both planes share never changes in place."""
     imagined = Plane(now)
     imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
     imagined._unbuilt = plane._unbuilt.of(pool)
@@ -78,7 +78,7 @@ _THRESHOLD: Final = 1024
 
 
 def catalog_if_healthy(fleet: Fleet, otlp: OtlpSettings | None = None) -> Catalog:
-    """Build all that Envoys can come to be sent of a fleet of which nothing is measured.
+    """Build every resource that Envoys may get of a fleet before anything is measured.
 
     Pools whose requests may come to be parted into classes have what that takes.
     """

@@ -68,7 +68,7 @@ class PoolScaling:
         return not self._has_looked or now - self._looked_at >= EVERY
 
     def requested(self, now: float, unserved: int = 0) -> None:
-        """Take note of requests, of which some may have found no replica in the pool."""
+        """Note that requests came; `unserved` of them found no replica in the pool."""
         self._request_at = now
         self._unserved += unserved
 

@@ -17,7 +17,7 @@ Work: TypeAlias = Callable[[Fleet], Applied]
 class Waiting:
     """A change that a request waits for; a sign of life counts whether it is written or not.
 
-    What is told of it is told in the context of the request.
+    Observers of the change run in the context of the request.
     """
 
     work: Work

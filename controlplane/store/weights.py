@@ -30,7 +30,7 @@ _Shown: TypeAlias = tuple[str, int, bool, int, bool]
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What was written last of a pool; `full`: the last decision of which all is written."""
+    """The last state of a pool that was written; `full`: the last decision written in full."""
 
     shown: Mapping[str, _Shown]
     parting: Parting | None

@@ -27,7 +27,7 @@ class DeviceProfile:
         totals: Gauges that add up to what there is; the first that are all exposed count.
         reserved: Gauge that is added to a total of several, where it is exposed.
         free: Gauge that with the first of `totals` says what is in use, where `used` is not there.
-        ratio: Gauge of the part in use, for GPUs of which nothing else says that.
+        ratio: Gauge of the part in use, for GPUs without any other gauge of it.
         others: Gauges with another name each, of older releases or of configured ones.
         labels: That name a GPU; the first that is there counts.
         instance: The label of a part of a GPU that has memory of its own (MIG).

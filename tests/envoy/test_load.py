@@ -13,10 +13,8 @@ from tests.envoy.test_steering import POOL, plane_and_envoy
 from tests.processes import Envoy, Plimsoll, run, until
 from tests.replica import replica
 
-TRIES: Final = 5
-"""Loads, at most, while the machine holds them up: see `Watched`."""
-
-HELD_UP: Final = f"the machine stood still during each of {TRIES} loads"
+TRIES: Final = 10
+"""Loads, at most, of which all but the last were held up by the machine: see `Watched`."""
 
 STALL: Final = 0.1
 """Seconds; no other work in this process takes as long."""
@@ -87,8 +85,6 @@ async def test_the_slow_one_of_two_replicas_is_named_and_shares_are_what_they_se
             found = culprits(answer)[0] == ("replica", "slow") and means[1] > 3 * means[0]
             if found or not (machine.stood_still or was_late(answer)):
                 break
-        else:
-            pytest.skip(HELD_UP)
         served = {"fast": fast.served - before["fast"], "slow": slow.served - before["slow"]}
     for name, count in served.items():
         share = count / sum(served.values())
@@ -127,8 +123,6 @@ async def test_an_envoy_that_stands_still_is_told_from_slow_replicas(tmp_path: P
             found = culprits(answer)[0] == ("proxy", None)
             if found or not (machine.stood_still or was_late(answer)):
                 break
-        else:
-            pytest.skip(HELD_UP)
     assert culprits(answer)[0] == ("proxy", None)
     assert answer["steps"][0]["hop_ms"]["p99"] > answer["steps"][0]["upstream_ms"]["p99"]
 
@@ -148,8 +142,6 @@ async def test_a_staircase_finds_the_rate_that_one_slot_can_carry(tmp_path: Path
             found = known and answer["capacity"]["missed_rps"] > 20
             if found or not (machine.stood_still or was_late(answer)):
                 break
-        else:
-            pytest.skip(HELD_UP)
     assert answer["capacity"]["known"] == "between"
     assert answer["capacity"]["rate_rps"] < 20 < answer["capacity"]["missed_rps"]
     assert culprits(answer)[0][0] in ("fleet", "replica", "requests")

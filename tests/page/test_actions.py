@@ -66,6 +66,16 @@ async def test_a_removal_that_is_refused_says_why_and_can_be_forced() -> None:
             assert await page.get_by_role("button", name="Remove…").count() == 0
 
 
+async def registered_by_workers(api: Served) -> str:
+    """Fill the pool, add a replica of a token that may only register, and return that token."""
+    api.session.headers["Authorization"] = "Bearer alice-secret"
+    await filled(api)
+    secret = "workers-secret"  # noqa: S105 - of a server only this test knows
+    api.session.headers["Authorization"] = f"Bearer {secret}"
+    await api.ask("PUT", "/v1/pools/m/replicas/own", json={"address": "10.1.0.1:8080"})
+    return secret
+
+
 async def draining(api: Served) -> dict[str, object]:
     found = (await api.ask("GET", "/v1/pools/m")).body["replicas"]
     return {each["id"]: each["draining"] for each in found}
@@ -113,11 +123,7 @@ async def test_several_are_selected_by_keyboard_drained_together_and_undrained()
 
 async def test_of_several_those_that_are_refused_are_named_and_stay_selected() -> None:
     async with served(tokens=TOKENS) as api:
-        api.session.headers["Authorization"] = "Bearer alice-secret"
-        await filled(api)
-        api.session.headers["Authorization"] = "Bearer workers-secret"
-        await api.ask("PUT", "/v1/pools/m/replicas/own", json={"address": "10.1.0.1:8080"})
-        secret = "workers-secret"  # noqa: S105 - of a server only this test knows
+        secret = await registered_by_workers(api)
         async with opened(api.address, "#/pools/m", token=secret) as page:
             for name in ("own", "r0001"):
                 await page.get_by_role("checkbox", name=f"Select {name}").check()
@@ -184,11 +190,7 @@ async def test_what_a_token_may_not_do_is_not_offered(name: str, offered: bool, 
 
 async def test_a_token_may_drain_what_it_registered() -> None:
     async with served(tokens=TOKENS) as api:
-        api.session.headers["Authorization"] = "Bearer alice-secret"
-        await filled(api)
-        api.session.headers["Authorization"] = "Bearer workers-secret"
-        await api.ask("PUT", "/v1/pools/m/replicas/own", json={"address": "10.1.0.1:8080"})
-        secret = "workers-secret"  # noqa: S105 - of a server only this test knows
+        secret = await registered_by_workers(api)
         async with opened(api.address, "#/pools/m/replicas/own", token=secret) as page:
             await press(page, "Drain")
             dialog = page.get_by_role("dialog")
