@@ -30,7 +30,7 @@ from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.client import calls
 from controlplane.client.calls import Call
 from controlplane.client.connection import Connection, Tls, read
-from controlplane.client.errors import ClientError, PreconditionFailedError
+from controlplane.client.errors import ClientError, PreconditionFailedError, UnexpectedAnswerError
 from controlplane.client.events import Event, followed
 from controlplane.config import PoolSettings, ReplicaSettings
 
@@ -401,7 +401,10 @@ class Client:
 
     async def openapi(self) -> dict[str, Any]:
         """Read the OpenAPI document of the control plane."""
-        return dict(await self._body(Call(ops.OPENAPI)))
+        document = await self._body(Call(ops.OPENAPI))
+        if not isinstance(document, dict):
+            raise UnexpectedAnswerError("what answers is no control plane")
+        return document
 
     async def _pages(self, model: type[ListT], call: Call) -> AsyncIterator[ListT]:
         while True:
