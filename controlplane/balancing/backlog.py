@@ -12,10 +12,11 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing.capacity import FROZEN
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.frame import Backlog, Frame
 from controlplane.balancing.gauges import lengths, tokens_each
 from controlplane.balancing.headroom import CEILING, FLOOR
-from controlplane.balancing.table import DEFAULT, Bools, Floats
+from controlplane.balancing.table import DEFAULT
 from controlplane.telemetry.load import report_interval
 
 SLACK: Final = 6.0

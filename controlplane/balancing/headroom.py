@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.table import Bools, Floats
+from controlplane.balancing.columns import Bools, Floats
 
 FLOOR: Final = 0.05
 """Of the median: enough requests to see a slow replica recover."""

@@ -8,14 +8,15 @@ work in tokens. Work over busy seconds is the capacity.
 
 from copy import copy
 from dataclasses import dataclass, fields, replace
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from controlplane.balancing import batches, collapse, evidence
 from controlplane.balancing.batches import Shapes
+from controlplane.balancing.columns import Bools, Columns, Floats, Ints, column, columns
 from controlplane.balancing.evidence import Counted
-from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
+from controlplane.balancing.table import Table
 
 CHUNK: Final = 20.0
 """Requests in a chunk: chunks that are short beside the time in which a queue comes and goes make a
@@ -72,7 +73,7 @@ _SECONDS: Final = len(_COUNTERS) + _BATCHES.index("batch_seconds")
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class Records(Columns):
     """By row.
 
     Attributes:
@@ -92,49 +93,20 @@ class Records:
         shapes: Of batches.
     """
 
-    at: Floats
-    since: Floats
-    base: Floats
-    last: Floats
-    spoke_at: Floats
-    parts: Floats
-    all: Floats
-    past: Floats
-    before: Floats
-    pace: Floats
-    changed_at: Floats
-    factor: Floats
-    owed: Floats
-    shapes: Shapes
-
-    @classmethod
-    def empty(cls, size: int) -> Self:
-        """Return empty columns for a number of rows."""
-
-        def nothing(*shape: int) -> Floats:
-            return np.full((size, *shape), np.nan)
-
-        return cls(
-            at=nothing(),
-            since=nothing(),
-            base=nothing(len(_COUNTERS) + len(_BATCHES)),
-            last=nothing(len(_COUNTERS) + len(_BATCHES)),
-            spoke_at=nothing(),
-            parts=np.zeros((size, RECENT + 2, 3)),
-            all=np.zeros((size, 3)),
-            past=np.zeros((size, 3)),
-            before=nothing(),
-            pace=np.zeros(size),
-            changed_at=nothing(),
-            factor=np.ones(size),
-            owed=np.zeros((size, collapse.COLUMNS)),
-            shapes=Shapes.unknown(size),
-        )
-
-    def carried_over(self, size: int, keep: Bools) -> "Records":
-        """The same for so many rows; see `table.carried_over`."""
-        fresh = carried_over(self, Records.empty(size), keep)
-        return replace(fresh, shapes=carried_over(self.shapes, Shapes.unknown(size), keep))
+    at: Floats = column()
+    since: Floats = column()
+    base: Floats = column(np.nan, len(_COUNTERS) + len(_BATCHES))
+    last: Floats = column(np.nan, len(_COUNTERS) + len(_BATCHES))
+    spoke_at: Floats = column()
+    parts: Floats = column(0.0, RECENT + 2, 3)
+    all: Floats = column(0.0, 3)
+    past: Floats = column(0.0, 3)
+    before: Floats = column()
+    pace: Floats = column(0.0)
+    changed_at: Floats = column()
+    factor: Floats = column(1.0)
+    owed: Floats = column(0.0, collapse.COLUMNS)
+    shapes: Shapes = columns(Shapes)
 
     def copy(self) -> "Records":
         """The same, to be changed in place; shapes never are."""

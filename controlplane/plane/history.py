@@ -18,9 +18,9 @@ from typing import Any, Final
 import numpy as np
 
 from controlplane.balancing import ENVOYS, Decision
+from controlplane.balancing.columns import Bools, Floats, Ints
 from controlplane.balancing.sentences import Step
 from controlplane.balancing.sets import DEAD_BAND
-from controlplane.balancing.table import Bools, Floats, Ints
 from controlplane.fleet import Pool
 from controlplane.plane.inputs import Seen, input_of
 from controlplane.plane.readiness import State

@@ -9,12 +9,13 @@ import numpy as np
 
 from controlplane.balancing import Decision, sets
 from controlplane.balancing.capacity import BYTES_PER_TOKEN, squares_of, tokens_of
+from controlplane.balancing.columns import Bools
 from controlplane.balancing.division import Division
 from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.frame import COUNTING, Frame
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.shares import work_rate
-from controlplane.balancing.table import DEFAULT, Bools
+from controlplane.balancing.table import DEFAULT
 
 SPREAD: Final = math.e
 """E[x²]/E[x]² of lognormal sizes with sigma 1, which are assumed until sizes are known."""
