@@ -41,5 +41,6 @@ def with_headroom(shares: Floats, rows: Bools, used: float | None) -> Floats:
     each = spare / math.fsum(some**EXPONENT)
     kept = some * np.maximum(1 - each * some ** (EXPONENT - 1), LEAST_PART)
     found = shares.copy()
-    found[rows] = np.clip(kept / np.median(kept) * np.median(some), FLOOR, CEILING)
+    least = np.minimum(some, FLOOR)
+    found[rows] = np.clip(kept / np.median(kept) * np.median(some), least, CEILING)
     return found

@@ -44,9 +44,6 @@ FEWEST: Final = 4.0
 """Requests that can show a change."""
 FEWEST_OF_BATCHES: Final = 20.0
 """The same of batches: one batch more or less is in doubt."""
-HEALTHY: Final = 0.5
-"""Part of the capacity before at which a replica that delivers it has not become slower: durations
-behind one long request end together, at the pace of a healthy replica."""
 KNOWN: Final = 50.0
 """Requests from which on it is remembered what a replica was before it changed."""
 REMEMBERED: Final = 200.0
@@ -86,7 +83,6 @@ class Records(Columns):
         all: Everything that is remembered together.
         past: What its requests said before the last change; zeros: nothing.
         before: Capacity that few requests are mixed with; NaN: the pool's median.
-        pace: Tokens per second that ended between the last two readings.
         changed_at: Time of the last change; NaN: none.
         factor: By which the capacity changed then.
         owed: What each is behind with; see `collapse`.
@@ -102,7 +98,6 @@ class Records(Columns):
     all: Floats = column(0.0, 3)
     past: Floats = column(0.0, 3)
     before: Floats = column()
-    pace: Floats = column(0.0)
     changed_at: Floats = column()
     factor: Floats = column(1.0)
     owed: Floats = column(0.0, collapse.COLUMNS)
@@ -182,7 +177,6 @@ def recorded(records: Records, table: Table, given: Given, median: float | None)
     resting = rows[~begins & (grown[:, 0] == 0) & given.idle[rows]]
     records.since[resting] = read_at[resting]
     waits = ~begins & (counters[:, 0] == records.last[rows, 0])
-    records.pace[rows[waits]] = 0.0
     goes_on = ~begins & ~waits & (grown[:, 0] > 0)
     active = rows[goes_on]
     if len(active):
@@ -213,7 +207,6 @@ def _begin(records: Records, rows: Ints, counters: Floats, read_at: Floats) -> N
     records.base[rows] = counters
     records.last[rows] = counters
     records.since[rows] = read_at[rows]
-    records.pace[rows] = 0.0
     records.parts[rows, 0] += records.parts[rows, -1]
     records.parts[rows, -1] = 0.0
 
@@ -252,7 +245,7 @@ def _counted(
     if batched.any():
         each = np.where(measured, evidence.PER_BATCH, 1.0)
         overhead, full = records.shapes.known_overhead(), records.shapes.full()
-        sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < CHUNK)
+        sure = records.shapes.seen[rows] >= CHUNK
         fewest = np.where(worked_out, counted.requests / evidence.TEXTS, 0.0)
         of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure, fewest)
         if worked_out.any():
@@ -263,7 +256,6 @@ def _counted(
     # Until a batch has ended, a server that computes batches has said nothing.
     unsure = records.shapes.batched[rows] & ~batched
     chunk[unsure] = 0.0
-    records.pace[rows] = lately.tokens / np.maximum(lately.elapsed, 1e-6)
     records.last[rows] = counters
     records.parts[rows, -1] = chunk
     return records
@@ -384,10 +376,7 @@ def _follow_changes(records: Records, rows: Ints, median: float | None, read_at:
         noise = SPREAD**2 / newest[:, :, WORTH]
     came_back = _came_back(records, rows, median, (now, then, noise, usable), read_at)
     difference = now - then
-    # Durations of batches say what they took, whatever came out meanwhile.
-    paced = records.pace[rows][:, None] > HEALTHY * np.exp(then)
-    paced &= ~records.shapes.batched[rows][:, None]
-    usable &= ~((difference < 0) & paced) & ~came_back[:, None]
+    usable &= ~came_back[:, None]
     limit = np.where(difference > 0, RISE, np.where(difference < -COLLAPSE, FALL, SLOWER))
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = noise + SPREAD**2 / before[:, :, WORTH] + UNLIKE**2

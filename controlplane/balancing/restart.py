@@ -146,7 +146,6 @@ def without_counters(decision: Decision) -> Decision:
         base=np.full_like(records.base, np.nan),
         last=np.full_like(records.last, np.nan),
         parts=parts,
-        pace=np.zeros(size),
     )
     state = replace(
         state,
