@@ -53,7 +53,7 @@ class Parting:
     """How a pool's requests are parted.
 
     Attributes:
-        classes: In the order in which they are matched; `OTHERS`, which is always there, the last.
+        classes: In the order in which they are matched, `OTHERS` last; none in `UNPARTED`.
     """
 
     classes: tuple[TrafficClass, ...]
@@ -75,6 +75,10 @@ class Parting:
             for each in self.classes
             if each.routed and each.match is not None
         )
+
+
+UNPARTED: Final = Parting(())
+"""All replicas serve all requests of a pool."""
 
 
 def cluster_of(pool: str, class_name: str) -> str:

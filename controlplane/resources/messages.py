@@ -12,6 +12,7 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
+import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.google.protobuf as protobuf
 from betterproto2 import Message
 
@@ -77,6 +78,23 @@ def set_header(name: str, value: str) -> core_v3.HeaderValueOption:
         header=core_v3.HeaderValue(key=name, value=value),
         append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
+
+
+def explicit_http(protocol: str) -> http_v3.HttpProtocolOptionsExplicitHttpConfig:
+    """The protocol of a cluster: ``http2``, or else HTTP/1.1."""
+    if protocol == "http2":
+        return http_v3.HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=core_v3.Http2ProtocolOptions()
+        )
+    return http_v3.HttpProtocolOptionsExplicitHttpConfig(
+        http_protocol_options=core_v3.Http1ProtocolOptions()
+    )
+
+
+def exact_header(name: str, value: str) -> route_v3.HeaderMatcher:
+    """What a header of just this value matches."""
+    matcher = matcher_v3.StringMatcher(exact=value)
+    return route_v3.HeaderMatcher(name=name, string_match=matcher)
 
 
 def fixed_cluster(
