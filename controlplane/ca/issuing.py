@@ -100,7 +100,7 @@ class Leaves:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinResult:
     """What a node that joins gets: its chain and the roots to trust, in PEM, and when it ends."""
 
     certificate: str
@@ -189,7 +189,9 @@ class Issuer:
         node = name.removeprefix(node_uri(self._trust_domain, ""))
         return self.content.revoked.include(node, serial)
 
-    def join(self, node: str, request: str, token: str | None, certificate: str | None) -> Joined:
+    def join(
+        self, node: str, request: str, token: str | None, certificate: str | None
+    ) -> JoinResult:
         """Issue the certificate by which a node connects.
 
         It shows a join token, which is used up, or its certificate until now, of the key of the
@@ -204,7 +206,7 @@ class Issuer:
             _log.warning("node %s may not join: %s", node, error)
             raise
         _log.info("node %s joined %s: certificate %x", node, how, issued.serial)
-        return Joined(issued.chain.decode(), self.content.roots.decode(), issued.expires)
+        return JoinResult(issued.chain.decode(), self.content.roots.decode(), issued.expires)
 
     def _issue(
         self, node: str, request: str, token: str | None, certificate: str | None

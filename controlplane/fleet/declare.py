@@ -76,11 +76,10 @@ def _unless_api_uses(pool: Pool) -> None:
 
 def _unless_it_serves(pool: Pool) -> None:
     """Refuse to remove a pool with its replicas, declared or found, while any of them serves."""
-    serving = sum(replica.draining is None for replica in pool.replicas.values())
-    if serving:
+    if pool.serving:
         raise Refused(
             "conflict",
-            f"pool {pool.name!r} is no longer in the file, and {serving} of its"
+            f"pool {pool.name!r} is no longer in the file, and {pool.serving} of its"
             f" {len(pool.replicas)} replicas serve; drain them first, or restart with the file as"
             " it is",
         )
@@ -153,7 +152,7 @@ def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: f
         gone = []
     lost = _lost(pool, entry, gone)
     moved = [id_ for id_ in lost if id_ not in gone]
-    serving = sum(replica.draining is None for replica in pool.replicas.values())
+    serving = pool.serving
     # One alone may move: a pool of one could not be changed at all otherwise.
     if len(lost) * 2 > serving and (len(lost) > 1 or not moved):
         loss = f"{len(lost)} of the {serving} replicas that serve it in one step"

@@ -196,6 +196,11 @@ class Pool:
     layers: Layers[PoolSettings] = field(default_factory=Layers)
     departures: tuple[float, ...] = ()
 
+    @property
+    def serving(self) -> int:
+        """How many replicas are not drained."""
+        return sum(replica.draining is None for replica in self.replicas.values())
+
     def replica(self, replica_id: str) -> Replica:
         """Return the replica of this id, or raise `Refused`."""
         try:

@@ -19,7 +19,7 @@ from controlplane.fleet import Fleet, Pool
 from controlplane.plane.history import Histories
 from controlplane.plane.inputs import Seen, Tables, memory_in_use
 from controlplane.plane.observed import Observations
-from controlplane.plane.startup import Hold, words_of
+from controlplane.plane.startup import Hold
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
 from controlplane.resources.endpoints import EndpointWeight, weight_of
 from controlplane.resources.places import Spread, place_of
@@ -124,7 +124,8 @@ class Decisions:
 
     def held(self, pool: str, now: float) -> str | None:
         """Why nothing is to change in a pool; None: it may."""
-        return words_of(self.holds.get(pool), now)
+        hold = self.holds.get(pool)
+        return hold.words if hold is not None and now < hold.until else None
 
     def take(
         self,
@@ -157,7 +158,7 @@ class Decisions:
         wanted = _wanted(settings, decision, endpoint_weights)
         if wanted is None and before is not None and before.parting is not None:
             # All replicas serve all requests again, while the clusters of classes go.
-            wanted = Parting((TrafficClass(OTHERS, None, endpoint_weights, routed=True),))
+            wanted = Parting.of((), endpoint_weights)
         told = self._class_steps[name] = next_step(before, wanted, notice(settings), now)
         if told.parting is None:
             self.parting.pop(name, None)
@@ -207,17 +208,9 @@ class Decisions:
 
     def forget(self, pool: str) -> None:
         """A pool has gone."""
-        for by_pool in (
-            self.decisions,
-            self.endpoint_weights,
-            self.parting,
-            self.holds,
-            self.spreads,
-        ):
+        told = (self.decisions, self.endpoint_weights, self.parting, self.holds, self.spreads)
+        for by_pool in (*told, self._class_steps, self._moving, self._failed):
             by_pool.pop(pool, None)
-        self._class_steps.pop(pool, None)
-        self._moving.pop(pool, None)
-        self._failed.pop(pool, None)
 
 
 def _wanted(
@@ -232,7 +225,7 @@ def _wanted(
             TrafficClass(name, match, endpoint_weights, routed=True)
             for name, match in matches.items()
         )
-        return Parting((*of_user, TrafficClass(OTHERS, None, endpoint_weights, routed=True)))
+        return Parting.of(of_user, endpoint_weights)
     division = decision.division
     if division.threshold is None:
         return None
@@ -240,16 +233,9 @@ def _wanted(
     if not decision.classes:
         # The cluster comes first: Envoys check the health of its replicas before it is used.
         ids = [*endpoint_weights]
-        has_bulk = division.members(BULK, ids)
-        of_bulk = {
-            id_: endpoint_weights[id_] for id_, serves in zip(ids, has_bulk, strict=True) if serves
-        }
-        return Parting(
-            (
-                TrafficClass(BULK, match, of_bulk, routed=False),
-                TrafficClass(OTHERS, None, endpoint_weights, routed=True),
-            )
-        )
+        has_bulk = zip(ids, division.members(BULK, ids), strict=True)
+        of_bulk = {id_: endpoint_weights[id_] for id_, serves in has_bulk if serves}
+        return Parting.of([TrafficClass(BULK, match, of_bulk, routed=False)], endpoint_weights)
     return _of_classes(decision, endpoint_weights, {BULK: match})
 
 
@@ -260,26 +246,16 @@ def _of_classes(
 ) -> Parting:
     """Classes in the order in which they are matched, each with the replicas of its own."""
     weights = {each.name: each.weights.tolist() for each in decision.classes}
-    return Parting(
-        tuple(
-            TrafficClass(
-                name,
-                matches.get(name),
-                {
-                    id_: weight_of(
-                        endpoint_weight.tier,
-                        weight,
-                        endpoint_weight.draining,
-                        endpoint_weight.healthy,
-                    )
-                    for id_, endpoint_weight in endpoint_weights.items()
-                    if (weight := weights[name][decision.rows[id_]]) > 0
-                },
-                routed=True,
-            )
-            for name in (*matches, OTHERS)
-        )
-    )
+
+    def serving(name: str) -> dict[str, EndpointWeight]:
+        return {
+            id_: weight_of(each.tier, weight, each.draining, each.healthy)
+            for id_, each in endpoint_weights.items()
+            if (weight := weights[name][decision.rows[id_]]) > 0
+        }
+
+    named = (TrafficClass(n, match, serving(n), routed=True) for n, match in matches.items())
+    return Parting.of(named, serving(OTHERS))
 
 
 def decide(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from controlplane.balancing import ENVOYS, InFlight, ReplicaInput, Table
 from controlplane.balancing.capacity import FORGOTTEN
 from controlplane.fleet import Pool, Replica
-from controlplane.plane.devices import Devices, Joined
+from controlplane.plane.devices import Devices
 from controlplane.plane.observed import Observations
 from controlplane.plane.traffic import Traffic, endpoint_of
 from controlplane.telemetry import Window, profile_of
@@ -53,13 +53,7 @@ def input_of(
         failing=reports.failing(at, now),
         ready=observed.readiness.is_shown and replica.draining is None,
         ready_since=observed.readiness.ready_since,
-        mark=hash(
-            (
-                observed.readiness.state,
-                replica.draining,
-                observed.failure is None,
-            )
-        ),
+        mark=hash((observed.readiness.state, replica.draining, observed.failure is None)),
         registrar=_registrar(replica),
     )
 
@@ -80,11 +74,6 @@ def _with_durations(own: Window, by_envoys: Window | None) -> Window:
     )
 
 
-def joined(pool: Pool, replica: Replica, devices: Devices, now: float) -> Joined | None:
-    """What exporters say of a replica's GPUs; None where its pool names none."""
-    return devices.joined(pool.settings.metrics.gpu, replica.settings, now)
-
-
 def _registrar(replica: Replica) -> str:
     """Who has said where a replica is and what it is on; empty for the config file."""
     if replica.layers.api is not None:
@@ -96,9 +85,7 @@ def _gpu_uuid(pool: Pool, replica: Replica, devices: Devices, now: float) -> str
     """What was declared, else the fullest GPU of its pod."""
     if replica.settings.gpu is not None:
         return replica.settings.gpu.uuid
-    if pool.settings.metrics.gpu is None:
-        return None
-    found = joined(pool, replica, devices, now)
+    found = devices.gpus_of(pool, replica, now)
     return found.memory[-1].uuid if found is not None and found.memory else None
 
 
@@ -171,7 +158,7 @@ def memory_in_use(
                     for uuid in (gpu.uuid,) if gpu.uuid else given.gpus:
                         add(given.gpu_key(uuid), gpu.fraction)
             replica = pool.replicas.get(id_) if metrics.gpu is not None else None
-            gpus = devices.joined(metrics.gpu, replica.settings, now) if replica else None
+            gpus = devices.gpus_of(pool, replica, now) if replica else None
             for gpu in gpus.memory if gpus is not None else ():
                 if gpu.uuid is not None:
                     add(gpu.uuid, gpu.fraction)

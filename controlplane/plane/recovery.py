@@ -11,6 +11,7 @@ from typing import Final
 
 from controlplane.config import Address
 from controlplane.fleet import Change, Fleet, Replica
+from controlplane.plane.traffic import replica_at
 from controlplane.resources.catalog import ALL
 from controlplane.telemetry.load import Endpoint, Load
 
@@ -67,8 +68,7 @@ class Recovery:
             yield
             if load.succeeded <= 0 or endpoint in self._left:
                 continue
-            pool = fleet.pools.get(endpoint.pool)
-            if pool is not None and pool.replicas.at(Address(endpoint.host, endpoint.port)):
+            if replica_at(fleet, endpoint) is not None:
                 self._unknown.pop(endpoint, None)
             elif endpoint in self._unknown or len(self._unknown) < MOST_UNKNOWN:
                 self._unknown[endpoint] = now

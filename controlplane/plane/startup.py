@@ -51,11 +51,6 @@ HELD: Final = 2 * WINDOW
 show, what Envoys are told would change twice: at once, and back again."""
 
 
-def words_of(hold: Hold | None, now: float) -> str | None:
-    """Why nothing is to change now; None: it may."""
-    return hold.words if hold is not None and now < hold.until else None
-
-
 def recalled(pool: Pool, known: RestartPool, now: float) -> tuple[Decision, Hold] | None:
     """Restore the decision about a pool; None where nothing of it is still known.
 

@@ -7,7 +7,7 @@ are down Envoy would go on sending there: a subset that has lost most of its hos
 however healthy the rest is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,6 +57,11 @@ class Parting:
     """
 
     classes: tuple[TrafficClass, ...]
+
+    @classmethod
+    def of(cls, named: Iterable[TrafficClass], rest: Mapping[str, EndpointWeight]) -> "Parting":
+        """Part requests into named classes, and all others, which `rest` serve."""
+        return cls((*named, TrafficClass(OTHERS, None, rest, routed=True)))
 
     def __getitem__(self, name: str) -> TrafficClass:
         """The class of this name."""

@@ -288,7 +288,7 @@ class Registry:
                 try:
                     # If nothing comes between, this is what will be seen.
                     outcome = played(self._plane.fleet, batch)
-                    drafts = self._audit.drafted(outcome.noted, at)
+                    drafts = self._audit.drafted(outcome.made, at)
                     audit = self._audit.unwritten(drafts)
                     if changes or audit.entries:
                         await self._store.write(changes, audit)
@@ -316,7 +316,7 @@ class Registry:
                     if outcome.before is not self._plane.fleet:
                         # It may have taken its ground away; the next write takes it back.
                         outcome = played(self._plane.fleet, batch)
-                        drafts = self._audit.drafted(outcome.noted, at)
+                        drafts = self._audit.drafted(outcome.made, at)
                     await self._answer(batch, outcome, drafts)
                     if target is not self._plane.fleet:
                         for _, step in outcome.steps:
@@ -355,7 +355,7 @@ class Registry:
             else:
                 others.append(waiting)
         outcome = played(self._plane.fleet, others)
-        await self._answer(others, outcome, self._audit.drafted(outcome.noted, self._wall_clock()))
+        await self._answer(others, outcome, self._audit.drafted(outcome.made, self._wall_clock()))
         self._head = self._plane.fleet
         for waiting in later:
             try:

@@ -27,38 +27,6 @@ class XdsTls:
     max_connection_age: float
 
 
-class ReloadableCredentials:
-    """What gRPC serves with; a change takes effect with the next connection, and ends none."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        self._newest = self._given = credentials
-
-    def accept(self, credentials: Credentials) -> None:
-        """Replace them by others, which were checked."""
-        self._newest = credentials
-
-    def for_server(self) -> grpc.ServerCredentials:
-        """As gRPC takes them."""
-        return grpc.dynamic_ssl_server_credentials(
-            _configuration(self._given),
-            self._fetch,  # type: ignore[arg-type]  # None says that nothing has changed
-            require_client_authentication=self._given.client_ca is not None,
-        )
-
-    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        # In a thread of gRPC, before each handshake.
-        newest = self._newest
-        if newest is self._given:
-            return None
-        self._given = newest
-        return _configuration(newest)
-
-
-def _configuration(credentials: Credentials) -> grpc.ServerCertificateConfiguration:
-    pairs = [(credentials.key, credentials.certificate)]
-    return grpc.ssl_server_certificate_configuration(pairs, credentials.client_ca)
-
-
 class Authenticator:
     """Identifies the clients of a server; without TLS nobody has an identity."""
 
