@@ -17,12 +17,7 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.rules import (
-    departures_with,
-    listeners_of,
-    refuse_loops,
-    unless_most_move,
-)
+from controlplane.fleet.rules import departures_with, listeners_of, refuse_loops, unless_most_move
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, is_same_process
 
 

@@ -141,14 +141,7 @@ def _compared(what: Pool | Replica) -> tuple[object, ...]:
     """All but leases and readings of it. Tuples compare by identity first, and most is shared."""
     if isinstance(what, Pool):
         return what.settings, what.source, what.layers
-    return (
-        what.settings,
-        what.source,
-        what.generation,
-        what.draining,
-        what.layers,
-        what.found_by,
-    )
+    return (what.settings, what.source, what.generation, what.draining, what.layers, what.found_by)
 
 
 def declared(what: Pool | Replica) -> dict[str, Any]:

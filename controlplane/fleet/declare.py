@@ -39,7 +39,7 @@ def declare(fleet: Fleet, config: Config, now: float) -> Applied:
             _remove_undeclared(draft, pool, None, now)
     for pool in draft.fleet.pools.values():
         if pool.source is Source.FILE and pool.name not in declared:
-            # The API has overridden some of it, so it stays, as the API said it.
+            # The API overrides a part of it, so it stays, as the API declares it.
             set_layers(draft, pool.name, pool.layers.with_file(None))
     for entry in config.pools:
         if (known := draft.fleet.pools.get(entry.name)) is not None:

@@ -41,7 +41,7 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
             stored.overrides if stored else frozenset(),
         )
         if entry is None:
-            # All that it said counts now.
+            # All that the API declares counts now.
             layers = layers.with_file(None)
         pools[name] = Pool(name, layers.merged(), layers.source, layers=layers)
     fleet = Fleet(pools, known.generations)
@@ -70,7 +70,7 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
         )
         pools[name] = replace(pool, replicas=Replicas(replicas))
     fleet = Fleet(pools, generations)
-    # What the API alone said, to an earlier version, only the API can take back: it has to start.
+    # Loops that only the API declared, to an earlier version, only the API can undo: start anyway.
     refuse_loops(fleet, listeners_of(fleet, lambda pool: "listener" not in pool.layers.overrides))
     return fleet
 

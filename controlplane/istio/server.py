@@ -87,7 +87,7 @@ class IstioServer:
     async def _serve(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Serve one stream; gRPC cancels this when the client leaves."""
         stream, count = Stream(), self._offered.revision
-        reading = asyncio.create_task(_first(context), name="istio: request")
+        reading: asyncio.Future[object] = asyncio.ensure_future(_first(context))
         newer = asyncio.create_task(self._offered.newer_than(count), name="istio: catalog")
         self._streams.add(stream)
         try:
@@ -100,7 +100,7 @@ class IstioServer:
                     if not isinstance(data := reading.result(), bytes):
                         return
                     _receive(stream, data)
-                    reading = asyncio.create_task(_read(context), name="istio: request")
+                    reading = asyncio.ensure_future(context.read())
                 for response in stream.responses(self._newest()):
                     await context.write(response)
         except ProtocolError as error:
@@ -147,7 +147,3 @@ async def _first(context: Context) -> object:
             return await context.read()
     except TimeoutError:
         raise ProtocolError("DEADLINE_EXCEEDED", TOO_LATE) from None
-
-
-async def _read(context: Context) -> object:
-    return await context.read()

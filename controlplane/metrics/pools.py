@@ -107,7 +107,7 @@ class RequestFamilies(Families):
 def _classes(
     settings: PoolSettings, decision: Decision | None, answers: Mapping[str, Answers]
 ) -> Mapping[str, str]:
-    """What each class of a pool is shown as, as in what else is said of classes."""
+    """The title of each class of a pool, as elsewhere."""
     if settings.classes is not None:
         return titles(settings, None)
     is_parted = decision is not None and bool(decision.classes)

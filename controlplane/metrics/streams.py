@@ -98,7 +98,7 @@ class StreamMetrics:
                 self._disconnections.labels(_cause(event.reason)).inc()
 
     def show(self, **values: Callable[[], int]) -> None:
-        """Report numbers of which `_NUMBERS` has the names."""
+        """Report numbers under the names in `_NUMBERS`."""
         for name, value in values.items():
             gauge = Gauge(f"plimsoll_xds_{name}", _NUMBERS[name], registry=self._registry)
             gauge.set_function(value)

@@ -1,4 +1,4 @@
-"""What was decided of each pool: decisions, what Envoys are told of them, and classes of requests.
+"""The decisions about each pool, the weights that Envoys get, and classes of requests.
 
 A new class has its cluster before any route leads to it, for as long as Envoys need to check its
 replicas' health. One that is no longer wanted loses its route first, and its cluster with the next
@@ -28,7 +28,7 @@ from controlplane.telemetry.sizes import RequestSizes
 FAILED: Final = "The control plane failed to decide, see its log. Weights are frozen."
 """Why nothing changes in a pool that no decision could be made about."""
 LOGGED: Final = 60.0
-"""Seconds between two failures of one pool that are told."""
+"""Seconds between two failures of one pool that are logged."""
 FEW: Final = 20
 """Requests of a zone whose mean size says something."""
 CHECKED: Final = 1.0
@@ -57,12 +57,12 @@ def notice(settings: PoolSettings) -> float:
 def next_step(
     before: ClassStep | None, wanted: Parting | None, needed: float, now: float
 ) -> ClassStep:
-    """Work out what Envoys are to be sent next.
+    """Work out the next step for Envoys.
 
     Args:
         before: The last step; None where Envoys may hold what is wanted already, as after a
             restart: an Envoy that does not is new, and has no request that could be lost.
-        wanted: How requests are to be parted in the end; to a class that is not `routed` no route
+        wanted: How requests are parted in the end; to a class that is not `routed` no route
             leads.
         needed: Seconds from a new cluster to the first request.
     """
@@ -182,7 +182,7 @@ class Decisions:
                     self._failed[pool.name] = now
                     self.failures[pool.name] = error
             else:
-                # Frozen weights are to be decided anew, whether or not something is noticed.
+                # Frozen weights are decided anew, with or without news.
                 return replace(decision, moving=True) if hold == FAILED else decision
         self._moving[pool.name] = now + pool.settings.metrics.interval
         return None
@@ -216,7 +216,7 @@ class Decisions:
 def _wanted(
     settings: PoolSettings, decision: Decision, endpoint_weights: Mapping[str, EndpointWeight]
 ) -> Parting | None:
-    """How requests are to be parted: as the user says, else by size where that was decided."""
+    """How to part requests: as the user says, else by size where that was decided."""
     if settings.classes is not None:
         matches = {each.name: each.match for each in settings.classes}
         if decision.classes:
@@ -326,10 +326,7 @@ def is_near(pool: Pool) -> bool:
 
 
 def _zone_input(
-    pool: Pool,
-    seen: Seen,
-    sizes: RequestSizes | None,
-    nodes: Callable[[str], Mapping[Place, int]],
+    pool: Pool, seen: Seen, sizes: RequestSizes | None, nodes: Callable[[str], Mapping[Place, int]]
 ) -> ZoneInput:
     """What is known of the zones of a pool."""
     by_place = sizes.by_place.items() if sizes is not None else ()
@@ -348,7 +345,7 @@ def _zone_input(
 
 
 def _gone(pool: Pool, observed: Observations) -> frozenset[str]:
-    """Ids of replicas at which nobody listens, as far as we know."""
+    """Ids of replicas whose address refuses connections."""
     return frozenset(
         id_ for id_, replica in pool.replicas.items() if not observed.serves(pool.name, replica)
     )

@@ -1,4 +1,4 @@
-"""What exporters of GPU memory said, and which of it is about which replica."""
+"""The readings of exporters of GPU memory, and which replica each is about."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from controlplane.telemetry import Device, GpuMemory
 from controlplane.telemetry.devices import same_gpu
 
 FORGOTTEN: Final = 10.0
-"""Scrape intervals after which nothing that an exporter said counts."""
+"""Scrape intervals after which the reading of an exporter no longer counts."""
 POD_LABELS: Final = ("namespace", "pod")
 """The labels of a replica that say which pod it is."""
 

@@ -260,7 +260,7 @@ class Histories:
             self._unwritten[pool.name, id_] = partial(write, id_, jump)
 
     def writing(self) -> Generator[None, None, None]:
-        """Write down what decisions have said, and yield after each replica."""
+        """Write the entries of past decisions, and yield after each replica."""
         while self._unwritten:
             self._unwritten.pop(next(iter(self._unwritten)))()
             yield

@@ -59,7 +59,7 @@ def input_of(
 
 
 def _with_durations(own: Window, by_envoys: Window | None) -> Window:
-    """What a server without durations says, beside those that Envoys saw."""
+    """The readings of a server that has no durations, with the durations that Envoys saw."""
     if by_envoys is None:
         return own
     return replace(
@@ -75,7 +75,7 @@ def _with_durations(own: Window, by_envoys: Window | None) -> Window:
 
 
 def _registrar(replica: Replica) -> str:
-    """Who has said where a replica is and what it is on; empty for the config file."""
+    """The registrar of a replica's address and GPU; empty for the config file."""
     if replica.layers.api is not None:
         return f"token {replica.layers.owner!r}" if replica.layers.owner else "the API"
     return replica.found_by or ""
@@ -97,13 +97,7 @@ class Tables(dict[str, Table]):
         return Tables((name, table.copy()) for name, table in self.items())
 
     def write(
-        self,
-        pool: Pool,
-        some: Collection[str] | None,
-        seen: Seen,
-        now: float,
-        *,
-        is_parted: bool,
+        self, pool: Pool, some: Collection[str] | None, seen: Seen, now: float, *, is_parted: bool
     ) -> list[str]:
         """Write what is known of some replicas of a pool; None: of all.
 
@@ -123,12 +117,12 @@ class Tables(dict[str, Table]):
         return gone
 
     def ids(self, pool: Pool) -> set[str]:
-        """The replicas of a pool, and those that have gone and have a row."""
+        """The ids of a pool's replicas, and of replicas that have gone and have a row."""
         known = self.get(pool.name)
         return {*pool.replicas, *(known.rows if known is not None else ())}
 
     def begin(self, pool: Pool, ids: Iterable[str], seen: Seen, now: float) -> None:
-        """Give replicas of which something is known the first rows, in this order."""
+        """Give known replicas the first rows, in this order."""
         of_pool = (input_of(pool, pool.replicas[id_], seen, now, is_parted=False) for id_ in ids)
         self[pool.name] = Table(of_pool)
 

@@ -254,7 +254,7 @@ class Plane(PlaneState):
         return self._building(self._unbuilt.taken())
 
     def refreshing(self) -> Callable[[], Catalog]:
-        """Follow the fleet as far as that takes no decision; returns what builds the catalog.
+        """Follow the fleet where that needs no decision; returns what builds the catalog.
 
         Shares are of a whole pool, and to work them out for thousands of replicas takes a while. A
         replica that drains, serves again or has gone need not wait for it: it keeps the share that
@@ -287,7 +287,7 @@ class Plane(PlaneState):
         return self.catalog
 
     def failed_decisions(self) -> dict[str, Exception]:
-        """Why no decision could be made about some pools, by name; each is told once."""
+        """Take the errors of failed decisions, by pool."""
         failures, self._decisions.failures = self._decisions.failures, {}
         return failures
 
@@ -309,7 +309,7 @@ class Plane(PlaneState):
         return self.scalings.looking(self.fleet, self._observed, self.decision, now)
 
     def adopt(self, applied: Applied, now: float) -> None:
-        """Take a new fleet, forget what was seen of those who left, begin with those who came."""
+        """Take a new fleet; forget replicas that left, begin to observe new ones."""
         self.fleet = applied.fleet
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf

@@ -17,7 +17,7 @@ from controlplane.telemetry import Window
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A replica to be scraped, and how; `probe`: its health is to be asked for as well."""
+    """A replica to scrape, and how; `probe`: a health check is due as well."""
 
     pool: str
     replica: Replica

@@ -48,7 +48,7 @@ class Hold:
 
 HELD: Final = 2 * WINDOW
 """Seconds after a restart until windows are full again. Without the tails and errors that they
-show, what Envoys are told would change twice: at once, and back again."""
+show, weights would change twice: at once, and back again."""
 
 
 def recalled(pool: Pool, known: RestartPool, now: float) -> tuple[Decision, Hold] | None:

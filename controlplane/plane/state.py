@@ -76,7 +76,7 @@ class PlaneState:
         self.catalog = Catalog(trust_domain=trust_domain, otlp=otlp)
 
     def targets(self) -> tuple[Target, ...]:
-        """What is to be scraped."""
+        """The replicas to scrape."""
         keys = ((name, id_) for name, pool in self.fleet.pools.items() for id_ in pool.replicas)
         return tuple(target for key in keys if (target := self.target(*key)) is not None)
 
@@ -92,7 +92,7 @@ class PlaneState:
         return Target(pool, replica, known.settings, is_probed, access)
 
     def exporters(self) -> tuple[Exporter, ...]:
-        """Where GPU memory is to be read that replicas do not expose themselves."""
+        """The exporters to scrape for GPU memory that replicas do not expose themselves."""
         pools = self.fleet.pools.values()
         default = ScrapingSettings()
         accesses = (self._scraping.get(pool.name, default).exporters for pool in pools)
@@ -105,7 +105,7 @@ class PlaneState:
     def has_started(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
 
-        Of no pool at all nothing is told, unless the last one was removed while we were there: a
+        A fleet without pools is not served, unless the last one was removed since the start: a
         registry that was lost must not take away what Envoys have.
         """
         waited = now - self._started
@@ -219,5 +219,5 @@ class PlaneState:
         return Seen(self._observed, self._traffic, self._devices)
 
     def _is_shown(self, pool: str, replica: Replica) -> bool:
-        """Whether Envoys know of a replica, as far as we have told them anything."""
+        """Whether Envoys know of a replica; before the first decision they may."""
         return not self._has_decided or replica.id in self._decisions.endpoint_weights.get(pool, {})

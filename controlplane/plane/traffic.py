@@ -58,7 +58,7 @@ class Traffic:
         return (yield from _ids(fleet, recorded))
 
     def adopt(self, found: Change) -> None:
-        """Follow one difference of the fleet: of those who left nothing is kept."""
+        """Follow one change of the fleet: forget what has left."""
         before, after = found.before, found.after
         if isinstance(before, Replica):
             stays = isinstance(after, Replica) and after.address == before.address

@@ -1,4 +1,4 @@
-"""The bootstrap of an Envoy: who it is, what it wants of which control plane, and its own metrics.
+"""The bootstrap of an Envoy: its name, its control plane, what it asks for, and its own metrics.
 
 With every statistic an Envoy has a hundred for each cluster, and more for each listener. The
 bootstrap lists those that operators, `plimsoll load` and the dashboards read; docs/metrics.md says
@@ -168,11 +168,7 @@ def grpc_bootstrap(
     node.setdefault("locality", {})
     return {
         "xds_servers": [
-            {
-                "server_uri": str(xds),
-                "channel_creds": [credentials],
-                "server_features": ["xds_v3"],
-            }
+            {"server_uri": str(xds), "channel_creds": [credentials], "server_features": ["xds_v3"]}
         ],
         "node": node,
     }

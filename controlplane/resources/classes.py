@@ -69,7 +69,7 @@ class Parting:
 
     @property
     def named(self) -> tuple[TrafficClass, ...]:
-        """All but `OTHERS`: those that have a cluster beside the pool's own."""
+        """The classes with a cluster beside the pool's own: all but `OTHERS`."""
         return self.classes[:-1]
 
     @property
@@ -112,7 +112,7 @@ def weights_in_class(
     """What every replica gets in the cluster of a class, in the tiers that it has in the pool.
 
     Returns:
-        By id; and the ids of those that are used first.
+        By id; and the ids of the replicas that are used first.
     """
     first = frozenset(own.keys() & base.keys()) or frozenset(base)
     changed = {

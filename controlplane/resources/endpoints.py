@@ -107,7 +107,7 @@ def members(
         before: An earlier result, after its arguments. Equal members are reused.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
     """
-    # Where one host is said for all, the cluster says it and no endpoint does.
+    # A host name for all replicas is in the cluster, and in no endpoint.
     is_hosted = pool.settings.health_check.host is not None
     if before is None or is_hosted != (before[0].settings.health_check.host is not None):
         made = [
@@ -239,7 +239,7 @@ def endpoint(address: Address, checked_as: str | None, id_: str = "") -> pb.Endp
 
 @lru_cache(maxsize=1 << 16)
 def _identity(id_: str, address: Address, checked_as: str | None, has_ingress: bool) -> bytes:  # noqa: FBT001 - a cache key
-    """Encode what an ``LbEndpoint`` says of the replica itself.
+    """Encode the part of an ``LbEndpoint`` that identifies the replica.
 
     Whatever it depends on is an argument, so what is remembered is never stale. Room is for more
     replicas than one control plane has: going round through more than there is room for, each
@@ -253,7 +253,7 @@ def _identity(id_: str, address: Address, checked_as: str | None, has_ingress: b
 
 @lru_cache(maxsize=1 << 12)
 def _share(weight: int, draining: bool) -> bytes:  # noqa: FBT001 - a cache key
-    """Encode what an ``LbEndpoint`` says of the traffic; within a tier that is the same for all."""
+    """Encode the weight and health of an ``LbEndpoint``, the same for all of a tier."""
     status = core_v3.HealthStatus.DRAINING if draining else core_v3.HealthStatus.UNKNOWN
     return pb.LbEndpoint(
         health_status=status, load_balancing_weight=pb.UInt32Value(value=_checked(weight))

@@ -1,6 +1,7 @@
 """The Envoy beside a replica: it ends the TLS of clients and hands their requests to the replica.
 
-It is to be as good as not there. What the replica does not take or not answer comes back to the
+It changes nothing that either side sees. A request that the replica refuses or does not answer
+comes back to the
 client's Envoy as it would without an ingress, which tries again what it may, and no more.
 """
 
@@ -108,7 +109,7 @@ class Ingress(Snapshot):
         return _NAMES.get(type_url, ())
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
-        """All of it where the pool's settings have changed, as far as that is known."""
+        """All resources where the pool may have other settings; None: not known."""
         changed = self._catalog.changed_since(revision)
         if changed is None:
             return None
@@ -229,7 +230,7 @@ def _manager(
             http_filter("router", router_v3.Router(suppress_envoy_headers=True)),
         ],
         common_http_protocol_options=core_v3.HttpProtocolOptions(max_connection_duration=lifetime),
-        # What the client's Envoy says of a request is for the replica, too.
+        # The headers of the client's Envoy are for the replica, too.
         skip_xff_append=True,
         preserve_external_request_id=True,
         server_header_transformation=transformation.PASS_THROUGH,

@@ -47,7 +47,7 @@ class Trust(NamedTuple):
 
 @lru_cache(maxsize=1)
 def mesh_metadata() -> bytes:
-    """Encode what an ``LbEndpoint`` says of a replica that has an ingress."""
+    """Encode the metadata of an ``LbEndpoint`` whose replica has an ingress."""
     known = protobuf.Struct.from_dict({_KEY: _MTLS})
     metadata = core_v3.Metadata(filter_metadata={_MATCH: known})
     return bytes(endpoint_v3.LbEndpoint(metadata=metadata))

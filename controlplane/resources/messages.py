@@ -110,8 +110,7 @@ def fixed_cluster(
         dns_lookup_family=families.AUTO if address.ip is not None else families.ALL,
         connect_timeout=timedelta(seconds=1),
         load_assignment=endpoint_v3.ClusterLoadAssignment(
-            cluster_name=name,
-            endpoints=[endpoint_v3.LocalityLbEndpoints(lb_endpoints=[there])],
+            cluster_name=name, endpoints=[endpoint_v3.LocalityLbEndpoints(lb_endpoints=[there])]
         ),
         typed_extension_protocol_options={HTTP_OPTIONS: protobuf.Any.pack(options)},
     )

@@ -48,7 +48,7 @@ class _Served:
     """Who serves a class.
 
     Attributes:
-        first: Ids of those that are used first.
+        first: Ids of the replicas that are used first.
     """
 
     endpoint_weights: Mapping[str, EndpointWeight]
@@ -113,7 +113,7 @@ class PoolResources:
         return self.pool.settings.balancing.locality == "nearest"
 
     def _serving(self, cluster: str) -> tuple[Members, frozenset[str] | None]:
-        """The members of a cluster, and the ids of those that are used first; None: all are."""
+        """The members of a cluster, and the ids of the first choices; None: all of them are."""
         served = self._served.get(class_of(cluster))
         return (self.members, None) if served is None else (served.members, served.first)
 

@@ -168,7 +168,7 @@ class SecretSource(NamedTuple):
         return cls(str(path / f"{IDENTITY}.json"), str(path / f"{ROOTS}.json"))
 
     def to_metadata(self) -> dict[str, Any]:
-        """What a bootstrap says of it, and `secret_source` reads."""
+        """Write what a bootstrap has of it, for `secret_source` to read."""
         if self.spire:
             return {"source": "spire"}
         if not self.certificate:

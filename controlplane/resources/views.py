@@ -55,7 +55,7 @@ _Name = Annotated[str, StringConstraints(max_length=MAX_NAME)]
 
 
 class _Metadata(BaseModel):
-    """What a bootstrap says of its Envoy; keys of newer bootstraps are ignored."""
+    """The metadata that a bootstrap gives its node; keys of newer bootstraps are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -130,8 +130,8 @@ class View:
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        said = tuple(getattr(self, each.name) for each in fields(self) if each.compare)
-        object.__setattr__(self, "_hash", hash(said))
+        values = tuple(getattr(self, each.name) for each in fields(self) if each.compare)
+        object.__setattr__(self, "_hash", hash(values))
 
     def __hash__(self) -> int:
         return self._hash

@@ -17,13 +17,7 @@ from typing import Final
 from controlplane.fleet import AuditEntry, Registered, Rows, UnwrittenEntries
 from controlplane.plane import RestartPool
 from controlplane.store import tables
-from controlplane.store.errors import (
-    Cause,
-    DamagedError,
-    StoreError,
-    WriteError,
-    cause_of,
-)
+from controlplane.store.errors import Cause, DamagedError, StoreError, WriteError, cause_of
 from controlplane.store.files import Files, beside
 from controlplane.store.tables import log_on, migrate, pool_row, put, read, replica_row
 
@@ -59,7 +53,7 @@ class Loaded:
 
 
 class Database:
-    """The file. Every method is to be called in the same thread."""
+    """The file. Call every method in the same thread."""
 
     def __init__(self, path: Path) -> None:
         """Prepare; `load` opens it."""

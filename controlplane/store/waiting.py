@@ -10,7 +10,7 @@ from controlplane.config import SettingsError
 from controlplane.fleet import Applied, Change, Fleet, Refused, keys_of_rows
 
 Work: TypeAlias = Callable[[Fleet], Applied]
-"""What is to be done to a fleet."""
+"""A change of a fleet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +63,7 @@ class Outcome:
 
 
 def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
-    """What those who wait make of a fleet."""
+    """Apply waiting changes to a fleet, one after the other."""
     before, steps, made = fleet, list[tuple[Waiting, Applied]](), list[tuple[str, Change]]()
     refused: dict[asyncio.Future[None], Exception] = {}
     for waiting in batch:

@@ -1,4 +1,4 @@
-"""TLS of the xDS port: who is at the other end of a connection, and what the server shows."""
+"""Who is at the other end of a connection to the xDS port, by its certificate."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ class Authenticator:
 
         Args:
             admission: Says who clients are; None without TLS.
-            observe: Takes who is refused.
+            observe: Takes events of refused clients.
             is_ready: Whether a configuration is loaded.
         """
         self._admission = admission

@@ -144,7 +144,7 @@ class Connection:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something is to be sent that was not written yet."""
+        """Whether something waits to be written."""
         return self._is_woken or self.stream.has_work
 
     def wake(self) -> None:

@@ -1,4 +1,4 @@
-"""What one client holds of one resource type, and what it is to be sent."""
+"""What one client holds of one resource type, and what to send next."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache

@@ -26,8 +26,8 @@ _MOST_WORDS: Final = 65_536
 class ErrorDetail(NamedTuple):
     """Why a client rejected a response, in its own words.
 
-    `message` is to be shown: of a long one the begin and the end. `words` are to be read: all of
-    them, or what is not `CUT`.
+    `message` is for display: of a long one the beginning and the end. `words` are for parsing: all
+    of them, or a part that ends with `CUT`.
     """
 
     code: int

@@ -60,7 +60,7 @@ class AddressConflicts:
         leaving: Names of listeners to remove first.
         tried: By name, the version that is sent a second time; rejected again, it waits until
             another listener has moved or gone.
-        has_moved: Whether another listener has moved, as far as a rejection tells.
+        has_moved: Whether a rejection has shown that another listener moved.
     """
 
     leaving: set[str] = field(default_factory=set)
@@ -122,7 +122,7 @@ class Verdict(NamedTuple):
         names: Of the resources that the NACK may be about, in order.
         doubted: Of those in the response: the client may hold them, or those before them. All
             others that were in it are accepted.
-        suspected: Of these: they are to be sent once more, each alone.
+        suspected: The doubted ones that are sent once more, each alone.
         taken: What was rejected before and was in the response too: the client has it now.
     """
 

@@ -4,13 +4,7 @@ from typing import Final, TypeAlias
 
 from controlplane.resources.resource import CLUSTER, LISTENER
 from controlplane.xds.holdings import Pending, version_of
-from controlplane.xds.messages import (
-    Request,
-    decode_delta,
-    decode_sotw,
-    encode_delta,
-    encode_sotw,
-)
+from controlplane.xds.messages import Request, decode_delta, decode_sotw, encode_delta, encode_sotw
 from controlplane.xds.nack import ResponseRules
 from controlplane.xds.node import Node
 from controlplane.xds.subscription import WILDCARD, Subscription

@@ -111,9 +111,7 @@ class ScalerService:
 
 
 def _pool_of(
-    data: bytes,
-    kind: type[pb.ScaledObjectRef | pb.GetMetricsRequest],
-    identity: Identity | None,
+    data: bytes, kind: type[pb.ScaledObjectRef | pb.GetMetricsRequest], identity: Identity | None
 ) -> str:
     """Return the pool that a request is about, if its client may hold it."""
     request = parse(kind, data)

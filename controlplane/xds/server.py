@@ -131,8 +131,8 @@ class XdsServer:
             offered: What to serve; None as long as nothing is loaded.
             observe: Takes everything that happens.
             pushes: Follow how far each catalog got.
-            node_observer: Follows who is connected; says who is not served.
-            tls: Certificates, and who is admitted; None: plain text, and anybody is.
+            node_observer: Follows which nodes are connected, and refuses nodes.
+            tls: Certificates, and the rules of admission; None: plain text, and no rules.
             secrets: What a client with an identity holds of secrets; None: nobody has any.
             max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.

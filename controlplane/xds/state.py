@@ -43,9 +43,9 @@ class StreamState:
         self.protocol = protocol
         self.revision: Revision | None = None
         self.subscriptions: dict[str, Subscription] = {}
-        # By type, those that no other state shares.
+        # The types whose subscription no other state shares.
         self._own: set[str] = set()
-        # By type, those that may have something to send. All others need not be looked at.
+        # The types that may have something to send. The others need no look.
         self._active: set[str] = set()
         self._unanswered = 0
 
@@ -159,7 +159,7 @@ class StreamState:
                 self._active.add(url)
 
     def _mine(self, type_url: str) -> Subscription:
-        """A subscription to be changed, of which no other state knows."""
+        """A subscription that may be changed: no other state shares it."""
         if type_url not in self._own:
             self.subscriptions[type_url] = self.subscriptions[type_url].copy()
             self._own.add(type_url)

@@ -1,4 +1,4 @@
-"""What one client wants and holds of one resource type, as far as the server knows.
+"""The server's knowledge of what one client wants and holds of one resource type.
 
 Both protocols keep this state. Requests and snapshots go in, what to send comes out; nothing is
 sent here. After a change only the names that it was about are looked at, however many are held.
@@ -73,7 +73,7 @@ class WantedNames:
         return added
 
     def drop(self, names: Iterable[str]) -> set[str]:
-        """Remove names; returns those that the client had asked for, without the wildcard."""
+        """Remove names; returns the ones that the client had asked for, without the wildcard."""
         dropped = set(names)
         if WILDCARD in dropped:
             self.wildcard = False
@@ -206,7 +206,7 @@ class Subscription:
             self.must_answer, self._dirty = True, None
 
     def unsubscribe(self, names: Iterable[str]) -> set[str]:
-        """Remove names; returns those that the client named and that the wildcard still covers."""
+        """Remove names; returns the removed names that the wildcard still covers."""
         had_all = self.wanted_names.wildcard
         dropped = self.wanted_names.drop(names)
         if self.wanted_names.wildcard:
