@@ -98,14 +98,8 @@ def _remove_moved(draft: Draft, pool: Pool, entry: PoolEntry) -> None:
         gone.append(replica.id)
         if there.layers.api is not None:
             # What the API overrides must not go with it.
-            moved[there.id] = Replica(
-                there.id,
-                after,
-                Source.FILE,
-                draft.next_generation(),
-                layers=replace(there.layers, file=None),
-                instance=after.instance,
-            )
+            layers = replace(there.layers, file=None)
+            moved[there.id] = draft.new_replica(there.id, after, Source.FILE, layers=layers)
     draft.put_replicas(pool.name, moved, gone)
 
 
