@@ -12,6 +12,7 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
+import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.google.protobuf as protobuf
 from betterproto2 import Message
 
@@ -79,6 +80,23 @@ def set_header(name: str, value: str) -> core_v3.HeaderValueOption:
     )
 
 
+def explicit_http(protocol: str) -> http_v3.HttpProtocolOptionsExplicitHttpConfig:
+    """The protocol of a cluster: ``http2``, or else HTTP/1.1."""
+    if protocol == "http2":
+        return http_v3.HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=core_v3.Http2ProtocolOptions()
+        )
+    return http_v3.HttpProtocolOptionsExplicitHttpConfig(
+        http_protocol_options=core_v3.Http1ProtocolOptions()
+    )
+
+
+def exact_header(name: str, value: str) -> route_v3.HeaderMatcher:
+    """What a header of just this value matches."""
+    matcher = matcher_v3.StringMatcher(exact=value)
+    return route_v3.HeaderMatcher(name=name, string_match=matcher)
+
+
 def fixed_cluster(
     name: str, address: Address, options: http_v3.HttpProtocolOptions
 ) -> cluster_v3.Cluster:
@@ -92,8 +110,7 @@ def fixed_cluster(
         dns_lookup_family=families.AUTO if address.ip is not None else families.ALL,
         connect_timeout=timedelta(seconds=1),
         load_assignment=endpoint_v3.ClusterLoadAssignment(
-            cluster_name=name,
-            endpoints=[endpoint_v3.LocalityLbEndpoints(lb_endpoints=[there])],
+            cluster_name=name, endpoints=[endpoint_v3.LocalityLbEndpoints(lb_endpoints=[there])]
         ),
         typed_extension_protocol_options={HTTP_OPTIONS: protobuf.Any.pack(options)},
     )

@@ -1,4 +1,4 @@
-"""What a pool's last decision says of its load and of what its replicas carry, by class."""
+"""The load of a pool and the capacity of its replicas, by class, from the last decision."""
 
 import math
 from collections.abc import Set
@@ -56,7 +56,7 @@ class ClassDemand:
     Attributes:
         name: Empty for the class of all that no other takes.
         fleet: Its replicas that serve, slowest first.
-        backlog: Tokens that wait at them beyond what the objective allows, as far as known.
+        backlog: Tokens known to wait at them beyond what the objective allows.
         objective: Seconds of p99; None where none is promised.
         is_short: Its requests are short beside others that are computed together with them.
     """

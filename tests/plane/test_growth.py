@@ -28,7 +28,7 @@ from controlplane.plane import Plane, Probe
 from controlplane.resources import endpoints
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.endpoints import EndpointWeight, Member
-from controlplane.resources.pool_resources import POOL_TYPES
+from controlplane.resources.resource import TYPE_URLS
 from controlplane.resources.views import View
 from tests.calls import calls
 
@@ -94,7 +94,7 @@ def versions(catalog: Catalog) -> dict[tuple[str, str], str]:
     view = catalog.view(View())
     return {
         (url, name): resource.version
-        for url in POOL_TYPES
+        for url in TYPE_URLS
         for name, resource in view.type(url).items()
     }
 
