@@ -235,7 +235,7 @@ def test_of_pools_that_a_reporter_is_not_shown_nothing_counts() -> None:
     assert [at.cluster for at in found.localities] == ["p", "p:bulk"]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_garbage_is_a_protocol_error_or_nothing(data: bytes) -> None:
     with contextlib.suppress(ProtocolError):
