@@ -30,7 +30,6 @@ from controlplane.resources.resource import (
 )
 
 
-
 @cache
 def _validator(kind: type[Message]) -> SchemaValidator:
     return SchemaValidator(kind.__pydantic_core_schema__)  # type: ignore[attr-defined]
@@ -44,7 +43,7 @@ def _validate(message: Message) -> None:
 
 # betterproto2 builds a validator for each message that it encodes, which takes longer than the
 # rest: with one for each class a pool's resources take half of the time.
-Message._validate = _validate  # type: ignore[method-assign]
+Message._validate = _validate  # type: ignore[assignment, method-assign]
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 """The key of a cluster's options for HTTP."""

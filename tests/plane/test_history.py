@@ -6,17 +6,8 @@ from math import ceil
 
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
-from controlplane.plane import Failure, Plane, Probe
-from controlplane.plane.changes import changes
-from controlplane.plane.history import (
-    KEPT,
-    MOST_BYTES,
-    REGULAR,
-    _History,
-    _Packed,
-    packed,
-    unpacked,
-)
+from controlplane.plane import KEPT, Failure, Plane, Probe, changes
+from controlplane.plane.history import MOST_BYTES, REGULAR, _History, _Packed, packed, unpacked
 from controlplane.telemetry import Histogram, Reading
 from tests.plane.histories import Watched
 from tests.plane.pools import SETTINGS

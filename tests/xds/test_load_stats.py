@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, Failing, InLocality, Load, LoadReports
-from controlplane.xds import ProtocolError
+from controlplane.xds import LoadStats, ProtocolError
 from controlplane.xds import reports as load_stats
 from controlplane.xds.reports import (
     MAX_IN_PROGRESS,
     MAX_REQUESTS_PER_SECOND,
-    LoadStats,
     decode_load_stats,
     encode_load_stats_response,
 )
