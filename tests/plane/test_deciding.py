@@ -27,7 +27,7 @@ from controlplane.telemetry import Device, GpuMemory
 from tests.fleet.fleets import without_pool
 from tests.plane.test_growth import versions
 
-IDS = [f"r{n}" for n in range(50)]
+IDS = [f"r{n}" for n in range(20)]
 READY = Probe.HEALTHY
 
 Step = Callable[[Plane, float], None]

@@ -99,7 +99,7 @@ def versions(catalog: Catalog) -> dict[tuple[str, str], str]:
     }
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(commands(), st.booleans()), max_size=15))
 def test_a_fleet_followed_step_by_step_is_served_as_if_it_had_come_at_once(
     steps: list[tuple[Command, bool]],

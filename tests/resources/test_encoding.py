@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.config import Address, ReplicaSettings
-from controlplane.config.replica import Locality
+from controlplane.config import Address, Locality, ReplicaSettings
 from controlplane.fleet import Draining, Pool, Replica, Replicas, Source
 from controlplane.resources.endpoints import EndpointWeight, Member, assignment, members
 from controlplane.resources.resource import TYPE_URLS, Resource

@@ -12,8 +12,7 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.wrr_locality.v3
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
-from controlplane.config import Address, ClassMatch, Policy, PoolSettings, validated
-from controlplane.config.classes import HeaderMatch
+from controlplane.config import Address, ClassMatch, HeaderMatch, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass

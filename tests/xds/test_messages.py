@@ -141,14 +141,14 @@ def test_a_node_is_read_as_betterproto2_writes_it(
     )
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_garbage_is_a_malformed_request_or_none_at_all(data: bytes) -> None:
     with contextlib.suppress(MalformedRequestError):
         decode_delta(data)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.data())
 def test_a_damaged_request_is_a_malformed_request_or_another_one(data: st.DataObject) -> None:
     message = discovery_v3.DeltaDiscoveryRequest(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -171,3 +172,4 @@ class Compared(RuleBasedStateMachine):
 
 
 TestCompared = Compared.TestCase
+TestCompared.settings = settings(max_examples=12, stateful_step_count=30)
