@@ -4,7 +4,8 @@ Nothing is kept between two scrapes, so the series of what is gone go with it.
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from itertools import chain, count
+from itertools import chain
+from itertools import count as numbers
 from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -206,7 +207,7 @@ def _by_gpu(memories: Iterable[GpuMemory]) -> Iterator[tuple[str, GpuMemory]]:
     """Each under the GPU's name; one without a name, or with that of another, under a number."""
     named: set[str] = set()
     for number, memory in enumerate(memories):
-        names = chain((memory.uuid,), map(str, count(number)))
+        names = chain((memory.uuid,), map(str, numbers(number)))
         gpu = next(name for name in names if name and name not in named)
         named.add(gpu)
         yield gpu, memory
