@@ -212,7 +212,7 @@ class Preview(Answer):
     diff: tuple[Difference, ...]
 
 
-class Joined(Answer):
+class NodeCertificate(Answer):
     """A node's certificate."""
 
     certificate: str

@@ -225,6 +225,10 @@ class ReplicaEvent(Answer):
     change: Annotated[str, one_of("added", "changed", "removed")]
 
 
+class ReplicaNow(ReplicaEvent, ReplicaInShort):
+    """The same of a replica that is there, as it is now."""
+
+
 class HistoryEntry(Answer):
     """An explanation that was kept."""
 
