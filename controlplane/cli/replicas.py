@@ -1,14 +1,22 @@
 """`plimsoll replicas`: list, add, drain and remove replicas through the API."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from controlplane.cli.admin import Api, api_options, pool_names, replica_ids
 from controlplane.cli.group import Listing
 from controlplane.cli.tables import UNKNOWN, Column, print_table, rows_of
-from controlplane.cli.terminal import USAGE, confirm, fail, json_option, print_json, yes_option
+from controlplane.cli.terminal import (
+    USAGE,
+    confirm,
+    fail,
+    json_option,
+    print_answer,
+    print_json,
+    yes_option,
+)
 from controlplane.cli.text import percent, shown, state
 from controlplane.client import Client, Replica
 
@@ -83,30 +91,24 @@ def print_replicas(replicas: Sequence[Replica]) -> None:
 def add(
     pool: str,
     id_: str,
-    address: str,
-    ingress: str | None,
-    slots: int | None,
     region: str | None,
     zone: str | None,
     gpu: str | None,
     labels: tuple[str, ...],
-    ttl: str | None,
     api: Api,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Add replica ID at ADDRESS (IP:PORT) to POOL, or replace its settings."""
-    given = {
-        "address": address,
-        "ingress": ingress,
-        "slots": slots,
+    given |= {
         "locality": {"region": region, "zone": zone} if region or zone else None,
         "gpu": {"uuid": gpu} if gpu else None,
         "labels": dict(_label(text) for text in labels) or None,
-        "ttl": ttl,
     }
     body = {key: value for key, value in given.items() if value is not None}
     replica = api.ask(lambda client: client.put_replica(pool, id_, body))
-    _print(replica, as_json, f"{pool}/{id_}: at {replica.address}, {replica.state}")
+    sentence = f"{pool}/{id_}: at {replica.address}, {replica.state}"
+    print_answer(as_json, replica.document(), sentence)
 
 
 @command.command
@@ -119,7 +121,7 @@ def drain(pool: str, id_: str, yes: bool, api: Api, as_json: bool) -> None:
     """Stop new requests to replica ID; `undrain` takes that back."""
     confirm(f"drain {pool}/{id_}", yes=yes, can_be_undone=True)
     replica = api.ask(lambda client: client.drain(pool, id_))
-    _print(replica, as_json, f"{pool}/{id_}: draining")
+    print_answer(as_json, replica.document(), f"{pool}/{id_}: draining")
 
 
 @command.command
@@ -130,7 +132,7 @@ def drain(pool: str, id_: str, yes: bool, api: Api, as_json: bool) -> None:
 def undrain(pool: str, id_: str, api: Api, as_json: bool) -> None:
     """Send requests to replica ID again."""
     replica = api.ask(lambda client: client.undrain(pool, id_))
-    _print(replica, as_json, f"{pool}/{id_}: no longer draining")
+    print_answer(as_json, replica.document(), f"{pool}/{id_}: no longer draining")
 
 
 @command.command
@@ -146,10 +148,7 @@ def remove(pool: str, id_: str, yes: bool, force: bool, api: Api, as_json: bool)
     """Remove replica ID; requests in flight finish."""
     confirm(f"remove {pool}/{id_}", yes=yes)
     api.ask(lambda client: client.delete_replica(pool, id_, force=force))
-    if as_json:
-        print_json({"pool": pool, "id": id_, "removed": True})
-    else:
-        click.echo(f"{pool}/{id_}: removed")
+    print_answer(as_json, {"pool": pool, "id": id_, "removed": True}, f"{pool}/{id_}: removed")
 
 
 def _reading(replica: Replica, key: str, unit: str) -> str:
@@ -165,10 +164,3 @@ def _label(text: str) -> tuple[str, str]:
     if not key or not equals:
         fail(f'--label: {text!r} is not KEY=VALUE, as in "rack=7"', USAGE)
     return key, value
-
-
-def _print(replica: Replica, as_json: bool, sentence: str) -> None:
-    if as_json:
-        print_json(replica.document())
-    else:
-        click.echo(sentence)

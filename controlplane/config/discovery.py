@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
 from controlplane.config.addresses import Address, parse_address
-from controlplane.config.document import located, read_document
-from controlplane.config.errors import SettingsError, shown, validated
+from controlplane.config.document import load
+from controlplane.config.errors import SettingsError, shown
 from controlplane.config.replica import Locality, ReplicaEntry
 from controlplane.config.values import Duration, File, Port, Settings, Slots
 
@@ -171,14 +171,7 @@ def load_replicas(text: str, source: str) -> tuple[tuple[ReplicaEntry, int], ...
     Raises:
         SettingsError: The first error, with file, line and key.
     """
-    document = read_document(text, source)
-    if not isinstance(document.data, dict):
-        raise SettingsError(
-            f"must be a mapping with the key replicas, not {shown(document.data)}",
-            place=f"{source}:{document.line(())}",
-        )
-    try:
-        entries = validated(_ReplicasFile, document.data).replicas
-    except SettingsError as error:
-        raise located(error, document, source) from None
-    return tuple((entry, document.line(("replicas", index))) for index, entry in enumerate(entries))
+    found, document = load(_ReplicasFile, text, source)
+    return tuple(
+        (entry, document.line(("replicas", index))) for index, entry in enumerate(found.replicas)
+    )
