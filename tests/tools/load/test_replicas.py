@@ -1,6 +1,6 @@
 """What each replica got and did, from what Envoys, the control plane and answers tell."""
 
-from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -16,7 +16,7 @@ def host(requests: int, active: int = 0, pending: int = 0) -> Host:
     return Host(requests, usable=True, active=active, pending=pending)
 
 
-def shown(known: Mapping[str, float] | None = None, **readings: float) -> Replica:
+def shown(known: dict[str, Any] | None = None, **readings: Any) -> Replica:
     """As the control plane shows a replica; what is not named is unknown."""
     read = Readings.model_construct(**readings) if readings else None
     return Replica.model_construct(readings=read, **(known or {}))
