@@ -46,12 +46,14 @@ _GRPC: Final = (
     default=3.0,
     show_default=True,
     type=click.FloatRange(0, 60),
-    help="With --scrape: from its first reading to its last; 0 reads once.",
+    help="With --scrape: seconds from the first reading to the last; 0 reads once.",
 )
-@click.option("--bearer-file", metavar="FILE", help="With --scrape: holds a bearer token.")
-@click.option("--user", metavar="NAME", help="With --scrape: of basic authentication.")
-@click.option("--password-file", metavar="FILE", help="With --scrape: holds its password.")
-@click.option("--ca-file", metavar="FILE", help="With --scrape: certificates to trust over https.")
+@click.option("--bearer-file", metavar="FILE", help="With --scrape: file with a bearer token.")
+@click.option("--user", metavar="NAME", help="With --scrape: user of basic authentication.")
+@click.option(
+    "--password-file", metavar="FILE", help="With --scrape: file with the user's password."
+)
+@click.option("--ca-file", metavar="FILE", help="With --scrape: roots to trust over https.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, also of an error.")
 def command(
     file: str | None, target: str | None, seconds: float, as_json: bool, **access: str | None

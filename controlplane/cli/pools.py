@@ -111,7 +111,7 @@ def _short(value: Any) -> str:
     "--listener", required=True, metavar="IP:PORT", help="Address that sidecars open for the pool."
 )
 @click.option("--objective", metavar="DURATION", help="Wanted p99, as in 250ms.")
-@click.option("--policy", type=click.Choice(get_args(Policy)), help="How the pool is balanced.")
+@click.option("--policy", type=click.Choice(get_args(Policy)), help="Balancing policy of the pool.")
 @click.option(
     "--profile", type=click.Choice(get_args(ProfileName)), help="Metric profile of its servers."
 )

@@ -31,8 +31,10 @@ _COLUMNS: Final = (
     Column("classes", 8, cell=lambda replica: ", ".join(replica.classes) or UNKNOWN),
     Column("capacity", 3, is_number=True, cell=lambda replica: shown(replica.capacity, "/s")),
     Column("tokens", 7, is_number=True, cell=lambda replica: shown(replica.capacity_tokens, "/s")),
-    Column("rate", 1, is_number=True, cell=lambda replica: _reading(replica, "rate_rps", "/s")),
-    Column("p99", 4, is_number=True, cell=lambda replica: _reading(replica, "p99_ms", " ms")),
+    Column(
+        "rate", 1, is_number=True, cell=lambda replica: shown(replica.reading("rate_rps"), "/s")
+    ),
+    Column("p99", 4, is_number=True, cell=lambda replica: shown(replica.reading("p99_ms"), " ms")),
     Column("scraped", 9, is_number=True, cell=lambda replica: _scraped(replica.scrape.age_s)),
 )
 
@@ -77,7 +79,9 @@ def print_replicas(replicas: Sequence[Replica]) -> None:
 @_pool
 @click.argument("id_", metavar="ID")
 @click.argument("address")
-@click.option("--ingress", metavar="IP:PORT", help="Where an Envoy beside it takes its requests.")
+@click.option(
+    "--ingress", metavar="IP:PORT", help="Address at which an Envoy beside it takes its requests."
+)
 @click.option("--slots", type=int, help="Requests that the replica computes at the same time.")
 @click.option("--region", help="Region of the replica.")
 @click.option("--zone", help="Zone of the replica.")
@@ -140,7 +144,7 @@ def undrain(pool: str, id_: str, api: Api, as_json: bool) -> None:
 @_id
 @yes_option
 @click.option(
-    "--force", is_flag=True, help="Also when more than half of the pool was just removed."
+    "--force", is_flag=True, help="Remove it even if more than half of the pool was just removed."
 )
 @api_options
 @json_option
@@ -149,10 +153,6 @@ def remove(pool: str, id_: str, yes: bool, force: bool, api: Api, as_json: bool)
     confirm(f"remove {pool}/{id_}", yes=yes)
     api.ask(lambda client: client.delete_replica(pool, id_, force=force))
     print_answer(as_json, {"pool": pool, "id": id_, "removed": True}, f"{pool}/{id_}: removed")
-
-
-def _reading(replica: Replica, key: str, unit: str) -> str:
-    return shown(getattr(replica.readings, key) if replica.readings else None, unit)
 
 
 def _scraped(age: float | None) -> str:

@@ -99,10 +99,10 @@ class IstioSettings(Exposed):
     Attributes:
         address: Where istiod connects.
         tls: None: in plain text.
-        namespace: Of the resources. Not that of istiod: what stands there applies to the hosts of
-            others, too.
+        namespace: Namespace of the resources. Not that of istiod: resources there apply to the
+            hosts of others, too.
         domain: A pool's host is its name, a dot, and this.
-        port: Of the host.
+        port: Port of the host.
     """
 
     clients = "istiod reaches"
@@ -154,7 +154,7 @@ class OtlpSettings(Settings):
     """Where Envoys and the control plane send spans and access logs, as OTLP over gRPC.
 
     Attributes:
-        address: Of the collector, as Envoys reach it; Envoys resolve names.
+        address: Address of the collector, as Envoys reach it; Envoys resolve names.
         sampling: Percentage of requests without a ``traceparent`` that get a trace; a request with
             one is traced where the header says so.
         access_log: Whether a record of every request is sent, too.

@@ -82,7 +82,7 @@ class RouteSettings(Settings):
     """Which requests of the listener go to the pool, and how long one may take.
 
     Attributes:
-        prefix: Of the request's path.
+        prefix: Start of the request's path.
         timeout: Seconds for the answer to a complete request, retries included. The request has as
             long to arrive.
         retry_buffer: Bytes of a request's body that Envoy keeps for retries. A longer request is
@@ -115,8 +115,8 @@ class PoolSettings(Settings):
     Attributes:
         model: The model that the replicas serve, as applications name it.
         objective: None: no objective.
-        classes: Of requests, in matching order; None: requests are parted by length where that
-            helps.
+        classes: Classes of requests, in matching order; None: requests are parted by length where
+            that helps.
     """
 
     model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]

@@ -33,7 +33,7 @@ class Gpu(Settings):
     """The device that a replica computes on.
 
     Attributes:
-        uuid: As the vendor's tool prints it; replicas with the same one share its memory.
+        uuid: UUID as the vendor's tool prints it; replicas with the same one share its memory.
     """
 
     uuid: Label
@@ -43,7 +43,7 @@ class ReplicaSettings(Settings):
     """One replica, as declared in the file or put through the API.
 
     Attributes:
-        address: Of requests, the health check and the metrics.
+        address: Address of requests, the health check and the metrics.
         ingress: Where an Envoy beside the replica takes its requests; None: the replica takes them
             itself. Health and metrics are read at `address` in any case.
         slots: Requests that the replica computes at the same time; None: learned.

@@ -205,13 +205,17 @@ class Replica(Weighed, InForce, Declared):
     """Why it gets what it gets, in sentences."""
     steps: tuple[Step, ...]
 
+    def reading(self, name: str) -> float | None:
+        """One of its readings, by name; None where it has none."""
+        return getattr(self.readings, name) if self.readings is not None else None
+
 
 class ReplicaList(Answer):
     """A page of replicas."""
 
     replicas: tuple[Replica, ...]
     next: str | None = None
-    """For `after`; None on the last page."""
+    """Value for `after` on the next page; None on the last."""
 
 
 class ReplicaEvent(Answer):

@@ -97,7 +97,7 @@ class StepWatch:
         if self._first is not None and self._until > self._first:
             length = self._until - self._first
             return {id_: count / length for id_, count in self.requests.items()}
-        rates = {id_: _reading(each, "rate_rps") for id_, each in self.reported.items()}
+        rates = {id_: each.reading("rate_rps") for id_, each in self.reported.items()}
         return {id_: rate for id_, rate in rates.items() if rate is not None}
 
     def _one(self, id_: str, rate: float | None, total: float, named: Series | None) -> ReplicaLoad:
@@ -125,5 +125,4 @@ class StepWatch:
 
 
 def _reading(replica: Replica | None, name: str) -> float | None:
-    """What a replica's own metrics say."""
-    return getattr(replica.readings, name) if replica is not None and replica.readings else None
+    return None if replica is None else replica.reading(name)
