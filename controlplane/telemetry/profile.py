@@ -7,7 +7,7 @@ spelt out by the user.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from controlplane.config import CountFamily, MetricsSettings, QueueUnit
 
@@ -151,13 +151,13 @@ class BatchFamilies:
 
     def narrowed(self, narrow: Callable[[Source], Source]) -> "BatchFamilies":
         """The same with each source narrowed."""
-        one: dict[str, Any] = {name: getattr(self, name) for name in ("tokens", "sizes", "count")}
-        several: dict[str, Any] = {
-            name: getattr(self, name) for name in ("texts", "seconds", "billed")
-        }
         return BatchFamilies(
-            **{name: source and narrow(source) for name, source in one.items()},
-            **{name: tuple(map(narrow, sources)) for name, sources in several.items()},
+            narrow(self.tokens) if self.tokens else None,
+            narrow(self.sizes) if self.sizes else None,
+            narrow(self.count) if self.count else None,
+            tuple(map(narrow, self.texts)),
+            tuple(map(narrow, self.seconds)),
+            tuple(map(narrow, self.billed)),
         )
 
 
