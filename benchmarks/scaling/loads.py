@@ -90,7 +90,7 @@ SHAPES: Final = (
     Shape("two spikes", 4200.0, _two_spikes),
     Shape("step", 5400.0, _step),
     Shape("noise", 5400.0, _noise),
-    Shape("slower replicas", 7200.0, lambda _: 4.0, pace=_leak),
+    Shape("slow leak", 7200.0, lambda _: 4.0, pace=_leak),
     Shape("two classes", 7200.0, _hours, _jobs),
 )
 
