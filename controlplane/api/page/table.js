@@ -45,7 +45,8 @@ export function Table({id, caption, columns, rows, keyOf, open, picks, filters =
   }, [rows, columns, view, filters]);
 
   const scroller = useRef(null), body = useRef(null), wanted = useRef(null);
-  const [top, setTop] = useState(0);
+  // Rows are drawn anew once another block of them comes into sight, and not for each pixel.
+  const [block, setBlock] = useState(0);
   const [active, setActive] = useState(null);
   // Keys may come faster than rows are drawn.
   const current = useRef(null);
@@ -55,8 +56,7 @@ export function Table({id, caption, columns, rows, keyOf, open, picks, filters =
   }
   const isWhole = shown.length <= WHOLE;
   const room = Math.ceil((scroller.current?.clientHeight || 800) / ROW);
-  // A step of several rows: scrolling by some pixels changes nothing in the document.
-  const first = isWhole ? 0 : Math.max(0, Math.min(Math.floor(top / ROW / BEYOND) * BEYOND - BEYOND, shown.length - room));
+  const first = isWhole ? 0 : Math.max(0, Math.min((block - 1) * BEYOND, shown.length - room));
   const last = isWhole ? shown.length : Math.min(shown.length, first + room + 3 * BEYOND);
   const inSight = shown.slice(first, last);
   const walkable = inSight.some((row) => keyOf(row) === active) ? active : inSight.length ? keyOf(inSight[0]) : null;
@@ -136,7 +136,7 @@ export function Table({id, caption, columns, rows, keyOf, open, picks, filters =
       ${!aside && html`<label class="quiet"><span class="unseen">Filter ${caption}</span><input type="search" placeholder="filter  /" autocomplete="off"
         spellcheck=${false} value=${view.words} onInput=${(event) => change({words: event.target.value})} onKeyDown=${inField} /></label>`}
     </div>
-    <div class="scroll ${isWhole ? "" : "many"}" ref=${scroller} role="region" tabindex="0" aria-label=${caption} onScroll=${(event) => setTop(event.target.scrollTop)}>
+    <div class="scroll ${isWhole ? "" : "many"}" ref=${scroller} role="region" tabindex="0" aria-label=${caption} onScroll=${(event) => setBlock(Math.floor(event.target.scrollTop / ROW / BEYOND))}>
       <table aria-rowcount=${shown.length + 1} aria-label=${caption}>
         <thead><tr aria-rowindex="1">${picks && html`<${PickAll} caption=${caption} keys=${shown.map(keyOf)} picks=${picks} />`}${columns.map((column) => html`<${Head} key=${column.id} column=${column} view=${view} change=${change} />`)}</tr></thead>
         <tbody ref=${body} onFocusIn=${(event) => stand(event.target.closest("tr")?.dataset.key ?? null)}>
