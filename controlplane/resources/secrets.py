@@ -40,10 +40,6 @@ class Beside(Snapshot):
         super().__init__(Revision(), keeps_any=others.keeps_any)
         self.own, self.others = own, others
 
-    def is_of(self, own: Snapshot, others: Snapshot) -> bool:
-        """Whether it is made of these."""
-        return self.own is own and self.others.revision is others.revision
-
     def get(self, type_url: str, name: str) -> Resource | None:
         """A secret of either."""
         return (self.own if name in _OWN else self.others).get(type_url, name)

@@ -178,9 +178,14 @@ class Stream:
 
     def _held_secrets(self, snapshot: Snapshot) -> Beside:
         """What the client should hold of secrets: its own, and those of its view."""
-        if self._beside is None or not self._beside.is_of(self.secrets, snapshot):
-            self._beside = Beside(self.secrets, snapshot)
-        return self._beside
+        held = self._beside
+        if (
+            not held
+            or held.own is not self.secrets
+            or held.others.revision is not snapshot.revision
+        ):
+            self._beside = held = Beside(self.secrets, snapshot)
+        return held
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
         """Decide what to send now, and count it as sent; None: there is nothing more."""
