@@ -78,25 +78,6 @@ class Stream:
             what other streams share is about all other types.
     """
 
-    __slots__ = (
-        "_beside",
-        "_connected_at",
-        "_nonce",
-        "_only",
-        "_secret_state",
-        "_seen",
-        "_shared",
-        "_shared_states",
-        "_shown",
-        "_state",
-        "_step",
-        "_step_nonce",
-        "identity",
-        "node",
-        "secrets",
-        "view",
-    )
-
     def __init__(
         self,
         protocol: TransportProtocol,

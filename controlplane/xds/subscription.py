@@ -101,21 +101,6 @@ class Subscription:
         forced: Names to be answered whatever the client holds.
     """
 
-    __slots__ = (
-        "_conflicts",
-        "_dirty",
-        "_inherited",
-        "_rules",
-        "claim",
-        "forced",
-        "holdings",
-        "must_answer",
-        "nacks",
-        "outstanding",
-        "type_url",
-        "wanted_names",
-    )
-
     def __init__(
         self,
         type_url: str,
@@ -189,8 +174,7 @@ class Subscription:
     def copy(self) -> "Subscription":
         """Copy the state."""
         other = Subscription.__new__(Subscription)
-        for name in self.__slots__:
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             is_state = isinstance(value, (set, WantedNames, Holdings, Nacks, AddressConflicts))
             setattr(other, name, value.copy() if is_state else value)
         return other
