@@ -33,7 +33,7 @@ class Secrets(Snapshot):
         return self._resources.keys() if type_url == SECRET else ()
 
 
-class Beside(Snapshot):
+class MergedSecrets(Snapshot):
     """Secrets of one stream, beside those of a catalog, which have other names."""
 
     def __init__(self, own: Snapshot, others: Snapshot) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import SECRET, TYPE_URLS, Revision, Snapshot
-from controlplane.resources.secrets import NO_SECRETS, Beside
+from controlplane.resources.secrets import NO_SECRETS, MergedSecrets
 from controlplane.resources.views import View
 from controlplane.xds.client_status import statuses
 from controlplane.xds.events import (
@@ -97,7 +97,7 @@ class Stream:
         self._shared_states = shared_states
         self._state = StreamState(protocol)
         self._secret_state = StreamState(protocol)
-        self._beside: Beside | None = None
+        self._merged: MergedSecrets | None = None
         self._seen: Revision | None = None
         # The state shared with other streams, if it is, and what the client was sent from there
         # until it has answered.
@@ -150,22 +150,22 @@ class Stream:
 
     @property
     def _secrets_have_work(self) -> bool:
-        state, held = self._secret_state, self._beside
+        state, held = self._secret_state, self._merged
         if not state.subscriptions:
             return False
         if held is None or held.own is not self.secrets:
             return True
         return state.revision is not held.revision or state.has_work
 
-    def _held_secrets(self, snapshot: Snapshot) -> Beside:
+    def _held_secrets(self, snapshot: Snapshot) -> MergedSecrets:
         """What the client should hold of secrets: its own, and those of its view."""
-        held = self._beside
+        held = self._merged
         if (
             not held
             or held.own is not self.secrets
             or held.others.revision is not snapshot.revision
         ):
-            self._beside = held = Beside(self.secrets, snapshot)
+            self._merged = held = MergedSecrets(self.secrets, snapshot)
         return held
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
