@@ -23,8 +23,8 @@ from controlplane.resources.endpoints import (
     Member,
     Members,
     assignment,
+    equal_rank,
     members,
-    same_rank,
 )
 from controlplane.resources.grpc_clients import (
     available,
@@ -44,7 +44,7 @@ NOT_SPREAD: Final = Spread()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Served:
+class _ClassMembers:
     """Who serves a class.
 
     Attributes:
@@ -75,7 +75,7 @@ class PoolResources:
     parting: Parting
     resources: Mapping[str, tuple[Resource, ...]]
     spread: Spread
-    _served: Mapping[str, _Served] = field(repr=False)
+    _served: Mapping[str, _ClassMembers] = field(repr=False)
     _secured: dict[Trust, tuple[Resource, ...]] = field(repr=False)
     # Assignments for some clients.
     _made: dict[Hashable, Resource] = field(default_factory=dict, repr=False)
@@ -92,7 +92,7 @@ class PoolResources:
             self._secured[trust] = _clusters(self.pool, self.parting, trust)
         return next((each for each in self._secured[trust] if each.name == name), None)
 
-    def nothing(self, name: str) -> Resource:
+    def empty_assignment(self, name: str) -> Resource:
         """An assignment of this name without replicas."""
         return _endpoints(self.pool, name, (), self.cluster_bytes)
 
@@ -281,7 +281,7 @@ def _served(
     encoded: bytes,
     parting: Parting,
     changed: Collection[str] | None,
-) -> dict[str, _Served]:
+) -> dict[str, _ClassMembers]:
     """Who serves each class, by its name."""
     found = {}
     for one in parting.classes:
@@ -311,13 +311,13 @@ def _served(
         else:
             name = cluster_of(pool.name, one.name)
             made = _endpoints(pool, name, in_cluster, encoded, _first(first))
-        found[one.name] = _Served(in_class, in_cluster, first, made)
+        found[one.name] = _ClassMembers(in_class, in_cluster, first, made)
     return found
 
 
 def _first(ids: Container[str] | None) -> Callable[[Member], int]:
     """The rank of members where some are used first, and the others behind them; None: all are."""
-    return same_rank if ids is None else lambda each: 0 if each.id in ids else 1
+    return equal_rank if ids is None else lambda each: 0 if each.id in ids else 1
 
 
 def _endpoints(
@@ -325,7 +325,7 @@ def _endpoints(
     name: str,
     listed: Members,
     cluster_bytes: bytes,
-    rank: Callable[[Member], int] = same_rank,
+    rank: Callable[[Member], int] = equal_rank,
     shares: Mapping[Place, float] = NO_SHARES,
 ) -> Resource:
     encoded = assignment(name, listed, rank, shares, may_sleep=_may_sleep(pool))

@@ -10,7 +10,7 @@ from typing import Final
 import grpc
 
 from controlplane.identity import Admission, Credentials, Identity, NotAdmittedError
-from controlplane.xds.connection import Context
+from controlplane.xds.connection import Context, with_prompt_start
 from controlplane.xds.events import Event, Refused
 from controlplane.xds.node import ProtocolError
 
@@ -78,7 +78,11 @@ class Authenticator:
     async def admitted(
         self, requests: AsyncIterator[bytes], identity: Identity | None
     ) -> AsyncIterator[bytes]:
-        """Yield the requests of a stream for as long as the identity of its client counts."""
+        """Yield the requests of a stream for as long as the identity of its client counts.
+
+        A `ProtocolError` also says that the first does not come soon.
+        """
+        requests = with_prompt_start(requests)
         if identity is None:
             async for each in requests:
                 yield each
