@@ -62,10 +62,12 @@ async def test_a_replica_gets_requests_if_its_certificate_is_of_the_name(tmp_pat
             assert await envoy.stat("cluster.misnamed.ssl.fail_verify_san") > 0
             assert await envoy.stat("cluster.foreign.ssl.fail_verify_error") > 0
             assert await envoy.stat("cluster.expired.ssl.fail_verify_error") > 0
-            # Metrics are where requests are served, so they come the same way.
-            found = await plane.get("/v1/pools/named/replicas/r0")
-            assert found["scrape"]["failure"] is None
-            assert found["scrape"]["age_s"] is not None
+
+            async def is_scraped() -> bool:
+                found = await plane.get("/v1/pools/named/replicas/r0")
+                return found["scrape"]["failure"] is None and found["scrape"]["age_s"] is not None
+
+            await until("metrics come the same way as requests go", is_scraped)
 
 
 async def test_authority_and_certificates_are_replaced_without_a_failed_request(
