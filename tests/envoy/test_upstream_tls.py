@@ -59,9 +59,13 @@ async def test_a_replica_gets_requests_if_its_certificate_is_of_the_name(tmp_pat
                 assert await envoy.post(each["name"]) == 503
             assert one.served == served
             assert expired.served == 0
-            assert await envoy.stat("cluster.misnamed.ssl.fail_verify_san") > 0
-            assert await envoy.stat("cluster.foreign.ssl.fail_verify_error") > 0
-            assert await envoy.stat("cluster.expired.ssl.fail_verify_error") > 0
+
+            async def are_refused() -> bool:
+                reasons = {"misnamed": "san", "foreign": "error", "expired": "error"}
+                stats = [f"cluster.{name}.ssl.fail_verify_{why}" for name, why in reasons.items()]
+                return all([await envoy.stat(stat) > 0 for stat in stats])
+
+            await until("each of the others is refused for its own reason", are_refused)
 
             async def is_scraped() -> bool:
                 found = await plane.get("/v1/pools/named/replicas/r0")
