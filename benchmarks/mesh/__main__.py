@@ -30,6 +30,8 @@ SETTLE: Final = 1.0
 """Seconds of each slot that do not count."""
 RENEWALS: Final = 0.5
 """Seconds between two changes of every certificate."""
+RENEWED: Final = ("tls", "mtls")
+"""Under load meanwhile, one after the other."""
 
 
 @click.command
@@ -62,16 +64,20 @@ async def _main(rounds: int, seconds: float, folder: Path, *, quick: bool) -> No
             for way, size in order:
                 progress(f"round {number} of {rounds}: {WAYS[way]}, {size}")
                 slots.append(await _slot(found[way], way, size, number, seconds))
-        progress("certificates change")
-        renewed, renewals = await _renewed(found["mtls"], renew, 2 * seconds)
-    text = table(slots, WAYS, PLAIN) + (
-        f"\n\nCertificates of both Envoys changed {renewals} times under load:"
-        f" {renewed.failed} of {renewed.requests + renewed.failed} requests failed.\n"
-    )
+        changes, renewed = [], list[Slot]()
+        for way in RENEWED:
+            progress(f"certificates change: {WAYS[way]}")
+            slot, renewals, count = await _renewed(found[way], way, renew, 2 * seconds)
+            renewed.append(slot)
+            changes.append(
+                f"{WAYS[way]}: {slot.failed} of {slot.requests + slot.failed} requests failed while"
+                f" all {count} certificates changed {renewals} times."
+            )
+    text = "\n\n".join([table(slots, WAYS, PLAIN), *changes]) + "\n"
     click.echo(f"\n{text}")
     data = {
         "machine": {**described, "load_average_after": round(os.getloadavg()[0], 2)},
-        "slots": [asdict(each) for each in (*slots, renewed)],
+        "slots": [asdict(each) for each in (*slots, *renewed)],
     }
     # Results that are kept are named by when they began; a trial replaces the last one.
     kept = "quick" if quick else str(described["when"])[:16].replace(":", "")
@@ -81,14 +87,16 @@ async def _main(rounds: int, seconds: float, folder: Path, *, quick: bool) -> No
     click.echo(f"written: {RESULTS / kept}.md and .json")
 
 
-async def _renewed(world: World, renew: Callable[[], None], seconds: float) -> tuple[Slot, int]:
-    """Mutual TLS under load while every certificate changes; and how often they did."""
-    load, count = asyncio.create_task(_slot(world, "mtls", "1 KB", 0, seconds)), 0
+async def _renewed(
+    world: World, way: str, renew: Callable[[], int], seconds: float
+) -> tuple[Slot, int, int]:
+    """Load while every certificate changes; how often, and how many certificates there are."""
+    load, changes, count = asyncio.create_task(_slot(world, way, "1 KB", 0, seconds)), 0, 0
     try:
         while not (await asyncio.wait([load], timeout=RENEWALS))[0]:
-            renew()
-            count += 1
-        return await load, count
+            count = renew()
+            changes += 1
+        return await load, changes, count
     finally:
         load.cancel()
 
@@ -96,8 +104,7 @@ async def _renewed(world: World, renew: Callable[[], None], seconds: float) -> t
 async def _slot(world: World, way: str, size: str, number: int, seconds: float) -> Slot:
     rate, body = RATES[size], json.dumps({"input": "x" * SIZES[size]}).encode()
     step = Step(0, rate, 0.0, SETTLE, seconds)
-    url = f"http://127.0.0.1:{world.port}/v1/embeddings"
-    generator = Generator([url], [step], most=256, timeout=30.0)
+    generator = Generator([world.url], [step], most=256, timeout=30.0, tls=world.tls)
     departures = (Departure(at, item, body=body) for at, item in schedule([step], number))
     before = machine.cpu_seconds({way: world.pids})[way]
     await generator.run(departures, asyncio.get_running_loop().time())
