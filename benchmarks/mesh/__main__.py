@@ -1,4 +1,4 @@
-"""The command line: rounds of slots in shuffled order, then certificates that change under load."""
+"""The command line: slots in shuffled order, certificates that change, streams over mutual TLS."""
 
 import asyncio
 import json
@@ -19,6 +19,8 @@ from benchmarks import machine
 from benchmarks.figures import Progress
 from benchmarks.mesh.report import SIZES, Slot, table
 from benchmarks.mesh.worlds import PLAIN, WAYS, World, worlds
+from benchmarks.xds import fan_out
+from benchmarks.xds.stage import clients
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.schedule import Departure, Step, schedule
 
@@ -36,9 +38,9 @@ RENEWED: Final = ("tls", "mtls")
 
 @click.command
 @click.option("--rounds", type=click.IntRange(1, 100), help="Of everything; 10, quick 3.")
-@click.option("--quick", is_flag=True, help="Three minutes, to try it out.")
+@click.option("--quick", is_flag=True, help="Five minutes, to try it out.")
 def main(rounds: int | None, *, quick: bool) -> None:
-    """Measure what a second Envoy and mutual TLS cost a request."""
+    """Measure what TLS costs a request, and the control plane."""
     seconds = 6.0 if quick else 12.0
     with tempfile.TemporaryDirectory(prefix="bench-mesh-") as folder:
         try:
@@ -73,11 +75,17 @@ async def _main(rounds: int, seconds: float, folder: Path, *, quick: bool) -> No
                 f"{WAYS[way]}: {slot.failed} of {slot.requests + slot.failed} requests failed while"
                 f" all {count} certificates changed {renewals} times."
             )
-    text = "\n\n".join([table(slots, WAYS, PLAIN), *changes]) + "\n"
+    async with clients(2) as started:
+        pushed = await fan_out.run(
+            started, progress, fan_out.MTLS, rounds=2 if quick else 5, pushes=5 if quick else 15
+        )
+    streams = fan_out.table(pushed, fan_out.MTLS)
+    text = "\n\n".join([table(slots, WAYS, PLAIN), *changes, streams]) + "\n"
     click.echo(f"\n{text}")
     data = {
         "machine": {**described, "load_average_after": round(os.getloadavg()[0], 2)},
         "slots": [asdict(each) for each in (*slots, *renewed)],
+        "streams": [asdict(each) for each in pushed],
     }
     # Results that are kept are named by when they began; a trial replaces the last one.
     kept = "quick" if quick else str(described["when"])[:16].replace(":", "")
