@@ -133,6 +133,9 @@ async def test_a_strict_ingress_gives_nothing_to_clients_without_the_right_certi
         assert await mesh.direct(client_context(roots)) == 0
         assert mesh.replicas[0].served == served
         assert await mesh.direct(client_context(roots, roots)) == 200
+        # As those have that the control plane issues for a node beside a replica.
+        mesh.authority.leaf([pool_id(POOL), node_id("gpu-1")]).write(tmp_path / "both", "leaf")
+        assert await mesh.direct(client_context(roots, tmp_path / "both")) == 200
 
 
 async def test_a_client_whose_certificate_has_expired_resumes_no_session_of_an_ingress(
