@@ -157,7 +157,7 @@ async def test_many_nodes_beside_few_replicas_spill_together_and_to_tiers_by_cap
         async def is_spilt() -> bool:
             zone = await scene.zone("near")
             spills = {each["zone"]: each["part"] for each in zone["spills"]}
-            return zone["stays"] < 0.9 and spills.get("b", 0) > 0.05
+            return bool(zone["stays"] < 0.9 and spills.get("b", 0) > 0.05)
 
         await until("the zone spills what all of them send", is_spilt)
 
