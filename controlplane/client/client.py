@@ -8,7 +8,7 @@ from controlplane.api.schema import Pool, Preview, Put, Replica
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH
 from controlplane.client.connection import Call, Connection, Tls, read
-from controlplane.client.errors import ClientError, PreconditionFailedError
+from controlplane.client.errors import ClientError, PreconditionFailedError, UnexpectedAnswerError
 from controlplane.client.events import Event, followed
 from controlplane.config import PoolSettings, ReplicaSettings
 
@@ -359,7 +359,10 @@ class Client(Changes[Pool, Replica, Put, None]):
 
     async def openapi(self) -> dict[str, Any]:
         """Read the OpenAPI document of the control plane."""
-        return dict(await self._body(Call(ops.OPENAPI)))
+        document = await self._body(Call(ops.OPENAPI))
+        if not isinstance(document, dict):
+            raise UnexpectedAnswerError("what answers is no control plane")
+        return document
 
     async def _pages(self, model: type[ListT], call: Call) -> AsyncIterator[ListT]:
         while True:
