@@ -219,7 +219,7 @@ class PoolEntry(PoolSettings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        check_distinct(self.replicas, ("id", "address", "ingress"))
+        check_distinct(self.replicas)
         return self
 
     @model_validator(mode="after")

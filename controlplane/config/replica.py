@@ -99,14 +99,14 @@ class ReplicaEntry(ReplicaSettings):
         )
 
 
-def check_distinct(replicas: Sequence[ReplicaEntry], keys: Sequence[str]) -> None:
-    """Check that no two replicas of a list have the same value of one of the keys.
+def check_distinct(replicas: Sequence[ReplicaEntry]) -> None:
+    """Check that each replica of a list has an id and addresses of its own.
 
     Raises:
         SettingsError: With the path from ``replicas`` on.
     """
-    for key in keys:
-        seen = set()
+    seen = set[str | Address]()
+    for key in ("id", "address", "ingress"):
         for index, replica in enumerate(replicas):
             value = getattr(replica, key)
             if value is not None and value in seen:

@@ -130,7 +130,7 @@ def _found_before(
     sources = {str(source) for source in entry.discovery} if entry else set()
     if sources:
         sources.add(HANDED_OVER)
-    addresses = {replica.settings.address for replica in declared.values()}
+    addresses = {at for replica in declared.values() for at in replica.settings.places}
     return {
         id_: Replica(
             id_,
@@ -146,8 +146,8 @@ def _found_before(
         if replica.settings is not None
         and replica.found_by in sources
         and id_ not in declared
-        and replica.address not in addresses
-        and listeners.refusal(replica.address) is None
+        and addresses.isdisjoint(replica.settings.places)
+        and not any(map(listeners.refusal, replica.settings.places))
     }
 
 
@@ -167,12 +167,12 @@ def _listeners_differ(fleet: Fleet) -> None:
 def _addresses_differ(pool: str, replicas: Mapping[str, Replica]) -> None:
     seen: dict[Address, str] = {}
     for replica in replicas.values():
-        address = replica.settings.address
-        if address in seen:
-            raise Refused(
-                "conflict",
-                f"address {address} is that of replica {seen[address]!r} and of replica"
-                f" {replica.id!r} of pool {pool!r}, one of them through the API; change it in"
-                " the file",
-            )
-        seen[address] = replica.id
+        for address in replica.settings.places:
+            if address in seen:
+                raise Refused(
+                    "conflict",
+                    f"address {address} is that of replica {seen[address]!r} and of replica"
+                    f" {replica.id!r} of pool {pool!r}, one of them through the API; change it in"
+                    " the file",
+                )
+            seen[address] = replica.id

@@ -282,6 +282,6 @@ def test_what_is_no_percentage_is_refused_with_an_example(text: object) -> None:
         ("/a.Service", "/a.ServiceTwo/Method", False),
     ],
 )
-def test_a_prefix_ends_where_a_segment_does(prefix: str, path: str, expected: bool) -> None:
+def test_a_prefix_ends_where_a_segment_does(prefix: str, path: str, *, expected: bool) -> None:
     assert is_below(path, prefix) is expected
     assert bool(re.fullmatch(pattern_below(prefix), path)) is expected
