@@ -15,7 +15,7 @@ from controlplane.xds.client_status import (
     decode_status_request,
     encode_config,
 )
-from controlplane.xds.connection import Context, Methods, with_prompt_start
+from controlplane.xds.connection import Context, Methods
 from controlplane.xds.node import Node, ProtocolError
 from controlplane.xds.services import AnyStream, Catalog
 
@@ -65,7 +65,7 @@ class ClientStatusService:
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         async with self._authenticator.call(context, needs_config=False):
-            async for request in with_prompt_start(requests):
+            async for request in self._authenticator.started(requests, context):
                 async with self._turns:
                     # The certificate of its client may have expired since the request before.
                     answer = await self._answer(request, self._authenticator.identify(context))

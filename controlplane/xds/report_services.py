@@ -16,7 +16,7 @@ from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, report_interval
 from controlplane.telemetry.sizes import Sample
 from controlplane.xds.authentication import Authenticator, Limit
-from controlplane.xds.connection import Context, Methods, read, with_prompt_start
+from controlplane.xds.connection import Context, Methods, read
 from controlplane.xds.node import admit
 from controlplane.xds.reports import (
     LoadStats,
@@ -62,7 +62,9 @@ class LoadReportingService:
         reporter = object()
         async with self._authenticator.call(context) as identity:
             try:
-                messages = self._authenticator.admitted(with_prompt_start(requests), identity)
+                messages = self._authenticator.admitted(
+                    self._authenticator.started(requests, context), identity
+                )
                 await self._read(reporter, messages, identity, context)
             finally:
                 self._reporters.discard(reporter)
@@ -132,7 +134,7 @@ class HealthReportingService:
             with self._limit.one_more():
                 try:
                     async for data in self._authenticator.admitted(
-                        with_prompt_start(requests), identity
+                        self._authenticator.started(requests, context), identity
                     ):
                         report = await read(data, decode_health_report)
                         if asking is None:
@@ -239,12 +241,16 @@ class AccessLogService:
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         async with self._authenticator.call(context) as identity:
             with self._limit.one_more():
-                await self._read(requests, identity)
+                await self._read(requests, identity, context)
         return b""
 
-    async def _read(self, requests: AsyncIterator[bytes], identity: Identity | None) -> None:
+    async def _read(
+        self, requests: AsyncIterator[bytes], identity: Identity | None, context: Context
+    ) -> None:
         view: View | None = None
-        async for data in self._authenticator.admitted(with_prompt_start(requests), identity):
+        async for data in self._authenticator.admitted(
+            self._authenticator.started(requests, context), identity
+        ):
             most = self._allowance.left
             first = view is None
             logs = await read(data, partial(decode_access_logs, first=first, most=most))

@@ -1,6 +1,7 @@
 """The gRPC server: ports, methods, the open streams, and which of them a change concerns."""
 
 import asyncio
+import resource
 import time
 from collections import defaultdict
 from collections.abc import (
@@ -33,15 +34,12 @@ from controlplane.xds.authentication import (
 from controlplane.xds.client_status_service import ClientStatusService
 from controlplane.xds.connection import (
     FIRST_REQUEST,
-    MAX_SILENT_OF_PEER,
     Connection,
     Context,
     Methods,
-    SilentStreams,
     StartupThrottle,
 )
 from controlplane.xds.events import Connected, Event, NodeStatus, Sent
-from controlplane.xds.node import ProtocolError
 from controlplane.xds.report_services import (
     AccessLogService,
     HealthReportingService,
@@ -100,6 +98,11 @@ MAX_STREAMS_OF_CONNECTION: Final = 1_000
 
 MAX_MESSAGE_BYTES: Final = 4 << 20
 """Longer requests are refused; the first one of an Envoy has 60 kB."""
+
+MAX_CONNECTIONS: Final = 10_000
+"""At a time; more are closed, and so are more than half of the files that the process may open. A
+connection that says nothing lasts until the handshake's timeout, and REST and scrapes need the
+others."""
 
 CATCHING_UP: Final = 32
 """Streams at a time that are given their first configuration."""
@@ -194,7 +197,6 @@ class XdsServer:
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
-        self._silent = SilentStreams()
         self._throttle = StartupThrottle(catching_up, catching_up_seconds)
         self._clock = clock
         # In the order in which they came.
@@ -207,7 +209,8 @@ class XdsServer:
         """Begin to serve; returns the address with the real port, or raises `BindError`."""
         await check_bindable("xDS", self._address)
         server = grpc.aio.server(
-            options=(*_OPTIONS, *_ages(self._tls)), maximum_concurrent_rpcs=self._max_streams
+            options=(*_OPTIONS, _most_connections(), *_ages(self._tls)),
+            maximum_concurrent_rpcs=self._max_streams,
         )
         for name, methods in self._methods():
             handler = grpc.method_handlers_generic_handler(name, methods)
@@ -366,11 +369,7 @@ class XdsServer:
         """Serve one stream; gRPC cancels this when the client leaves."""
         # Without a configuration an empty answer would take away all that Envoy has (istio#25495).
         async with self._authenticator.call(context) as identity:
-            if (leave := self._silent.enter(context.peer())) is None:
-                raise ProtocolError(
-                    "RESOURCE_EXHAUSTED",
-                    f"{MAX_SILENT_OF_PEER} streams from there have said nothing yet",
-                )
+            leave = self._authenticator.silent.enter(context.peer())
         connection = Connection(
             begin(identity),
             report=self._report,
@@ -440,6 +439,12 @@ class XdsServer:
         for pushes in self._pushes:
             pushes.happened(connection, node.id, event)
         self._observe(node.id, event)
+
+
+def _most_connections() -> tuple[str, int]:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
+    return "grpc.max_allowed_incoming_connections", most
 
 
 def _ages(tls: XdsTls | None) -> tuple[tuple[str, int], ...]:
