@@ -119,8 +119,8 @@ async def test_connections_without_a_request_leave_files_for_others(
 ) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
     # Nothing else closes them.
-    patient = (*server._OPTIONS, ("grpc.server_handshake_timeout_ms", 600_000))
-    monkeypatch.setattr(server, "_OPTIONS", patient)
+    patient = dict(server._OPTIONS) | {"grpc.server_handshake_timeout_ms": 600_000}
+    monkeypatch.setattr(server, "_OPTIONS", tuple(patient.items()))
     async with serving(A) as plane, asyncio.timeout(DEADLINE):
         at = plane.address
         idle = [await asyncio.open_connection(at.host, at.port) for _ in range(40)]
