@@ -204,10 +204,17 @@ class PlaneState:
     def outlines(
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, Outline]]:
-        """Yield replicas of a pool by their ids, as seen from afar; None: all of them."""
+        """Yield replicas of a pool by their ids, as seen from afar; None: all of them.
+
+        Replicas that leave meanwhile are left out.
+        """
         decision = self._decisions.decisions.get(pool)
         endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
-        for id_, replica in self.fleet.pools[pool].replicas.some(of):
+        for id_, _ in self.fleet.pools[pool].replicas.some(of):
+            known = self.fleet.pools.get(pool)
+            replica = known.replicas.get(id_) if known is not None else None
+            if replica is None:
+                continue
             decided = None if decision is None else decided_of(decision, id_)
             seen = self._observed[pool, id_]
             yield id_, Outline.of(replica, seen, decided, shown=id_ in endpoint_weights)
