@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from controlplane.config import Address
 from controlplane.fleet import Pool
@@ -39,12 +39,19 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, 
 from controlplane.resources.routes import Routed, route_configuration
 from controlplane.resources.tls import Terminated, pool_secrets, terminated
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 POOL_TYPES: Final = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
 """The types of which a pool has resources, and all but secrets one of its own name. Of the first
 two it has another for each class of its requests, and each of its clusters has a further one for
 what is tried again. Its secrets name the files of its edges that speak TLS."""
 
 NOT_SPREAD: Final = Spread()
+
+MAX_SEEN: Final = 1_024
+"""Places, and files with certificates, for which something is kept. Each Envoy names its own, and
+those for which it was made may have left."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,9 +98,8 @@ class PoolResources:
         """A cluster as Envoys with these certificates, or with none, get it."""
         if trust is None or self.pool.settings.mesh.mode == "off":
             return self.get(CLUSTER, name)
-        if trust not in self._secured:
-            self._secured[trust] = _clusters(self.pool, self.parting, trust)
-        return next((each for each in self._secured[trust] if each.name == name), None)
+        made = _kept(self._secured, trust, lambda: _clusters(self.pool, self.parting, trust))
+        return next((each for each in made if each.name == name), None)
 
     def empty(self, name: str) -> str:
         """The version of an assignment of this name without replicas."""
@@ -110,9 +116,7 @@ class PoolResources:
         """
         if (usual := self.get(ENDPOINT, name)) is None or not self.is_near:
             return usual
-        if (name, here) not in self._near:
-            self._near[name, here] = self._ordered(name, here, usual)
-        return self._near[name, here]
+        return _kept(self._near, (name, here), lambda: self._ordered(name, here, usual))
 
     @property
     def is_near(self) -> bool:
@@ -126,11 +130,12 @@ class PoolResources:
         if served is None and not any(ranks.values()) and len(shares) < 2:
             return usual
         key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
-        if key not in self._orders:
-            self._orders[key] = _endpoints(
-                name, listed, self.cluster_bytes, rank, shares, may_sleep=_may_sleep(self.pool)
-            )
-        return self._orders[key]
+        sleeps = _may_sleep(self.pool)
+        return _kept(
+            self._orders,
+            key,
+            lambda: _endpoints(name, listed, self.cluster_bytes, rank, shares, may_sleep=sleeps),
+        )
 
     def _order(
         self, name: str, here: Place, listed: Collection[Member]
@@ -165,9 +170,7 @@ class PoolResources:
         if type_url == CLUSTER:
             return grpc_cluster(name, self.pool.settings.balancing.policy, ejects=ejects)
         place = here if self.is_near else NOWHERE
-        if (name, place) not in self._grpc:
-            self._grpc[name, place] = self._grpc_endpoints(name, place)
-        return self._grpc[name, place]
+        return _kept(self._grpc, (name, place), lambda: self._grpc_endpoints(name, place))
 
     def _grpc_endpoints(self, name: str, here: Place) -> Resource:
         served = self._served.get(class_of(name))
@@ -195,6 +198,15 @@ class PoolResources:
         if served is not None:
             found = [member for member in found if member.id in served.first] or found
         return [member.address for member in found]
+
+
+def _kept(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """What is kept under a key, or else is made for it."""
+    if (found := known.get(key)) is None:
+        if len(known) >= MAX_SEEN:
+            known.clear()
+        found = known[key] = make()
+    return found
 
 
 def pool_resources(
