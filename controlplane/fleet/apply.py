@@ -166,14 +166,9 @@ def set_replica_layers(
                 instance=settings.instance or known.instance,
             )
         else:
-            replicas[id_] = Replica(
-                id_,
-                settings,
-                layers[id_].source,
-                draft.next_generation(),
-                lease_until=lease_until,
-                layers=layers[id_],
-                instance=settings.instance,
+            source, layered = layers[id_].source, layers[id_]
+            replicas[id_] = draft.new_replica(
+                id_, settings, source, lease_until=lease_until, layers=layered
             )
     draft.put_replicas(pool.name, replicas, gone)
 

@@ -16,8 +16,8 @@ from controlplane.config import ClassMatch, HashSettings
 from controlplane.config.pool import EXPLAIN_HEADER, RouteSettings
 from controlplane.config.values import pattern_below
 from controlplane.fleet import Pool
-from controlplane.resources.classes import Parting, cluster_of
-from controlplane.resources.messages import set_header
+from controlplane.resources.classes import UNPARTED, Parting, cluster_of
+from controlplane.resources.messages import exact_header, set_header
 from controlplane.resources.resource import ROUTE, Resource
 from controlplane.resources.retries import (
     HEDGED_TRIES,
@@ -59,15 +59,14 @@ class Routed(NamedTuple):
     classes: tuple[tuple[str, ClassMatch], ...] = ()
 
     @classmethod
-    def to(cls, pool: Pool, parting: Parting | None) -> "Routed":
+    def to(cls, pool: Pool, parting: Parting) -> "Routed":
         """A route to this pool."""
         settings = pool.settings
-        classes = parting.routes if parting is not None else ()
-        return cls(pool.name, settings.route, settings.balancing.hash, classes)
+        return cls(pool.name, settings.route, settings.balancing.hash, parting.routes)
 
 
-def route_configuration(pool: Pool, parting: Parting | None = None) -> bytes:
-    """Encode a pool's ``RouteConfiguration``; `parting`: how its requests are parted."""
+def route_configuration(pool: Pool, parting: Parting = UNPARTED) -> bytes:
+    """Encode a pool's ``RouteConfiguration``."""
     to = Routed.to(pool, parting)
     return bytes(configuration(pool.name, by_class(to)))
 
@@ -118,12 +117,7 @@ def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
     """What the headers of a class's requests must be; without a length no range of them matches."""
     found = []
     if match.header is not None:
-        found.append(
-            route_v3.HeaderMatcher(
-                name=match.header.name,
-                string_match=matcher_v3.StringMatcher(exact=match.header.value),
-            )
-        )
+        found.append(exact_header(match.header.name, match.header.value))
     if match.lengths is not None:
         # Envoy leaves out the end of a range.
         lengths = type_v3.Int64Range(start=match.lengths.first, end=match.lengths.last + 1)
@@ -194,8 +188,10 @@ def gateway_routes(pools: tuple[Routed, ...]) -> Resource:
 
 
 def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
-    by_header = [route for to in pools for route in by_class(to, [_names(to.cluster)])]
-    by_path = [route for to in pools for route in by_class(to, below=f"/{to.cluster}")]
+    by_header, by_path = list[route_v3.Route](), list[route_v3.Route]()
+    for to in pools:
+        by_header += by_class(to, [exact_header(POOL_HEADER, to.cluster)])
+        by_path += by_class(to, below=f"/{to.cluster}")
     unknown = route_v3.Route(
         match=route_v3.RouteMatch(prefix="/"),
         direct_response=route_v3.DirectResponseAction(
@@ -203,12 +199,6 @@ def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
         ),
     )
     return [*by_header, *by_path, unknown]
-
-
-def _names(pool: str) -> route_v3.HeaderMatcher:
-    return route_v3.HeaderMatcher(
-        name=POOL_HEADER, string_match=matcher_v3.StringMatcher(exact=pool)
-    )
 
 
 def hash_policy(settings: HashSettings | None) -> list[route_v3.RouteActionHashPolicy]:

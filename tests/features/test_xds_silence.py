@@ -14,7 +14,7 @@ from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
 from controlplane.telemetry.sizes import Sample
-from controlplane.xds import ACCESS_LOGS, AGGREGATED, authentication, server
+from controlplane.xds import ACCESS_LOGS, AGGREGATED, authentication, grpc_server
 from controlplane.xds import HEALTH_DISCOVERY as HEALTH
 from controlplane.xds import LOAD_REPORTING as LOADS
 from controlplane.xds import connection as requests
@@ -117,10 +117,10 @@ def test_a_place_that_is_given_back_is_there_for_others(monkeypatch: pytest.Monk
 async def test_connections_without_a_request_leave_files_for_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(grpc_server, "MAX_CONNECTIONS", 20)
     # Nothing else closes them.
-    patient = dict(server._OPTIONS) | {"grpc.server_handshake_timeout_ms": 600_000}
-    monkeypatch.setattr(server, "_OPTIONS", tuple(patient.items()))
+    patient = dict(grpc_server._OPTIONS) | {"grpc.server_handshake_timeout_ms": 600_000}
+    monkeypatch.setattr(grpc_server, "_OPTIONS", tuple(patient.items()))
     async with serving(A) as plane, asyncio.timeout(DEADLINE):
         at = plane.address
         idle = [await asyncio.open_connection(at.host, at.port) for _ in range(40)]
