@@ -189,10 +189,14 @@ class PlaneState:
     def summaries(
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, ReplicaSummary]]:
-        """Summarise replicas of a pool, by id; None: all of them."""
+        """Summarise replicas of a pool, by id, but for those that leave meanwhile; None: all."""
         decision = self._decisions.decisions.get(pool)
         endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
-        for id_, replica in self.fleet.pools[pool].replicas.some(of):
+        for id_, _ in self.fleet.pools[pool].replicas.some(of):
+            there = self.fleet.pools.get(pool)
+            replica = there.replicas.get(id_) if there is not None else None
+            if replica is None:
+                continue
             known = self._observed[pool, id_].readiness.state, id_ in endpoint_weights
             row = decision.rows.get(id_) if decision is not None else None
             if decision is None or row is None:

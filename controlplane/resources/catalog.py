@@ -83,6 +83,10 @@ class Catalog:
             self._views[view] = Ingress(self, view, replica) if replica else Shown(self, view)
         return self._views[view]
 
+    def forget_views(self) -> None:
+        """Let go of what refers to this catalog, so that it is freed as soon as nobody uses it."""
+        self._views.clear()
+
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """The resources of pools that came, changed or went.
 

@@ -37,7 +37,7 @@ from controlplane.resources.endpoints import Member, assignment
 from controlplane.resources.messages import http_filter, lb_policy, over_ads
 from controlplane.resources.places import Place
 from controlplane.resources.resource import CLUSTER, LISTENER, Resource
-from controlplane.resources.routes import Routed, hash_policy, header_matchers
+from controlplane.resources.routes import Routed, hash_policy, header_matchers, path_match
 
 FAILING_PERCENT: Final = 85
 """Of a replica's calls in a second that fail before a client leaves it out for a while. To gRPC
@@ -78,7 +78,7 @@ def _route(
 ) -> route_v3.Route:
     hashed = to.hashed
     return route_v3.Route(
-        match=route_v3.RouteMatch(prefix=prefix, headers=headers),
+        match=path_match(prefix, headers),
         route=route_v3.RouteAction(
             cluster=cluster,
             # gRPC's name for the time in which a call must be over.

@@ -62,7 +62,9 @@ class LoadReportingService:
         reporter = object()
         async with self._authenticator.call(context) as identity:
             try:
-                messages = self._authenticator.admitted(requests, identity)
+                messages = self._authenticator.admitted(
+                    self._authenticator.started(requests, context), identity
+                )
                 await self._read(reporter, messages, identity, context)
             finally:
                 self._reporters.discard(reporter)
@@ -133,7 +135,9 @@ class HealthReportingService:
         async with self._authenticator.call(context) as identity:
             with self._limit.one_more():
                 try:
-                    async for data in self._authenticator.admitted(requests, identity):
+                    async for data in self._authenticator.admitted(
+                        self._authenticator.started(requests, context), identity
+                    ):
                         report = await read(data, decode_health_report)
                         if asking is None:
                             node, view = admit(report.node, identity)
@@ -239,12 +243,16 @@ class AccessLogService:
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         async with self._authenticator.call(context) as identity:
             with self._limit.one_more():
-                await self._read(requests, identity)
+                await self._read(requests, identity, context)
         return b""
 
-    async def _read(self, requests: AsyncIterator[bytes], identity: Identity | None) -> None:
+    async def _read(
+        self, requests: AsyncIterator[bytes], identity: Identity | None, context: Context
+    ) -> None:
         view: View | None = None
-        async for data in self._authenticator.admitted(requests, identity):
+        async for data in self._authenticator.admitted(
+            self._authenticator.started(requests, context), identity
+        ):
             most = self._allowance.left
             first = view is None
             logs = await read(data, partial(decode_access_logs, first=first, most=most))

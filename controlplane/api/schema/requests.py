@@ -178,7 +178,7 @@ class ReplicaBatch(Settings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        check_distinct("replicas", self.replicas, ("id", "address"))
+        check_distinct("replicas", self.replicas, ("id", "address", "ingress"))
         return self
 
     def by_id(self) -> dict[str, ReplicaSettings]:
