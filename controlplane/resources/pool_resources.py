@@ -15,7 +15,7 @@ from controlplane.resources.classes import (
     retry_cluster_of,
     weights_in_class,
 )
-from controlplane.resources.clusters import cluster, is_scanned, retry_cluster
+from controlplane.resources.clusters import cluster, gateway_clusters, is_scanned, retry_cluster
 from controlplane.resources.endpoints import (
     NO_SHARES,
     EndpointWeight,
@@ -42,7 +42,8 @@ from controlplane.resources.tls import Terminated, pool_secrets, terminated
 POOL_TYPES: Final = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
 """The types of which a pool has resources, and all but secrets one of its own name. Of the first
 two it has another for each class of its requests, and each of its clusters has a further one for
-what is tried again. Its secrets name the files of its edges that speak TLS."""
+what is tried again. A class that goes through gateways has two more at sidecars.
+Its secrets name the files of its edges that speak TLS."""
 
 NOT_SPREAD: Final = Spread()
 
@@ -301,7 +302,12 @@ def _clusters(
     for name in _names(parting)[1:]:
         of_class = cluster_of(pool.name, name)
         clusters[of_class] = cluster(pool, of_class, trust)
+    through: dict[str, bytes] = {}
+    for name in clusters:
+        if gateways := pool.settings.gateways_of(class_of(name)):
+            through |= gateway_clusters(pool, name, gateways)
     clusters |= {retry_cluster_of(name): retry_cluster(pool, name, trust) for name in clusters}
+    clusters |= through
     return tuple(Resource.of(CLUSTER, name, each) for name, each in clusters.items())
 
 

@@ -14,13 +14,14 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.config import ClassMatch, HashSettings
 from controlplane.config.pool import EXPLAIN_HEADER, RouteSettings
 from controlplane.fleet import Pool
-from controlplane.resources.classes import Parting, cluster_of
+from controlplane.resources.classes import Parting, cluster_of, via_cluster_of
 from controlplane.resources.messages import set_header
 from controlplane.resources.resource import ROUTE, Resource
 from controlplane.resources.retries import (
     HEDGED_TRIES,
     KEPT,
     RETRY_HEADER,
+    TRIED,
     clusters_by_try,
     retry_policy,
 )
@@ -48,13 +49,15 @@ _EXPLAINED: Final = (
 class Routed(NamedTuple):
     """What a route needs to know of its pool.
 
-    `classes` are those with a cluster of their own, in the order in which they are matched.
+    `classes` are those with a cluster of their own, in the order in which they are matched; `via`
+    are the names of those that go through gateways.
     """
 
     cluster: str
     settings: RouteSettings
     hashed: HashSettings | None
     classes: tuple[tuple[str, ClassMatch], ...] = ()
+    via: frozenset[str] = frozenset()
 
     @classmethod
     def to(cls, pool: Pool, parting: Parting | None) -> "Routed":
@@ -67,12 +70,15 @@ class Routed(NamedTuple):
 def route_configuration(pool: Pool, parting: Parting | None = None) -> bytes:
     """Encode a pool's ``RouteConfiguration``; `parting`: how its requests are parted."""
     to = Routed.to(pool, parting)
+    to = to._replace(via=frozenset(n for n, _ in to.classes if pool.settings.gateways_of(n)))
     routes = by_class(to, route_v3.RouteMatch(prefix=to.settings.prefix))
-    return bytes(configuration(pool.name, routes))
+    return bytes(configuration(pool.name, routes, hides=(RETRY_HEADER, TRIED)))
 
 
-def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConfiguration:
-    """Routes for requests of every host."""
+def configuration(
+    name: str, routes: list[route_v3.Route], hides: Sequence[str] = (RETRY_HEADER,)
+) -> route_v3.RouteConfiguration:
+    """Routes for requests of every host; `hides`: response headers that clients do not see."""
     host = route_v3.VirtualHost(
         name=name,
         domains=["*"],
@@ -81,7 +87,7 @@ def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConf
         include_request_attempt_count=True,
         # And by it one whose first try goes on from one whose first try failed.
         include_is_timeout_retry_header=True,
-        response_headers_to_remove=[RETRY_HEADER],
+        response_headers_to_remove=[*hides],
     )
     return route_v3.RouteConfiguration(name=name, virtual_hosts=[host])
 
@@ -99,8 +105,24 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
         narrowed = route_v3.RouteMatch(
             prefix=prefix, headers=[*match.headers, *header_matchers(of_class)]
         )
+        if name in to.via:
+            routes.append(_via_gateways(of, narrowed, to.cluster))
         routes.append(route(of, narrowed, prefix_rewrite=rewrite))
     return [*routes, route(to, match, prefix_rewrite=to.settings.prefix if below else "")]
+
+
+def _via_gateways(to: Routed, match: route_v3.RouteMatch, pool: str) -> route_v3.Route:
+    """The route of a class through gateways.
+
+    A request that says its pool came through an Envoy already, or its client wants to spare itself
+    the way: it goes straight to the replicas, so none goes round in circles.
+    """
+    came = route_v3.HeaderMatcher(name=POOL_HEADER, present_match=True, invert_match=True)
+    narrowed = route_v3.RouteMatch(prefix=match.prefix, headers=[*match.headers, came])
+    found = route(to, narrowed)
+    found.route = _action(to, "", first=via_cluster_of(to.cluster))
+    found.request_headers_to_add = [set_header(POOL_HEADER, pool)]
+    return found
 
 
 def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
@@ -143,13 +165,13 @@ def _for_script(settings: RouteSettings) -> core_v3.Metadata:
     return core_v3.Metadata(filter_metadata={"envoy.filters.http.lua": known})
 
 
-def _action(to: Routed, prefix_rewrite: str) -> route_v3.RouteAction:
+def _action(to: Routed, prefix_rewrite: str, first: str | None = None) -> route_v3.RouteAction:
     retries, hedge = retry_policy(), to.settings.hedge
     if hedge is not None:
         retries.per_try_timeout = timedelta(seconds=hedge)
         retries.num_retries = HEDGED_TRIES - 1
     return route_v3.RouteAction(
-        inline_cluster_specifier_plugin=clusters_by_try(to.cluster),
+        inline_cluster_specifier_plugin=clusters_by_try(to.cluster, first or to.cluster),
         prefix_rewrite=prefix_rewrite,
         timeout=timedelta(seconds=to.settings.timeout),
         # By default Envoy ends a stream in which nothing moves for five minutes.
