@@ -33,6 +33,9 @@ where no gateway is healthy."""
 _GATEWAYS: Final = "/gateways"
 """At the end of the name of the cluster of these gateways."""
 
+AT_GATEWAY: Final = "(gateway)"
+"""What an Envoy calls a gateway where it gives a replica's id: no id has parentheses."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrafficClass:

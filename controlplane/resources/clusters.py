@@ -27,7 +27,12 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.config import COMPARING, Address, Policy, PoolSettings
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.fleet import Pool
-from controlplane.resources.classes import gateways_cluster_of, retry_cluster_of, via_cluster_of
+from controlplane.resources.classes import (
+    AT_GATEWAY,
+    gateways_cluster_of,
+    retry_cluster_of,
+    via_cluster_of,
+)
 from controlplane.resources.mesh import RENEWED, Trust, secure
 from controlplane.resources.messages import (
     HTTP_OPTIONS,
@@ -211,7 +216,7 @@ def gateway_clusters(pool: Pool, of: str, gateways: Sequence[Address]) -> dict[s
                 lb_endpoints=[
                     endpoint_v3.LbEndpoint(
                         endpoint=endpoint_v3.Endpoint(
-                            address=socket_address(address), hostname=GATEWAY_HOST
+                            address=socket_address(address), hostname=AT_GATEWAY
                         )
                     )
                     for address in gateways
@@ -223,7 +228,7 @@ def gateway_clusters(pool: Pool, of: str, gateways: Sequence[Address]) -> dict[s
     there.load_balancing_policy, there.outlier_detection = taking_turns(), None
     there.health_checks = [health_check(pool.settings)]
     there.health_checks[0].http_health_check = core_v3.HealthCheckHttpHealthCheck(
-        path=readiness_path(pool.name), host=GATEWAY_HOST
+        path=readiness_path(pool.name), host="gateway"
     )
     first = aggregate_v3.ClusterConfig(clusters=[there.name, of])
     via = cluster_v3.Cluster(
@@ -240,10 +245,6 @@ def gateway_clusters(pool: Pool, of: str, gateways: Sequence[Address]) -> dict[s
         circuit_breakers=there.circuit_breakers,
     )
     return {via.name: bytes(via), there.name: bytes(there)}
-
-
-GATEWAY_HOST: Final = "gateway"
-"""What a gateway is called where a replica has its id, and as the host of its health checks."""
 
 
 def readiness_path(pool: str) -> str:

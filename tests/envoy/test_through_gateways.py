@@ -74,14 +74,31 @@ async def test_x(tmp_path: Path) -> None:
         for _ in range(50):
             assert await here.sidecar.post(POOL) == 200
         import asyncio
+
         await asyncio.sleep(3)
         for e in (here.sidecar, gateway):
-            print({k: v for k, v in (await e.stats(f"cluster.{POOL}")).items() if v and ("rq_total" in k or "rq_completed" in k or "rq_retry" in k or k.endswith("rq_200"))})
+            print(
+                {
+                    k: v
+                    for k, v in (await e.stats(f"cluster.{POOL}")).items()
+                    if v
+                    and (
+                        "rq_total" in k
+                        or "rq_completed" in k
+                        or "rq_retry" in k
+                        or k.endswith("rq_200")
+                    )
+                }
+            )
         print([r.started for r in here.replicas])
         text = await here.plane.text("/metrics")
         print([l for l in text.splitlines() if "request" in l and POOL in l and not "bucket" in l])
         print(await here.plane.get(f"/v1/pools/{POOL}"))
         print(here.replicas[0].headers)
         for e in (here.sidecar, gateway):
-            print((await e.admin("/config_dump?resource=dynamic_listeners"))["configs"][:1] if 0 else "")
+            print(
+                (await e.admin("/config_dump?resource=dynamic_listeners"))["configs"][:1]
+                if 0
+                else ""
+            )
         assert 0
