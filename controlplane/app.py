@@ -173,10 +173,13 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         return xds.grpc_pools().union(istio.pools() if istio else ())
 
     checks = HealthChecks(plane, unchecked, woken.set, scraper.access)
-    metrics.streams.show_streams(lambda: xds.streams)
-    metrics.streams.show_queue(lambda: xds.streams_waiting)
-    metrics.streams.show_nodes(lambda: xds.nodes_connected, lambda: xds.nodes_rejecting)
-    metrics.streams.show_istiods(lambda: istio.connected if istio else 0)
+    metrics.streams.show(
+        streams=lambda: xds.streams,
+        queue_depth=lambda: xds.streams_waiting,
+        nodes=lambda: xds.nodes_connected,
+        nodes_rejecting=lambda: xds.nodes_rejecting,
+        istiods=lambda: istio.connected if istio else 0,
+    )
     metrics.show_store(
         lambda: store.failure is None,
         lambda: store.results,

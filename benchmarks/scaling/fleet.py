@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.scaling.loads import Requests
 from benchmarks.worlds.server import Curve
 from benchmarks.worlds.worlds import BATCHING, batches_carry
-from controlplane.balancing.table import Floats
+from controlplane.balancing.columns import Floats
 
 CURVE, BUDGET = BATCHING.curve, float(BATCHING.limits.tokens)
 FULL: Final = batches_carry(CURVE, BUDGET)

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.table import Floats
+from controlplane.balancing.columns import Floats
 
 WOBBLE: Final = 0.06
 """Standard deviation of what rates differ by from their shape; it lasts for minutes."""

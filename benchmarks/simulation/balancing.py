@@ -18,8 +18,8 @@ from controlplane.balancing import (
     ZoneInput,
     decide,
 )
+from controlplane.balancing.columns import Ints
 from controlplane.balancing.pipeline import Stage
-from controlplane.balancing.table import Ints
 from controlplane.config import PoolSettings
 from controlplane.telemetry import Histogram, History, Reading, Window, profile_of, read
 from controlplane.telemetry.sizes import Sizes

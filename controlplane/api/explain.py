@@ -6,7 +6,7 @@ from typing import Final
 
 from controlplane.balancing.sentences import duration, explain, percent
 from controlplane.fleet import DRAIN_SECONDS, Draining
-from controlplane.plane import Joined, Probe, ReplicaReport, State
+from controlplane.plane import GpuReport, Probe, ReplicaReport, State
 from controlplane.plane.envoys import Dispute
 
 NAMED: Final = 3
@@ -28,8 +28,8 @@ def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
         yield f"Not scraped (metrics profile none); {known} its load"
     elif report.observed.window is None and report.observed.readiness.is_shown:
         yield "Not scraped yet: it gets the share of the pool's median"
-    if report.joined is not None:
-        yield from _of_joined(report.joined)
+    if report.gpus is not None:
+        yield from _of_joined(report.gpus)
     if report.decision is None:
         yield "No weight yet"
     else:
@@ -112,7 +112,7 @@ def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:
         yield f"{left} of its requests still in flight"
 
 
-def _of_joined(joined: Joined) -> Iterator[str]:
+def _of_joined(joined: GpuReport) -> Iterator[str]:
     if joined.failure is not None:
         yield f"The last scrape of an exporter of GPU memory failed: {joined.failure}"
     if joined.memory and joined.age is not None:

@@ -20,8 +20,8 @@ from controlplane.config import WEIGHED, Policy
 from controlplane.fleet import Pool
 from controlplane.plane import (
     KEPT,
+    GpuReport,
     HistoryItem,
-    Joined,
     PoolReport,
     PoolTraffic,
     ReplicaReport,
@@ -154,7 +154,7 @@ def in_short(report: ReplicaReport) -> dict[str, Any]:
 
 def _measured(report: ReplicaReport) -> dict[str, Any]:
     """Show what a replica does, in short."""
-    window, joined = report.observed.window or report.by_envoys, report.joined
+    window, joined = report.observed.window or report.by_envoys, report.gpus
     gpus = (*(window.memory if window else ()), *(joined.memory if joined else ()))
     return {
         "rate_rps": plain(window.rate) if window else None,
@@ -189,7 +189,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         **_in_force(report.policy),
         "readings": readings(observed.window) if observed.window else None,
         "load_reports": load_reports(by_envoys, now - by_envoys.at) if by_envoys else None,
-        "joined": _joined(report.joined) if report.joined else None,
+        "joined": _joined(report.gpus) if report.gpus else None,
         **_given(decision),
         "why": list(reasons(report, now)),
         "steps": steps_view(decision.steps) if decision else [],
@@ -242,7 +242,7 @@ def _memory(memory: GpuMemory) -> dict[str, Any]:
     }
 
 
-def _joined(joined: Joined) -> dict[str, Any]:
+def _joined(joined: GpuReport) -> dict[str, Any]:
     return {
         "memory": [_memory(memory) for memory in joined.memory],
         "age_s": plain(joined.age),

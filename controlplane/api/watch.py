@@ -12,7 +12,7 @@ from controlplane.api.events import Feed
 from controlplane.api.views import in_short, parting_view
 from controlplane.fleet import Change
 from controlplane.plane import Plane, ReplicaReport, State
-from controlplane.plane.report import Outline
+from controlplane.plane.report import ReplicaSummary
 from controlplane.resources.classes import Parting
 
 _log = logging.getLogger(__name__)
@@ -26,7 +26,9 @@ class Watch:
         self._plane, self._feed = plane, feed
         self._dirty = plane.follow()
         pools = plane.fleet.pools
-        self._states = {(name, id_): state for name in pools for id_, state in plane.outlines(name)}
+        self._states = {
+            (name, id_): state for name in pools for id_, state in plane.summaries(name)
+        }
         self._partings = {name: _routed(plane.parting(name)) for name in pools}
 
     def changed(self, changes: Iterable[Change], now: float) -> None:
@@ -41,7 +43,7 @@ class Watch:
             # Weights alone change all the time, and make no event.
             if name not in self._plane.fleet.pools:
                 continue
-            for id_, state in self._plane.outlines(name, None if ids is None else sorted(ids)):
+            for id_, state in self._plane.summaries(name, None if ids is None else sorted(ids)):
                 if (before := self._states.get((name, id_))) != state:
                     for report in self._plane.reports(name, (id_,), now):
                         self._states[name, id_] = state
@@ -67,7 +69,7 @@ class Watch:
         elif (pool := self._plane.fleet.pools.get(name)) is not None and id_ in pool.replicas:
             # Otherwise a later change, published next, has removed it.
             report = self._plane.report(name, id_, now)
-            self._states[name, id_] = report.outline
+            self._states[name, id_] = report.summary
             self._replica(change.kind, name, id_, report)
 
     def _parting(self, name: str) -> None:
@@ -92,9 +94,9 @@ class Watch:
         self._feed.publish("replica", data)
 
 
-def _log_replica(pool: str, report: ReplicaReport, before: Outline) -> None:
+def _log_replica(pool: str, report: ReplicaReport, before: ReplicaSummary) -> None:
     """Log what has become of a replica, if an operator has to know."""
-    now, replica = report.outline, report.replica
+    now, replica = report.summary, report.replica
     name = f"{pool}/{replica.id}"
     if now.state != before.state:
         if now.state is State.GONE:
@@ -104,16 +106,14 @@ def _log_replica(pool: str, report: ReplicaReport, before: Outline) -> None:
             _log.warning("%s is unhealthy: its health check fails", name)
         else:
             _log.info("%s is %s", name, "ready" if now.state is State.READY else "starting")
-    was_cut, was_stale = before.decided[1:] if before.decided is not None else (False, False)
-    is_cut, is_stale = now.decided[1:] if now.decided is not None else (False, False)
-    if is_cut != was_cut and is_cut:
+    if now.cut and not before.cut:
         _log.warning("%s gets nothing: the memory of its GPU is full", name)
-    elif is_cut != was_cut:
+    elif before.cut and not now.cut:
         _log.info("%s gets requests again: the memory of its GPU has room", name)
-    if is_stale != was_stale and is_stale:
+    if now.stale and not before.stale:
         failure = report.observed.failure or "its readings are too old"
         _log.warning("%s cannot be scraped: %s", name, failure)
-    elif is_stale != was_stale:
+    elif before.stale and not now.stale:
         _log.info("%s is scraped again", name)
 
 

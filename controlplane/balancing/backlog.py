@@ -12,10 +12,11 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing.capacity import FROZEN
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.frame import Backlog, Frame
 from controlplane.balancing.gauges import lengths, tokens_each
 from controlplane.balancing.headroom import CEILING, FLOOR
-from controlplane.balancing.table import DEFAULT, Bools, Floats
+from controlplane.balancing.table import DEFAULT
 from controlplane.telemetry.load import report_interval
 
 SLACK: Final = 6.0
@@ -28,6 +29,9 @@ TIMES: Final = 3.0
 """How many times as long as usual a line may take to be served."""
 LONGEST: Final = 30.0
 """Seconds for which a line keeps a replica back at most that nobody has seen again."""
+NEXT_TO_NOTHING: Final = 0.001
+"""Of the median: what such a replica gets. Its line tells when it is gone, so no requests have to;
+the hundredth part of the requests that wait in it would be the p99 of all."""
 OVER: Final = 0.25
 """Part of that slack to which a line must come down until it keeps nothing back any more."""
 
@@ -111,7 +115,7 @@ def overload(frame: Frame) -> None:
         line_at = np.where(over, now, np.where(held, state.line_at, line_at))
         frame.overloaded |= over | held
     frame.after_overload = np.where(
-        frame.overloaded, np.minimum(frame.after_start, FLOOR), frame.after_start
+        frame.overloaded, np.minimum(frame.after_start, NEXT_TO_NOTHING), frame.after_start
     )
     frame.state = replace(state, line=line, line_at=line_at)
 

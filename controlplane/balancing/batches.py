@@ -7,12 +7,12 @@ replica that gets only short requests says nothing about its capacity; what was 
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
+from controlplane.balancing.columns import Bools, Columns, Floats, Ints, column, flag
 from controlplane.balancing.evidence import BUDGET, OVERHEAD, Counted
-from controlplane.balancing.table import Bools, Floats, Ints
 
 SMALL: Final = 0.125
 """Part of a full batch up to which batches are small."""
@@ -38,7 +38,7 @@ LEAST, MOST = 1.0, 4_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shapes:
+class Shapes(Columns):
     """By row.
 
     Attributes:
@@ -51,22 +51,13 @@ class Shapes:
         sums: Of 1, n, T, n², n·T over chunks of batches of n tokens and T seconds, fading.
     """
 
-    overhead: Floats
-    seen: Floats
-    budget: Floats
-    largest: Floats
-    batched: Bools
-    quiet: Floats
-    sums: Floats
-
-    @classmethod
-    def unknown(cls, size: int) -> Self:
-        """Return empty columns for a number of rows."""
-        unknown = np.full(size, np.nan)
-        batched, quiet = np.zeros(size, np.bool_), np.zeros(size)
-        sums = np.zeros((size, 5))
-        columns = (unknown.copy(), unknown.copy())
-        return cls(unknown, np.zeros(size), *columns, batched, quiet, sums)
+    overhead: Floats = column()
+    seen: Floats = column(0.0)
+    budget: Floats = column()
+    largest: Floats = column()
+    batched: Bools = flag()
+    quiet: Floats = column(0.0)
+    sums: Floats = column(0.0, 5)
 
     def known_overhead(self) -> Floats:
         """By small batches, or else by what a start takes in the pool, in seconds.

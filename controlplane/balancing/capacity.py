@@ -6,9 +6,10 @@ from typing import Final
 
 import numpy as np
 
+from controlplane.balancing.columns import Floats
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.records import Given, recorded
-from controlplane.balancing.table import BULK, DEFAULT, Floats
+from controlplane.balancing.table import BULK, DEFAULT
 from controlplane.config import Policy
 from controlplane.telemetry.sizes import Side
 

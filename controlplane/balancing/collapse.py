@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.table import Bools, Floats
+from controlplane.balancing.columns import Bools, Floats
 
 LATE: Final = 0.5
 """Part of the work it should do that a replica is held to."""

@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from controlplane.balancing.columns import Bools, Floats, Ints
 from controlplane.balancing.division import Division
 from controlplane.balancing.frame import Frame, PoolState, State
 from controlplane.balancing.sentences import Effect, Step
-from controlplane.balancing.table import Bools, Floats, Ints
 from controlplane.config import Policy
 
 

@@ -20,9 +20,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from controlplane.balancing.columns import Bools
 from controlplane.balancing.fleet import Fleet, fast_set
 from controlplane.balancing.prediction import Flow, Group, percentile
-from controlplane.balancing.table import BULK, DEFAULT, Bools
+from controlplane.balancing.table import BULK, DEFAULT
 
 CLEAR: Final = 10.0
 """Times the mean of short requests that the mean of long ones must be to be another class."""

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from controlplane.balancing.table import Bools, Floats
+from controlplane.balancing.columns import Bools, Floats
 
 PER_LOOK: Final = 3.0
 """Requests that one look at what is in flight is worth at most; see docs/decisions/0012."""

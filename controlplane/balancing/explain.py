@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing.capacity import TRUSTED
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.division import Division
 from controlplane.balancing.frame import Frame
@@ -18,7 +19,6 @@ from controlplane.balancing.guards import is_left_out
 from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
 from controlplane.balancing.sentences import Effect, counted, duration, number, percent
 from controlplane.balancing.sets import DEAD_BAND, may_part, titles
-from controlplane.balancing.table import Bools, Floats
 from controlplane.config import BalancingSettings, Policy
 
 _CHECKS: Final = "Envoys check the replicas for each new class before requests go by class."

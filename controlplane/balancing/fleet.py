@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.headroom import LEAST_BUSY, with_headroom
 from controlplane.balancing.prediction import Group
-from controlplane.balancing.table import Bools, Floats
 
 LIKE: Final = 1.3
 """Capacities within this factor are one group."""

@@ -7,13 +7,14 @@ of the pool's table; rows that no replica uses hold whatever comes out and are n
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
+from controlplane.balancing.columns import Bools, Columns, Floats, Ints, column, columns, flag
 from controlplane.balancing.division import Demand, Division
 from controlplane.balancing.records import Records
-from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
+from controlplane.balancing.table import Table
 from controlplane.balancing.zones import ZonePlan
 from controlplane.config import PoolSettings
 from controlplane.telemetry import WINDOW
@@ -54,7 +55,7 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class State(Columns):
     """What the next decision has to know of this one, by row.
 
     Attributes:
@@ -84,62 +85,29 @@ class State:
         over_ended: Requests that had ended by then.
     """
 
-    who: Ints
-    records: Records
-    relative: Floats
-    wanted: Bools
-    cut: Bools
-    below_since: Floats
-    failing_until: Floats
-    failing_for: Floats
-    trail: Floats
-    memory: Floats
-    band: Ints
-    leaving: Ints
-    leaving_since: Floats
-    earned: Bools
-    line: Floats
-    line_at: Floats
-    gauge: Floats
-    gauge_at: Floats
-    gauge_ended: Floats
-    counted: Floats
-    seen: Floats
-    over_at: Floats
-    over_ended: Floats
-
-    @classmethod
-    def empty(cls, size: int) -> Self:
-        """Return empty columns for a number of rows."""
-
-        def unknown(*shape: int) -> Floats:
-            return np.full((size, *shape), np.nan)
-
-        return cls(
-            who=np.zeros(size, np.int64),
-            records=Records.empty(size),
-            relative=unknown(),
-            wanted=np.zeros(size, np.bool_),
-            cut=np.zeros(size, np.bool_),
-            below_since=unknown(),
-            failing_until=unknown(),
-            failing_for=unknown(),
-            trail=unknown(TRAIL, 2),
-            memory=unknown(),
-            band=np.zeros(size, np.int64),
-            leaving=np.zeros(size, np.int64),
-            leaving_since=unknown(),
-            earned=np.zeros(size, np.bool_),
-            line=unknown(),
-            line_at=unknown(),
-            gauge=unknown(),
-            gauge_at=unknown(),
-            gauge_ended=unknown(),
-            counted=unknown(3),
-            seen=np.zeros((size, 4)),
-            over_at=unknown(),
-            over_ended=unknown(),
-        )
+    who: Ints = column(0)
+    records: Records = columns(Records)
+    relative: Floats = column()
+    wanted: Bools = flag()
+    cut: Bools = flag()
+    below_since: Floats = column()
+    failing_until: Floats = column()
+    failing_for: Floats = column()
+    trail: Floats = column(np.nan, TRAIL, 2)
+    memory: Floats = column()
+    band: Ints = column(0)
+    leaving: Ints = column(0)
+    leaving_since: Floats = column()
+    earned: Bools = flag()
+    line: Floats = column()
+    line_at: Floats = column()
+    gauge: Floats = column()
+    gauge_at: Floats = column()
+    gauge_ended: Floats = column()
+    counted: Floats = column(np.nan, 3)
+    seen: Floats = column(0.0, 4)
+    over_at: Floats = column()
+    over_ended: Floats = column()
 
     def for_rows(self, who: Ints) -> "State":
         """Keep the rows of replicas that are still the same; empty the others."""
@@ -147,9 +115,7 @@ class State:
         keep = self.who == who[:known]
         if size == known and keep.all():
             return self
-        state = carried_over(self, State.empty(size), keep)
-        records = self.records.carried_over(size, keep)
-        return replace(state, who=who.copy(), records=records)
+        return replace(self.carried_over(size, keep), who=who.copy())
 
 
 @dataclass(frozen=True, slots=True)

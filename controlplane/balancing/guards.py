@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing.capacity import FORGOTTEN, FROZEN, TRUSTED
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.frame import TRAIL, Frame, State
-from controlplane.balancing.table import Bools, Floats, Table
+from controlplane.balancing.table import Table
 
 BUSY_LEAST: Final = 0.5
 """Utilisation that an idle replica is taken to have when its errors are weighed."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.table import Bools, Floats
+from controlplane.balancing.columns import Bools, Floats
 
 FLOOR: Final = 0.05
 """Of the median: enough requests to see a slow replica recover."""
@@ -41,5 +41,6 @@ def with_headroom(shares: Floats, rows: Bools, used: float | None) -> Floats:
     each = spare / math.fsum(some**EXPONENT)
     kept = some * np.maximum(1 - each * some ** (EXPONENT - 1), LEAST_PART)
     found = shares.copy()
-    found[rows] = np.clip(kept / np.median(kept) * np.median(some), FLOOR, CEILING)
+    least = np.minimum(some, FLOOR)
+    found[rows] = np.clip(kept / np.median(kept) * np.median(some), least, CEILING)
     return found

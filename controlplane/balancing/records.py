@@ -8,14 +8,15 @@ work in tokens. Work over busy seconds is the capacity.
 
 from copy import copy
 from dataclasses import dataclass, fields, replace
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from controlplane.balancing import batches, collapse, evidence
 from controlplane.balancing.batches import Shapes
+from controlplane.balancing.columns import Bools, Columns, Floats, Ints, column, columns
 from controlplane.balancing.evidence import Counted
-from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
+from controlplane.balancing.table import Table
 
 CHUNK: Final = 20.0
 """Requests in a chunk: chunks that are short beside the time in which a queue comes and goes make a
@@ -43,9 +44,6 @@ FEWEST: Final = 4.0
 """Requests that can show a change."""
 FEWEST_OF_BATCHES: Final = 20.0
 """The same of batches: one batch more or less is in doubt."""
-HEALTHY: Final = 0.5
-"""Part of the capacity before at which a replica that delivers it has not become slower: durations
-behind one long request end together, at the pace of a healthy replica."""
 KNOWN: Final = 50.0
 """Requests from which on it is remembered what a replica was before it changed."""
 REMEMBERED: Final = 200.0
@@ -72,7 +70,7 @@ _SECONDS: Final = len(_COUNTERS) + _BATCHES.index("batch_seconds")
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class Records(Columns):
     """By row.
 
     Attributes:
@@ -85,56 +83,25 @@ class Records:
         all: Everything that is remembered together.
         past: What its requests said before the last change; zeros: nothing.
         before: Capacity that few requests are mixed with; NaN: the pool's median.
-        pace: Tokens per second that ended between the last two readings.
         changed_at: Time of the last change; NaN: none.
         factor: By which the capacity changed then.
         owed: What each is behind with; see `collapse`.
         shapes: Of batches.
     """
 
-    at: Floats
-    since: Floats
-    base: Floats
-    last: Floats
-    spoke_at: Floats
-    parts: Floats
-    all: Floats
-    past: Floats
-    before: Floats
-    pace: Floats
-    changed_at: Floats
-    factor: Floats
-    owed: Floats
-    shapes: Shapes
-
-    @classmethod
-    def empty(cls, size: int) -> Self:
-        """Return empty columns for a number of rows."""
-
-        def nothing(*shape: int) -> Floats:
-            return np.full((size, *shape), np.nan)
-
-        return cls(
-            at=nothing(),
-            since=nothing(),
-            base=nothing(len(_COUNTERS) + len(_BATCHES)),
-            last=nothing(len(_COUNTERS) + len(_BATCHES)),
-            spoke_at=nothing(),
-            parts=np.zeros((size, RECENT + 2, 3)),
-            all=np.zeros((size, 3)),
-            past=np.zeros((size, 3)),
-            before=nothing(),
-            pace=np.zeros(size),
-            changed_at=nothing(),
-            factor=np.ones(size),
-            owed=np.zeros((size, collapse.COLUMNS)),
-            shapes=Shapes.unknown(size),
-        )
-
-    def carried_over(self, size: int, keep: Bools) -> "Records":
-        """The same for so many rows; see `table.carried_over`."""
-        fresh = carried_over(self, Records.empty(size), keep)
-        return replace(fresh, shapes=carried_over(self.shapes, Shapes.unknown(size), keep))
+    at: Floats = column()
+    since: Floats = column()
+    base: Floats = column(np.nan, len(_COUNTERS) + len(_BATCHES))
+    last: Floats = column(np.nan, len(_COUNTERS) + len(_BATCHES))
+    spoke_at: Floats = column()
+    parts: Floats = column(0.0, RECENT + 2, 3)
+    all: Floats = column(0.0, 3)
+    past: Floats = column(0.0, 3)
+    before: Floats = column()
+    changed_at: Floats = column()
+    factor: Floats = column(1.0)
+    owed: Floats = column(0.0, collapse.COLUMNS)
+    shapes: Shapes = columns(Shapes)
 
     def copy(self) -> "Records":
         """The same, to be changed in place; shapes never are."""
@@ -210,7 +177,6 @@ def recorded(records: Records, table: Table, given: Given, median: float | None)
     resting = rows[~begins & (grown[:, 0] == 0) & given.idle[rows]]
     records.since[resting] = read_at[resting]
     waits = ~begins & (counters[:, 0] == records.last[rows, 0])
-    records.pace[rows[waits]] = 0.0
     goes_on = ~begins & ~waits & (grown[:, 0] > 0)
     active = rows[goes_on]
     if len(active):
@@ -241,7 +207,6 @@ def _begin(records: Records, rows: Ints, counters: Floats, read_at: Floats) -> N
     records.base[rows] = counters
     records.last[rows] = counters
     records.since[rows] = read_at[rows]
-    records.pace[rows] = 0.0
     records.parts[rows, 0] += records.parts[rows, -1]
     records.parts[rows, -1] = 0.0
 
@@ -280,7 +245,7 @@ def _counted(
     if batched.any():
         each = np.where(measured, evidence.PER_BATCH, 1.0)
         overhead, full = records.shapes.known_overhead(), records.shapes.full()
-        sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < CHUNK)
+        sure = records.shapes.seen[rows] >= CHUNK
         fewest = np.where(worked_out, counted.requests / evidence.TEXTS, 0.0)
         of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure, fewest)
         if worked_out.any():
@@ -291,7 +256,6 @@ def _counted(
     # Until a batch has ended, a server that computes batches has said nothing.
     unsure = records.shapes.batched[rows] & ~batched
     chunk[unsure] = 0.0
-    records.pace[rows] = lately.tokens / np.maximum(lately.elapsed, 1e-6)
     records.last[rows] = counters
     records.parts[rows, -1] = chunk
     return records
@@ -412,10 +376,7 @@ def _follow_changes(records: Records, rows: Ints, median: float | None, read_at:
         noise = SPREAD**2 / newest[:, :, WORTH]
     came_back = _came_back(records, rows, median, (now, then, noise, usable), read_at)
     difference = now - then
-    # Durations of batches say what they took, whatever came out meanwhile.
-    paced = records.pace[rows][:, None] > HEALTHY * np.exp(then)
-    paced &= ~records.shapes.batched[rows][:, None]
-    usable &= ~((difference < 0) & paced) & ~came_back[:, None]
+    usable &= ~came_back[:, None]
     limit = np.where(difference > 0, RISE, np.where(difference < -COLLAPSE, FALL, SLOWER))
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = noise + SPREAD**2 / before[:, :, WORTH] + UNLIKE**2

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.decision import Decision
 from controlplane.balancing.division import Division
 from controlplane.balancing.frame import TRAIL, PoolState, State
 from controlplane.balancing.records import Records
-from controlplane.balancing.table import Bools, Floats, who_is
+from controlplane.balancing.table import who_is
 from controlplane.balancing.zones import plan_data, plan_of
 
 _NOTICED: Final = 0.05
@@ -145,7 +146,6 @@ def without_counters(decision: Decision) -> Decision:
         base=np.full_like(records.base, np.nan),
         last=np.full_like(records.last, np.nan),
         parts=parts,
-        pace=np.zeros(size),
     )
     state = replace(
         state,

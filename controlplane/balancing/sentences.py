@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from controlplane.balancing.table import Bools, Floats
+from controlplane.balancing.columns import Bools, Floats
 
 
 class Step(NamedTuple):

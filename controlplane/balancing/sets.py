@@ -13,13 +13,14 @@ import numpy as np
 
 from controlplane.balancing.backlog import leaned, leans
 from controlplane.balancing.capacity import TRUSTED, squares_of, tokens_of
+from controlplane.balancing.columns import Bools, Floats, Ints
 from controlplane.balancing.division import MOVE, Demand, Division, Given, divided
 from controlplane.balancing.fleet import Fleet, fast_set, fleet_of, part_for_fast
 from controlplane.balancing.frame import COUNTED, COUNTING, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.shares import work_rate
-from controlplane.balancing.table import BULK, DEFAULT, Bools, Floats, Ints
+from controlplane.balancing.table import BULK, DEFAULT
 from controlplane.config import PoolSettings
 from controlplane.config.classes import DEFAULT as OTHERS_SHOWN
 from controlplane.telemetry.sizes import LARGEST, Sizes

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from controlplane.balancing.columns import Floats
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
-from controlplane.balancing.table import Floats
 
 EQUAL_WITHIN, EQUAL_UNTIL = 0.15, 0.22
 """Replicas of one kind differ by so much by chance. They become equal within the first limit and

@@ -6,21 +6,16 @@ columns. So a pool of ten thousand replicas costs what has changed in it and som
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from types import MappingProxyType
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from controlplane.balancing.columns import Bools, Floats, Ints
 from controlplane.config.replica import MemorySettings
 from controlplane.telemetry import Window
 from controlplane.telemetry.batches import BatchTotals
 from controlplane.telemetry.load import Failing
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 ENVOYS: Final = "load reports"
 """Requests in flight as all Envoys together count them."""
@@ -396,21 +391,3 @@ def _row_of(
         nan if memory is None else memory.soft,
         nan if memory is None else memory.hard,
     )
-
-
-Columns = TypeVar("Columns")
-
-
-def carried_over(old: Columns, fresh: Columns, keep: Bools) -> Columns:
-    """Take rows of a dataclass of columns over into a fresh one of as many rows or more.
-
-    Args:
-        old: Its columns.
-        fresh: Its columns are written; what is no column stays as it is.
-        keep: Which rows of the old ones.
-    """
-    for each in fields(fresh):  # type: ignore[arg-type]
-        column = getattr(fresh, each.name)
-        if isinstance(column, np.ndarray):
-            column[: len(keep)][keep] = getattr(old, each.name)[keep]
-    return fresh

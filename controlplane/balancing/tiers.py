@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
+from controlplane.balancing.columns import Bools, Floats, Ints
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.shares import START_STEPS
-from controlplane.balancing.table import Bools, Floats, Ints
 
 SPAN: Final = 2.1
 """Fastest to slowest in a tier; wider and equal weights are wrong, narrower and tiers are small."""

@@ -14,9 +14,9 @@ import numpy as np
 
 from controlplane.balancing import evidence
 from controlplane.balancing.capacity import TRUSTED, sharing_of
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.evidence import BUDGET, OVERHEAD, Counted
 from controlplane.balancing.frame import Frame
-from controlplane.balancing.table import Bools, Floats
 
 MEMORY: Final = 10.0
 """Seconds over which the counts of Envoys fade."""

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from controlplane.balancing.columns import Floats
 from controlplane.balancing.sentences import counted, number, percent
-from controlplane.balancing.table import Floats
 
 TARGET: Final = 0.7
 """Utilisation up to which a zone keeps what arises in it. Beyond that requests wait for each other

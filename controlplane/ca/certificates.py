@@ -184,9 +184,7 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """Write a private key."""
     return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
@@ -223,14 +221,15 @@ def public_key_of(request: str) -> ec.EllipticCurvePublicKey:
 
 def shown_leaf(chain: str, roots: bytes, now: float) -> x509.Certificate:
     """Check a chain that an `Authority` under one of these roots made, and return its leaf."""
+    foreign = CaError("is not a certificate of this CA with the one that signed it")
     try:
         leaf, signer, *_ = x509.load_pem_x509_certificates(chain.encode())
         leaf.verify_directly_issued_by(signer)
     except Exception:  # noqa: BLE001 - bytes of a stranger; the library raises many kinds
-        raise CaError("is not a certificate of this CA with the one that signed it") from None
+        raise foreign from None
     # A root signs nothing but intermediates.
     if not any(_signed(signer, root) for root in certificates_of(roots)):
-        raise CaError("is not a certificate of this CA with the one that signed it")
+        raise foreign
     if min(leaf.not_valid_after_utc, signer.not_valid_after_utc).timestamp() <= now:
         raise CaError("has expired")
     return leaf
@@ -296,7 +295,7 @@ def _builder(
 def _signing(
     builder: x509.CertificateBuilder, trust_domain: str, *, path_length: int
 ) -> x509.CertificateBuilder:
-    # Whoever gets hold of the key can make no id of another trust domain.
+    # A stolen key can make no id of another trust domain.
     bound = x509.NameConstraints([x509.UniformResourceIdentifier(trust_domain)], None)
     return (
         builder.add_extension(

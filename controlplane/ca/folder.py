@@ -14,13 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from controlplane.ca.certificates import (
-    Authority,
-    CaError,
-    KeyPair,
-    certificates_of,
-    new_root,
-)
+from controlplane.ca.certificates import Authority, CaError, KeyPair, certificates_of, new_root
 from controlplane.files import read_file
 
 _ROOT: Final = "root"
@@ -68,9 +62,9 @@ class CaFolder:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
         root = self._create_in(self.path, trust_domain, now)
-        self._replace(self.path / _ROOTS, root.certificate)
+        write_private(self.path / _ROOTS, root.certificate)
         (self.path / _TOKENS).mkdir(mode=0o700)
-        self._replace(self.path / _REVOKED, _REVOKED_HEADER.encode())
+        write_private(self.path / _REVOKED, _REVOKED_HEADER.encode())
 
     def load(self, now: float) -> Content:
         """Read what is needed to issue, or raise a `CaError` that names the file."""
@@ -117,14 +111,14 @@ class CaFolder:
                 " certificate of the old one was replaced"
             )
         if len(roots) > 1:
-            self._replace(self.path / _ROOTS, self._read(self.path / f"{_ROOT}.crt"))
+            write_private(self.path / _ROOTS, self._read(self.path / f"{_ROOT}.crt"))
             return "only the new root is trusted now; the rotation is over"
         made = self.path / f"{_NEXT}.new"
         if made.exists():
             shutil.rmtree(made)
         made.mkdir(mode=0o700)
         root = self._create_in(made, self._authority().trust_domain, now)
-        self._replace(self.path / _ROOTS, self._read(self.path / _ROOTS) + root.certificate)
+        write_private(self.path / _ROOTS, self._read(self.path / _ROOTS) + root.certificate)
         made.rename(following)
         return (
             "both roots are trusted now, and the old one goes on issuing; take the next step once"
@@ -137,7 +131,7 @@ class CaFolder:
         folder = self.path / _TOKENS
         folder.mkdir(mode=0o700, exist_ok=True)
         document = json.dumps({"node": node, "expires": int(expires)})
-        self._replace(folder / _digest(token), document.encode())
+        write_private(folder / _digest(token), document.encode())
         return token
 
     def redeem(self, token: str, node: str, now: float) -> None:
@@ -187,8 +181,8 @@ class CaFolder:
         root = new_root(trust_domain, now=now)
         intermediate = Authority(root).intermediate(now=now)
         for name, pair in ((_ROOT, root), (_INTERMEDIATE, intermediate)):
-            self._replace(folder / f"{name}.key", pair.key)
-            self._replace(folder / f"{name}.crt", pair.certificate)
+            write_private(folder / f"{name}.key", pair.key)
+            write_private(folder / f"{name}.crt", pair.certificate)
         return root
 
     def _authority(self) -> Authority:
@@ -224,9 +218,6 @@ class CaFolder:
             return read_file(file)
         except OSError as error:
             raise CaError(f"{file} cannot be read: {error.strerror or error}") from None
-
-    def _replace(self, file: Path, content: bytes) -> None:
-        write_private(file, content)
 
 
 def write_private(file: Path, content: bytes) -> None:

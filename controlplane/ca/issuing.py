@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +40,8 @@ class _Leaf:
     secret: Resource
     authority: Authority
     renewed_at: float
+    # Both in one object, so in one response: a leaf whose root comes later is refused.
+    with_roots: Secrets
 
 
 class Leaves:
@@ -52,13 +54,15 @@ class Leaves:
         self._seconds = seconds
         self._random = random
         self._leaves: dict[tuple[str, ...], _Leaf] = {}
-        self._secrets: dict[tuple[str, ...], Secrets] = {}
 
     def adopt(self, content: Content) -> None:
         """Issue with something else from now on; what is not signed by it is replaced."""
         if content.roots != self.content.roots:
             self._roots = roots_secret(content.roots)
-            self._secrets.clear()
+            self._leaves = {
+                uris: replace(leaf, with_roots=Secrets(leaf.secret, self._roots))
+                for uris, leaf in self._leaves.items()
+            }
         self.content = content
 
     def secrets_of(self, uris: tuple[str, ...], now: float) -> Secrets:
@@ -70,11 +74,7 @@ class Leaves:
             return NO_SECRETS
         if leaf is None or (can_issue and not self._is_good(leaf, now)):
             self._leaves[uris] = leaf = self._issue(uris, now)
-            self._secrets.pop(uris, None)
-        if uris not in self._secrets:
-            # Both in one object, so in one response: a leaf whose root comes later is refused.
-            self._secrets[uris] = Secrets(leaf.secret, self._roots)
-        return self._secrets[uris]
+        return leaf.with_roots
 
     def keep(self, connected: Iterable[tuple[str, ...]], now: float) -> None:
         """Forget the leaves of clients that are not connected, once they would be replaced."""
@@ -82,7 +82,6 @@ class Leaves:
         for uris in [known for known, leaf in self._leaves.items() if known not in staying]:
             if not self._is_good(self._leaves[uris], now):
                 del self._leaves[uris]
-                self._secrets.pop(uris, None)
 
     def _is_good(self, leaf: _Leaf, now: float) -> bool:
         return now < leaf.renewed_at and leaf.authority == self.content.authority
@@ -96,11 +95,12 @@ class Leaves:
         share = 0.5 - 0.1 * self._random()
         renewed_at = now + share * (issued.expires - now)
         secret = identity_secret(issued.chain, key_pem(key))
-        return _Leaf(secret, self.content.authority, renewed_at)
+        with_roots = Secrets(secret, self._roots)
+        return _Leaf(secret, self.content.authority, renewed_at, with_roots)
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinResult:
     """What a node that joins gets: its chain and the roots to trust, in PEM, and when it ends."""
 
     certificate: str
@@ -189,7 +189,9 @@ class Issuer:
         node = name.removeprefix(node_uri(self._trust_domain, ""))
         return self.content.revoked.include(node, serial)
 
-    def join(self, node: str, request: str, token: str | None, certificate: str | None) -> Joined:
+    def join(
+        self, node: str, request: str, token: str | None, certificate: str | None
+    ) -> JoinResult:
         """Issue the certificate by which a node connects.
 
         It shows a join token, which is used up, or its certificate until now, of the key of the
@@ -204,7 +206,7 @@ class Issuer:
             _log.warning("node %s may not join: %s", node, error)
             raise
         _log.info("node %s joined %s: certificate %x", node, how, issued.serial)
-        return Joined(issued.chain.decode(), self.content.roots.decode(), issued.expires)
+        return JoinResult(issued.chain.decode(), self.content.roots.decode(), issued.expires)
 
     def _issue(
         self, node: str, request: str, token: str | None, certificate: str | None

@@ -35,7 +35,7 @@ class _File:
     Attributes:
         stamp: Differs once the file is another one, or another's content.
         entries: Its replicas with their lines, while it was right.
-        was_right: Whether it ever was, as far as we have seen.
+        was_right: Whether any look found it right.
     """
 
     stamp: _Stamp | None

@@ -147,7 +147,7 @@ def _unsettled(plane: Plane, pool: str) -> str | None:
 
 
 def _say(pool: str, name: str, problem: str | None, logged: str | None) -> str | None:
-    """Log a problem once, and that it is over; returns what was said last."""
+    """Log a problem once, and that it is over; returns the problem."""
     if problem is not None and problem != logged:
         _log.warning("pool %s, %s: %s", pool, name, problem)
     elif problem is None and logged is not None:

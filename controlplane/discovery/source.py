@@ -43,7 +43,7 @@ class Source(Protocol):
 
 
 def id_of(address: Address) -> str:
-    """An id for a replica of which only the address is known; no two have the same."""
+    """An id for a replica that is only known by its address; no two have the same."""
     host = f"v6-{address.host.replace(':', '-')}" if ":" in address.host else address.host
     return f"{host}-{address.port}"
 

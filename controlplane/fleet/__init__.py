@@ -5,7 +5,7 @@ In come commands and the time; out comes a new `Fleet`, or a `Refused` that leav
 """
 
 from controlplane.fleet.apply import apply
-from controlplane.fleet.audit import AuditEntry, AuditLog, Noted, UnwrittenEntries
+from controlplane.fleet.audit import AuditEntry, AuditLog, UnwrittenEntries
 from controlplane.fleet.change import Applied, Change, Draft, Key, declared, whole
 from controlplane.fleet.commands import (
     Command,
@@ -52,7 +52,6 @@ __all__ = [
     "Fleet",
     "Heartbeat",
     "Key",
-    "Noted",
     "Pool",
     "PutPool",
     "PutReplica",

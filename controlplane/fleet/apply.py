@@ -17,12 +17,7 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.rules import (
-    departures_with,
-    listeners_of,
-    refuse_loops,
-    unless_most_move,
-)
+from controlplane.fleet.rules import departures_with, listeners_of, refuse_loops, unless_most_move
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, is_same_process
 
 
@@ -161,14 +156,9 @@ def set_replica_layers(
                 instance=settings.instance or known.instance,
             )
         else:
-            replicas[id_] = Replica(
-                id_,
-                settings,
-                layers[id_].source,
-                draft.next_generation(),
-                lease_until=lease_until,
-                layers=layers[id_],
-                instance=settings.instance,
+            source, layered = layers[id_].source, layers[id_]
+            replicas[id_] = draft.new_replica(
+                id_, settings, source, lease_until=lease_until, layers=layered
             )
     draft.put_replicas(pool.name, replicas, gone)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from controlplane.fleet.change import Change, declared
 
@@ -21,9 +21,6 @@ CONTROL_PLANE: Final = "control plane"
 CONFIG_FILE: Final = "config file"
 DISCOVERY: Final = "discovery"
 """Who makes changes that no API request asked for."""
-
-Noted: TypeAlias = tuple[str, Change]
-"""Who, and what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +69,12 @@ class AuditLog:
         """Whether all of it is on disk."""
         return self._agreed == self.newest
 
-    def drafted(self, noted: Iterable[Noted], at: float) -> list[AuditEntry]:
-        """Make the next entries of these changes, at seconds since 1970.
+    def drafted(self, made: Iterable[tuple[str, Change]], at: float) -> list[AuditEntry]:
+        """Make the next entries of changes, each with who made it, at seconds since 1970.
 
         A change that leaves the declaration as it was is left out: only who declares it differs.
         """
-        seen = [(who, what) for who, what in noted if what.is_declared]
+        seen = [(who, what) for who, what in made if what.is_declared]
         return [
             AuditEntry(number, at, _text(who, what))
             for number, (who, what) in enumerate(seen, self.newest + 1)

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
+from controlplane.config import ReplicaSettings
+from controlplane.fleet.layers import Source
 from controlplane.fleet.state import Fleet, Pool, Replica
 
 Key: TypeAlias = tuple[str, str | None]
@@ -103,10 +105,13 @@ class Draft:
         departures = pool.departures if departures is None else departures
         self._set(replace(pool, replicas=pool.replicas.updated(put, gone), departures=departures))
 
-    def next_generation(self) -> int:
-        """Give out a generation."""
-        self.fleet = replace(self.fleet, generations=self.fleet.generations + 1)
-        return self.fleet.generations
+    def new_replica(
+        self, id_: str, settings: ReplicaSettings, source: Source, **more: Any
+    ) -> Replica:
+        """Make a replica that is another process than all before; `more` as in `Replica`."""
+        generation = self.fleet.generations + 1
+        self.fleet = replace(self.fleet, generations=generation)
+        return Replica(id_, settings, source, generation, instance=settings.instance, **more)
 
     def applied(self) -> Applied:
         """The fleet, and what was changed."""
@@ -141,14 +146,7 @@ def _compared(what: Pool | Replica) -> tuple[object, ...]:
     """All but leases and readings of it. Tuples compare by identity first, and most is shared."""
     if isinstance(what, Pool):
         return what.settings, what.source, what.layers
-    return (
-        what.settings,
-        what.source,
-        what.generation,
-        what.draining,
-        what.layers,
-        what.found_by,
-    )
+    return (what.settings, what.source, what.generation, what.draining, what.layers, what.found_by)
 
 
 def declared(what: Pool | Replica) -> dict[str, Any]:

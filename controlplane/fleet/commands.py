@@ -46,40 +46,34 @@ class PutReplicas:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteReplica:
+class OfReplica:
+    """What is asked of one replica."""
+
+    pool: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReplica(OfReplica):
     """Remove a replica: no new requests, those in flight finish.
 
     Of one that the file declares, only what the API overrides is removed. `force`: even if it is
     one of too many in a short time.
     """
 
-    pool: str
-    replica: str
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(OfReplica):
     """Send a replica no new requests, but keep it."""
 
-    pool: str
-    replica: str
 
-
-@dataclass(frozen=True, slots=True)
-class Undrain:
+class Undrain(OfReplica):
     """Let a drained replica have requests again."""
 
-    pool: str
-    replica: str
 
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(OfReplica):
     """Renew a replica's lease."""
-
-    pool: str
-    replica: str
 
 
 Command = (

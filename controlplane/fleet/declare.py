@@ -39,7 +39,7 @@ def declare(fleet: Fleet, config: Config, now: float) -> Applied:
             _remove_undeclared(draft, pool, None, now)
     for pool in draft.fleet.pools.values():
         if pool.source is Source.FILE and pool.name not in declared:
-            # The API has overridden some of it, so it stays, as the API said it.
+            # The API overrides a part of it, so it stays, as the API declares it.
             set_layers(draft, pool.name, pool.layers.with_file(None))
     for entry in config.pools:
         if (known := draft.fleet.pools.get(entry.name)) is not None:
@@ -76,11 +76,10 @@ def _unless_api_uses(pool: Pool) -> None:
 
 def _unless_it_serves(pool: Pool) -> None:
     """Refuse to remove a pool with its replicas, declared or found, while any of them serves."""
-    serving = sum(replica.draining is None for replica in pool.replicas.values())
-    if serving:
+    if pool.serving:
         raise Refused(
             "conflict",
-            f"pool {pool.name!r} is no longer in the file, and {serving} of its"
+            f"pool {pool.name!r} is no longer in the file, and {pool.serving} of its"
             f" {len(pool.replicas)} replicas serve; drain them first, or restart with the file as"
             " it is",
         )
@@ -99,14 +98,8 @@ def _remove_moved(draft: Draft, pool: Pool, entry: PoolEntry) -> None:
         gone.append(replica.id)
         if there.layers.api is not None:
             # What the API overrides must not go with it.
-            moved[there.id] = Replica(
-                there.id,
-                after,
-                Source.FILE,
-                draft.next_generation(),
-                layers=replace(there.layers, file=None),
-                instance=after.instance,
-            )
+            layers = replace(there.layers, file=None)
+            moved[there.id] = draft.new_replica(there.id, after, Source.FILE, layers=layers)
     draft.put_replicas(pool.name, moved, gone)
 
 
@@ -153,7 +146,7 @@ def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: f
         gone = []
     lost = _lost(pool, entry, gone)
     moved = [id_ for id_ in lost if id_ not in gone]
-    serving = sum(replica.draining is None for replica in pool.replicas.values())
+    serving = pool.serving
     # One alone may move: a pool of one could not be changed at all otherwise.
     if len(lost) * 2 > serving and (len(lost) > 1 or not moved):
         loss = f"{len(lost)} of the {serving} replicas that serve it in one step"

@@ -151,14 +151,7 @@ def _found(
 ) -> Replica | None:
     """A replica as a source has found it; None where it is like that already."""
     if there is None or not is_same_process(there, settings):
-        return Replica(
-            id_,
-            settings,
-            Source.DISCOVERY,
-            draft.next_generation(),
-            found_by=source,
-            instance=settings.instance,
-        )
+        return draft.new_replica(id_, settings, Source.DISCOVERY, found_by=source)
     same = replace(
         there,
         settings=settings,

@@ -1,6 +1,6 @@
 """What the config file and the API say of one pool or replica, one above the other.
 
-The file declares, the API adds and overrides. What the API said is kept as it was said, so that
+The file declares, the API adds and overrides. Both are kept unmerged, so that
 without it the file's values are there again.
 """
 

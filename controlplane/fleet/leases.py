@@ -24,7 +24,7 @@ _BY_SILENCE: Final = (None, Draining.LEASE)
 
 
 def ends_at(replica: Replica) -> float:
-    """Say when a replica is to be drained or, drained already, removed; infinity for never."""
+    """When a replica is drained or, drained already, removed; infinity for never."""
     if replica.lease_until is None:
         return math.inf
     if replica.draining and replica.layers.file is not None:

@@ -1,8 +1,8 @@
 """What of a fleet outlives the control plane, and what must be written of a changed one.
 
-Of pools only what the API said is kept: the file is there to be read again. Of every replica it is
-also kept which process it is and whether it is drained, and of one that was discovered everything:
-its source may not answer when we start again.
+Of pools only the API's settings are kept: the file is there to be read again. Of every replica its
+process and its drain are kept, and of one that was discovered everything: its source may not answer
+when we start again.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -39,7 +39,7 @@ class RegisteredReplica:
 
     @property
     def api(self) -> ReplicaSettings | None:
-        """What the API said of it; None if nothing."""
+        """The settings that the API declares; None: none."""
         return self.settings if self.found_by is None else None
 
 
@@ -99,7 +99,7 @@ class Rows:
 
 
 def rows(fleet: Fleet, keys: Collection[Key] | None) -> Rows:
-    """List what is to be written for these keys; None: for all of the fleet."""
+    """List what to write for these keys; None: for all of the fleet."""
     if keys is None:
         known = registered(fleet)
         return Rows(known.generations, known.pools, known.replicas, everything=True)

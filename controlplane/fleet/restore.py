@@ -1,6 +1,6 @@
 """A fleet made of the config file and of what was kept of the one before a restart."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from controlplane.config import Address, Config, PoolEntry, ReplicaSettings
@@ -41,11 +41,14 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
             stored.overrides if stored else frozenset(),
         )
         if entry is None:
-            # All that it said counts now.
+            # All that the API declares counts now.
             layers = layers.with_file(None)
         pools[name] = Pool(name, layers.merged(), layers.source, layers=layers)
     fleet = Fleet(pools, known.generations)
-    _listeners_differ(fleet)
+    _refuse_twice(
+        (pool.settings.listener.address, f"of pool {pool.name!r}", "listener address")
+        for pool in fleet.pools.values()
+    )
     ids: dict[str, dict[str, RegisteredReplica]] = {name: {} for name in fleet.pools}
     for (name, id_), replica in known.replicas.items():
         if name in ids:
@@ -61,10 +64,13 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
         replicas, generations = _replicas_of(
             entries.get(name), ids[name], generations, listeners, now
         )
-        _addresses_differ(name, replicas)
+        _refuse_twice(
+            (each.address, f"of replica {each.id!r} of pool {name!r}", "address")
+            for each in replicas.values()
+        )
         pools[name] = replace(pool, replicas=Replicas(replicas))
     fleet = Fleet(pools, generations)
-    # What the API alone said, to an earlier version, only the API can take back: it has to start.
+    # Loops that only the API declared, to an earlier version, only the API can undo: start anyway.
     refuse_loops(fleet, listeners_of(fleet, lambda pool: "listener" not in pool.layers.overrides))
     return fleet
 
@@ -151,28 +157,14 @@ def _found_before(
     }
 
 
-def _listeners_differ(fleet: Fleet) -> None:
+def _refuse_twice(items: Iterable[tuple[Address, str, str]]) -> None:
+    """Refuse an address that two have; each comes with what it is of, and what it is."""
     seen: dict[Address, str] = {}
-    for pool in fleet.pools.values():
-        listener = pool.settings.listener.address
-        if listener in seen:
-            raise Refused(
-                "conflict",
-                f"listener address {listener} is that of pool {seen[listener]!r} and of pool"
-                f" {pool.name!r}, one of them through the API; change it in the file",
-            )
-        seen[listener] = pool.name
-
-
-def _addresses_differ(pool: str, replicas: Mapping[str, Replica]) -> None:
-    seen: dict[Address, str] = {}
-    for replica in replicas.values():
-        address = replica.settings.address
+    for address, whose, what in items:
         if address in seen:
             raise Refused(
                 "conflict",
-                f"address {address} is that of replica {seen[address]!r} and of replica"
-                f" {replica.id!r} of pool {pool!r}, one of them through the API; change it in"
-                " the file",
+                f"{what} {address} is that {seen[address]} and {whose}, one of them through the"
+                " API; change it in the file",
             )
-        seen[address] = replica.id
+        seen[address] = whose

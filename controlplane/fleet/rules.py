@@ -6,15 +6,7 @@ from typing import Final
 
 from controlplane.config import ReplicaSettings
 from controlplane.config.addresses import Listeners
-from controlplane.fleet.commands import (
-    Command,
-    DeleteReplica,
-    Drain,
-    Heartbeat,
-    PutReplica,
-    PutReplicas,
-    Undrain,
-)
+from controlplane.fleet.commands import Command, OfReplica, PutReplica, PutReplicas
 from controlplane.fleet.layers import Source
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
 
@@ -33,8 +25,7 @@ def departures_with(pool: Pool, now: float, *, force: bool) -> tuple[float, ...]
             forces it.
     """
     recent = tuple(at for at in pool.departures if now - at < TOGETHER)
-    serving = _serving(pool)
-    gone, there = len(recent) + 1, serving + len(recent)
+    gone, there = len(recent) + 1, pool.serving + len(recent)
     if gone > 1 and gone * 2 > there and not force:
         raise Refused(
             "conflict",
@@ -55,17 +46,13 @@ def unless_most_move(pool: Pool, wanted: Mapping[str, ReplicaSettings]) -> None:
         if replica.draining is None
         and (replica.address, replica.settings.served_at) not in places_after
     ]
-    if len(moved) > 1 and len(moved) * 2 > (serving := _serving(pool)):
+    if len(moved) > 1 and len(moved) * 2 > (serving := pool.serving):
         raise Refused(
             "conflict",
             f"{len(moved)} of the {serving} replicas that serve pool {pool.name!r} would move to"
             " other addresses in one step, where nobody is ready yet; take smaller steps, add them"
             " under other ids first, or force it",
         )
-
-
-def _serving(pool: Pool) -> int:
-    return sum(replica.draining is None for replica in pool.replicas.values())
 
 
 def listeners_of(fleet: Fleet, counts: Callable[[Pool], bool] = lambda _: True) -> Listeners:
@@ -120,7 +107,7 @@ def _changed(fleet: Fleet, command: Command) -> Iterator[Replica]:
             yield from _put(pool, PutReplicas(pool.name, {id_: settings}))
         case PutReplicas():
             yield from _put(pool, command)
-        case DeleteReplica(_, id_) | Drain(_, id_) | Undrain(_, id_) | Heartbeat(_, id_):
+        case OfReplica(_, id_):
             if (replica := pool.replicas.get(id_)) is not None:
                 yield replica
 

@@ -1,6 +1,6 @@
 """The fleet as frozen values: pools by name, replicas by id."""
 
-from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -103,80 +103,47 @@ def _ids(replicas: Mapping[str, Replica]) -> dict[str, str]:
     return {str(at): id_ for id_, replica in replicas.items() for at in replica.settings.places}
 
 
-class Replicas(Mapping[str, Replica]):
+class Replicas(dict[str, Replica]):
     """The replicas of a pool by id, and which of them is at an address; never changed in place.
 
-    A version is a plain dict, and a change copies it: 0.1 ms for 10,000 replicas.
+    A change copies it: 0.1 ms for 10,000 replicas.
     """
 
-    __slots__ = ("_by_id", "_ids")
+    __slots__ = ("_ids",)
 
     def __init__(self, replicas: Mapping[str, Replica] | None = None) -> None:
         """Begin with a copy of these replicas, by id."""
-        self._by_id = dict(replicas or {})
-        self._ids = _ids(self._by_id)
-
-    def __getitem__(self, key: str) -> Replica:
-        return self._by_id[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._by_id
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_id)
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def __eq__(self, other: object) -> bool:
-        return self._by_id == (other._by_id if isinstance(other, Replicas) else other)
-
-    __hash__ = None  # type: ignore[assignment]  # as of any mapping
-
-    def __repr__(self) -> str:
-        return f"Replicas({self._by_id!r})"
-
-    # The views of the mixin look up every key.
-    def keys(self) -> KeysView[str]:
-        """The ids."""
-        return self._by_id.keys()
-
-    def values(self) -> ValuesView[Replica]:
-        """The replicas."""
-        return self._by_id.values()
-
-    def items(self) -> ItemsView[str, Replica]:
-        """Both."""
-        return self._by_id.items()
+        super().__init__(replicas or {})
+        self._ids = _ids(self)
 
     def some(self, ids: Collection[str] | None) -> Iterable[tuple[str, Replica]]:
-        """The entries of these ids, without those that do not exist; None: all entries."""
+        """The entries of these ids that exist; None: all entries."""
         if ids is None:
-            return self._by_id.items()
-        return ((id_, self._by_id[id_]) for id_ in ids if id_ in self._by_id)
+            return self.items()
+        return ((id_, self[id_]) for id_ in ids if id_ in self)
 
     def at(self, address: Address) -> Replica | None:
         """The replica at an address or with an ingress there; None: there is none."""
         id_ = self._ids.get(str(address))
-        return None if id_ is None else self._by_id[id_]
+        return None if id_ is None else self[id_]
 
     def updated(self, put: Mapping[str, Replica], gone: Collection[str] = ()) -> "Replicas":
         """Make the next version; an id that is both in `put` and in `gone` stays."""
         made = Replicas.__new__(Replicas)
-        made._by_id, made._ids = self._by_id.copy(), self._ids
-        moved = _ids(put)
+        made.update(self)
+        made._ids, moved = self._ids, _ids(put)
         left = [
             address
             for id_ in (*gone, *put)
-            if (known := self._by_id.get(id_)) is not None
+            if (known := self.get(id_)) is not None
             for address in map(str, known.settings.places)
             if address not in moved
             # While two swap their addresses, one after the other, both have the same.
             and self._ids.get(address) == id_
         ]
         for id_ in gone:
-            made._by_id.pop(id_, None)
-        made._by_id.update(put)
+            made.pop(id_, None)
+        made.update(put)
         if left or any(self._ids.get(address) != id_ for address, id_ in moved.items()):
             made._ids = self._ids.copy()
             for address in left:
@@ -195,6 +162,11 @@ class Pool:
     replicas: Replicas = field(default_factory=Replicas)
     layers: Layers[PoolSettings] = field(default_factory=Layers)
     departures: tuple[float, ...] = ()
+
+    @property
+    def serving(self) -> int:
+        """How many replicas are not drained."""
+        return sum(replica.draining is None for replica in self.replicas.values())
 
     def replica(self, replica_id: str) -> Replica:
         """Return the replica of this id, or raise `Refused`."""

@@ -36,7 +36,7 @@ class Credentials:
     """What a TLS server serves with, in PEM.
 
     Attributes:
-        certificate: The server's, and those that lead to a root.
+        certificate: The server's, and the ones between it and a root.
         key: Does not show in the text of the object.
         client_ca: The roots of clients' certificates; None: clients show none.
     """

@@ -41,7 +41,7 @@ _YOUNGEST: Final = Timestamp(seconds=253_402_300_799)
 """The end of the year 9999. Of two hosts of one name Istio takes the older: never ours."""
 
 _TABLE_SIZE: Final = 65_537
-"""Envoy's own default for Maglev; Istio wants it said."""
+"""Envoy's own default for Maglev; Istio requires a value."""
 
 _PREFIX: Final = r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?"
 _QUALIFIED: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"

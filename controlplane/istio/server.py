@@ -7,7 +7,6 @@ from typing import Final
 
 import grpc
 
-from controlplane.binding import BindError, check_bindable
 from controlplane.config import Address
 from controlplane.config.config import IstioSettings
 from controlplane.identity import Credentials
@@ -16,8 +15,8 @@ from controlplane.istio.stream import Stream
 from controlplane.latest import Latest
 from controlplane.resources.catalog import ALL, Catalog
 from controlplane.xds import AGGREGATED, Offer, ProtocolError
-from controlplane.xds.authentication import ReloadableCredentials
-from controlplane.xds.connection import FIRST_REQUEST, TOO_LATE, Context
+from controlplane.xds.connection import FIRST_REQUEST, TOO_LATE, Context, Methods
+from controlplane.xds.grpc_server import ReloadableCredentials, serve
 
 _log = logging.getLogger(__name__)
 
@@ -26,23 +25,6 @@ MAX_STREAMS: Final = 64
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 """Longer requests are refused; those of istiod have some hundred bytes."""
-
-_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", -1),
-    # istiod pings every 30 s; by default gRPC answers more than one ping in 5 minutes, on a
-    # connection without data, by closing it.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # A peer that is gone or stopped answers no pings; without them its stream would stay.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.max_connection_idle_ms", 60_000),
-    ("grpc.server_handshake_timeout_ms", 20_000),
-    # Two servers on one port would each get some of the connections.
-    ("grpc.so_reuseport", 0),
-)
 
 
 class IstioServer:
@@ -66,39 +48,23 @@ class IstioServer:
         self._settings = settings
         self._offered = offered
         self._catalog = catalog
-        self._credentials = ReloadableCredentials(credentials) if credentials else None
+        self._credentials = ReloadableCredentials(credentials)
         self._built_from: Catalog | None = None
         self._configuration = NOTHING
         self._server: grpc.aio.Server | None = None
         self._streams: set[Stream] = set()
 
     async def start(self) -> Address:
-        """Begin to serve.
-
-        Returns:
-            The address served on, with the real port.
-
-        Raises:
-            BindError: When the address is in use or cannot be bound.
-        """
-        address = self._settings.address
-        await check_bindable("istiod", address)
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        """Begin to serve; returns the address with the real port, or raises `BindError`."""
+        methods: Methods = {
             f"Stream{AGGREGATED.noun}": grpc.stream_stream_rpc_method_handler(self._serve)
         }
-        handler = grpc.method_handlers_generic_handler(AGGREGATED.name, methods)
-        server.add_generic_rpc_handlers((handler,))
-        try:
-            if self._credentials is None:
-                port = server.add_insecure_port(str(address))
-            else:
-                port = server.add_secure_port(str(address), self._credentials.for_server())
-        except RuntimeError:
-            raise BindError(f"cannot serve istiod on {address}") from None
-        await server.start()
-        self._server = server
-        return Address(address.host, port)
+        options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+        services = [(AGGREGATED.name, methods)]
+        self._server, address = await serve(
+            "istiod", self._settings.address, self._credentials, services, options, MAX_STREAMS
+        )
+        return address
 
     async def stop(self) -> None:
         """End all streams. istiod keeps what it holds, and tries to connect again."""
@@ -107,8 +73,7 @@ class IstioServer:
 
     def accept(self, credentials: Credentials) -> None:
         """Serve with these, which were checked, from the next connection on; no stream ends."""
-        if self._credentials is not None:
-            self._credentials.accept(credentials)
+        self._credentials.accept(credentials)
 
     @property
     def connected(self) -> int:
@@ -122,7 +87,7 @@ class IstioServer:
     async def _serve(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Serve one stream; gRPC cancels this when the client leaves."""
         stream, count = Stream(), self._offered.revision
-        reading = asyncio.create_task(_first(context), name="istio: request")
+        reading: asyncio.Future[object] = asyncio.ensure_future(_first(context))
         newer = asyncio.create_task(self._offered.newer_than(count), name="istio: catalog")
         self._streams.add(stream)
         try:
@@ -135,7 +100,7 @@ class IstioServer:
                     if not isinstance(data := reading.result(), bytes):
                         return
                     _receive(stream, data)
-                    reading = asyncio.create_task(_read(context), name="istio: request")
+                    reading = asyncio.ensure_future(context.read())
                 for response in stream.responses(self._newest()):
                     await context.write(response)
         except ProtocolError as error:
@@ -182,7 +147,3 @@ async def _first(context: Context) -> object:
             return await context.read()
     except TimeoutError:
         raise ProtocolError("DEADLINE_EXCEEDED", TOO_LATE) from None
-
-
-async def _read(context: Context) -> object:
-    return await context.read()

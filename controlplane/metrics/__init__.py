@@ -1,6 +1,6 @@
 """The control plane's own metrics, for Prometheus: what happened comes in, an exposition goes out.
 
-Nothing is labelled with what a client says of itself. Pools and replicas are labels, and their
+Nothing is labelled with a client's own claims. Pools and replicas are labels, and their
 series go with them.
 """
 

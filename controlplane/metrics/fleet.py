@@ -3,8 +3,8 @@
 Nothing is kept between two scrapes, so the series of what is gone go with it.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Final, TypeAlias
+from collections.abc import Generator, Iterable, Iterator
+from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -19,20 +19,46 @@ from controlplane.metrics.pools import (
 from controlplane.plane import Plane, ReplicaReport, State
 from controlplane.telemetry import GpuMemory
 
-Value: TypeAlias = Callable[[ReplicaReport], float | None]
+_GAUGES: Final = {
+    "drained": (
+        "1 while it gets no new requests: drained, lease over, lost, failing, or memory full."
+    ),
+    "capacity_requests_per_second": (
+        "Estimate of what a replica can carry, in requests per second."
+    ),
+    "capacity_tokens_per_second": (
+        "Estimate of what a replica can carry, in tokens per second; none where not counted."
+    ),
+    "weight": "Envoy's weight; the median has 1000.",
+    "share_ratio": "Expected part of the pool's traffic, 0 to 1.",
+    "stale": "1 while the last good scrape of a replica is too old for its weight to follow.",
+    "scrape_age_seconds": "Since the last good scrape of a replica.",
+    "latency_p50_seconds": (
+        "Median duration of requests in the last seconds, by the replica's own histogram."
+    ),
+    "latency_p99_seconds": (
+        "99th percentile of durations in the last seconds, by the replica's own histogram."
+    ),
+    "latency_mean_seconds": (
+        "Mean duration in the last seconds, by the replica's own metrics or else by Envoys."
+    ),
+    "in_flight_requests": (
+        "Requests that all Envoys together have at a replica; none where no Envoy reports."
+    ),
+    "queued_requests": "Requests that wait in a replica, by its own metrics.",
+    "queued_texts": "Texts that wait in a replica, by its own metrics.",
+}
 
 
 def fleet_families(plane: Plane, now: float) -> Generator[None, None, list[Metric]]:
     """Yield after each replica, and return the families."""
     pools = Families("plimsoll_pool_", "pool")
-    states = pools.gauge("replicas", "Replicas of a pool, by state.", "state")
-    suspect = pools.gauge(
-        "suspect",
-        "1 while more than half of a pool cannot be scraped, so that its weights stand still.",
-    )
-    disputed = pools.gauge(
-        "health_disputed",
-        "Replicas whose health an Envoy sees otherwise for a while than the control plane.",
+    pools.gauges("state", replicas="Replicas of a pool, by state.")
+    pools.gauges(
+        suspect="1 while more than half of a pool cannot be scraped, so that its weights stand"
+        " still.",
+        health_disputed="Replicas whose health an Envoy sees otherwise for a while than the control"
+        " plane.",
     )
     requests, classes, zones = RequestFamilies(), ClassFamilies(), ZoneFamilies()
     scaling, replicas = ScalingFamilies(), ReplicaFamilies()
@@ -46,29 +72,27 @@ def fleet_families(plane: Plane, now: float) -> Generator[None, None, list[Metri
             replicas.add(report, decision)
             yield
         for state in State:
-            states.add_metric((name, state.value), found.count(state))
+            pools.put(name, state.value, replicas=found.count(state))
         decision = plane.decision(name)
         requests.add(pool, decision, plane.answers.get(name, {}))
-        suspect.add_metric((name,), float(decision is not None and decision.suspect))
+        suspect = decision is not None and decision.suspect
+        pools.put(name, suspect=suspect, health_disputed=disputes)
         if decision is not None:
             classes.add(name, decision)
             if (plan := decision.pool.zones) is not None:
                 zones.add(name, plan)
-        disputed.add_metric((name,), disputes)
         # The pool may have gone meanwhile.
         if name in plane.fleet.pools:
             scaling.add(plane.recommendation(name, now))
         yield
     return [
         GaugeMetricFamily("plimsoll_pools", "Pools.", value=total),
-        *(family for each in (pools, requests, classes, zones, scaling) for family in each.all),
-        *replicas.all,
+        *(
+            family
+            for each in (pools, requests, classes, zones, scaling, replicas)
+            for family in each.all
+        ),
     ]
-
-
-def _is_drained(report: ReplicaReport) -> float:
-    cut = report.decision is not None and report.decision.drained
-    return float(cut or report.replica.draining is not None)
 
 
 def _mean(report: ReplicaReport) -> float | None:
@@ -79,155 +103,101 @@ def _mean(report: ReplicaReport) -> float | None:
     return None
 
 
-def _waiting(unit: str) -> Value:
-    def value(report: ReplicaReport) -> float | None:
-        window = report.observed.window
-        return window.queue if window is not None and window.queue_unit == unit else None
-
-    return value
-
-
-_GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
-    (
-        "drained",
-        "1 while it gets no new requests: drained, lease over, lost, failing, or memory full.",
-        _is_drained,
-    ),
-    (
-        "capacity_requests_per_second",
-        "Estimate of what a replica can carry, in requests per second.",
-        lambda report: report.decision.capacity if report.decision else None,
-    ),
-    (
-        "capacity_tokens_per_second",
-        "Estimate of what a replica can carry, in tokens per second; none where not counted.",
-        lambda report: report.decision.tokens if report.decision else None,
-    ),
-    (
-        "weight",
-        "Envoy's weight; the median has 1000.",
-        lambda report: report.decision.weight if report.decision else None,
-    ),
-    (
-        "share_ratio",
-        "Expected part of the pool's traffic, 0 to 1.",
-        lambda report: report.decision.share if report.decision else None,
-    ),
-    (
-        "stale",
-        "1 while the last good scrape of a replica is too old for its weight to follow.",
-        lambda report: report.decision.stale if report.decision else None,
-    ),
-    ("scrape_age_seconds", "Since the last good scrape of a replica.", lambda report: report.age),
-    (
-        "latency_p50_seconds",
-        "Median duration of requests in the last seconds, by the replica's own histogram.",
-        lambda report: report.observed.window.p50 if report.observed.window else None,
-    ),
-    (
-        "latency_p99_seconds",
-        "99th percentile of durations in the last seconds, by the replica's own histogram.",
-        lambda report: report.observed.window.p99 if report.observed.window else None,
-    ),
-    (
-        "latency_mean_seconds",
-        "Mean duration in the last seconds, by the replica's own metrics or else by Envoys.",
-        _mean,
-    ),
-    (
-        "in_flight_requests",
-        "Requests that all Envoys together have at a replica; none where no Envoy reports.",
-        lambda report: report.in_flight,
-    ),
-    (
-        "queued_requests",
-        "Requests that wait in a replica, by its own metrics.",
-        _waiting("requests"),
-    ),
-    ("queued_texts", "Texts that wait in a replica, by its own metrics.", _waiting("texts")),
-)
-
-
 class ReplicaFamilies(Families):
     """A family for each thing to say of a replica; what is not known has no series."""
 
     def __init__(self) -> None:
         super().__init__("plimsoll_replica_", "pool", "replica")
-        self._state = self.gauge("state", "1 for the state that a replica is in, else 0.", "state")
-        self._tier = self.gauge("tier", "1 for the tier of a replica; none without tiers.", "tier")
-        self._class = self.gauge(
-            "class",
-            "1 for each class of requests that a replica serves first, where they are parted.",
-            "class",
+        self.gauges("state", state="1 for the state that a replica is in, else 0.")
+        self.gauges("tier", tier="1 for the tier of a replica; none without tiers.")
+        text = "1 for each class of requests that a replica serves first, where they are parted."
+        self.gauges("class", **{"class": text})
+        self.gauges(**_GAUGES)
+        self.counters(
+            "result", requests="Tries at a replica that ended, by the count of all Envoys."
         )
-        self._values = [(self.gauge(name, text), value) for name, text, value in _GAUGES]
-        self._requests = self.counter(
-            "requests", "Tries at a replica that ended, by the count of all Envoys.", "result"
+        self.counters(
+            tokens="Tokens that a replica has computed, by its own count.",
+            scrape_failures="Scrapes of a replica that have failed.",
         )
-        self._tokens = self.counter(
-            "tokens", "Tokens that a replica has computed, by its own count."
+        self.gauges(
+            "gpu",
+            gpu_memory_used_bytes="GPU memory in use.",
+            gpu_memory_total_bytes="GPU memory that there is.",
+            gpu_memory_used_ratio="Part of GPU memory that is in use, 0 to 1.",
         )
-        self._failures = self.counter("scrape_failures", "Scrapes of a replica that have failed.")
-        self._used = self.gauge("gpu_memory_used_bytes", "GPU memory in use.", "gpu")
-        self._total = self.gauge("gpu_memory_total_bytes", "GPU memory that there is.", "gpu")
-        self._ratio = self.gauge(
-            "gpu_memory_used_ratio", "Part of GPU memory that is in use, 0 to 1.", "gpu"
-        )
-        self._limit = self.gauge(
-            "gpu_memory_limit_ratio",
-            "Part of GPU memory in use from which a replica gets less (soft), or nothing (hard).",
+        self.gauges(
             "limit",
+            gpu_memory_limit_ratio="Part of GPU memory in use from which a replica gets less"
+            " (soft), or nothing (hard).",
         )
-        self._left = self.gauge(
-            "gpu_memory_guard_ratio",
-            "Part of its share that GPU memory leaves a replica: 1 all, 0 it is cut.",
+        self.gauges(
+            gpu_memory_guard_ratio="Part of its share that GPU memory leaves a replica: 1 all, 0 it"
+            " is cut."
         )
 
     def add(self, report: ReplicaReport, decision: Decision | None) -> None:
         """Add a replica; `decision`: the last one about its pool."""
-        labels = (report.pool.name, report.replica.id)
-        for state in State:
-            is_in = report.observed.readiness.state is state
-            self._state.add_metric((*labels, state.value), float(is_in))
-        for family, value in self._values:
-            if (found := value(report)) is not None:
-                family.add_metric(labels, float(found))
-        if report.ended is not None:
-            for result, count in zip(("ok", "error"), report.ended, strict=True):
-                self._requests.add_metric((*labels, result), count)
+        labels, decided = (report.pool.name, report.replica.id), report.decision
         window = report.observed.window
-        if window is not None and window.tokens is not None:
-            self._tokens.add_metric(labels, window.tokens)
-        self._failures.add_metric(labels, report.observed.failures)
-        if report.decision is None:
+        for state in State:
+            self.put(*labels, state.value, state=report.observed.readiness.state is state)
+        for result, count in zip(("ok", "error"), report.ended or (None, None), strict=True):
+            self.put(*labels, result, requests=count)
+        cut = decided is not None and decided.drained
+        self.put(
+            *labels,
+            drained=cut or report.replica.draining is not None,
+            scrape_age_seconds=report.age,
+            latency_mean_seconds=_mean(report),
+            in_flight_requests=report.in_flight,
+            scrape_failures=report.observed.failures,
+        )
+        if window is not None:
+            self.put(
+                *labels,
+                latency_p50_seconds=window.p50,
+                latency_p99_seconds=window.p99,
+                tokens=window.tokens,
+                **{f"queued_{window.queue_unit}": window.queue},
+            )
+        if decided is None:
             return
-        if report.decision.tier:
-            self._tier.add_metric((*labels, report.decision.tier), 1.0)
-        for name in report.decision.classes:
-            self._class.add_metric((*labels, name), 1.0)
+        self.put(
+            *labels,
+            capacity_requests_per_second=decided.capacity,
+            capacity_tokens_per_second=decided.tokens,
+            weight=decided.weight,
+            share_ratio=decided.share,
+            stale=decided.stale,
+        )
+        if decided.tier:
+            self.put(*labels, decided.tier, tier=1)
+        for name in decided.classes:
+            self.put(*labels, name, **{"class": 1})
         self._add_memory(report, decision)
 
     def _add_memory(self, report: ReplicaReport, decision: Decision | None) -> None:
-        labels, is_known = (report.pool.name, report.replica.id), False
-        for gpu, memory in _by_gpu(_memories(report)):
-            is_known = True
-            self._ratio.add_metric((*labels, gpu), memory.fraction)
+        labels, memories = (report.pool.name, report.replica.id), _memories(report)
+        for gpu, memory in _by_gpu(memories):
+            self.put(*labels, gpu, gpu_memory_used_ratio=memory.fraction)
             # One that exposes only a fraction has a total of 1.
             if memory.total > 1:
-                self._used.add_metric((*labels, gpu), memory.used)
-                self._total.add_metric((*labels, gpu), memory.total)
-        if not is_known or decision is None:
-            return
-        if (guard := decision.memory_guard(report.replica.id)) is not None:
-            self._limit.add_metric((*labels, "soft"), guard.soft)
-            self._limit.add_metric((*labels, "hard"), guard.hard)
-            self._left.add_metric(labels, guard.left)
+                used, total = memory.used, memory.total
+                self.put(*labels, gpu, gpu_memory_used_bytes=used, gpu_memory_total_bytes=total)
+        guard = (
+            decision.memory_guard(report.replica.id) if memories and decision is not None else None
+        )
+        if guard is not None:
+            self.put(*labels, "soft", gpu_memory_limit_ratio=guard.soft)
+            self.put(*labels, "hard", gpu_memory_limit_ratio=guard.hard)
+            self.put(*labels, gpu_memory_guard_ratio=guard.left)
 
 
 def _memories(report: ReplicaReport) -> tuple[GpuMemory, ...]:
     """Of its GPUs: as an exporter says, or else by its own metrics."""
-    if report.joined is not None and report.joined.memory:
-        return report.joined.memory
+    if report.gpus is not None and report.gpus.memory:
+        return report.gpus.memory
     return report.observed.window.memory if report.observed.window is not None else ()
 
 

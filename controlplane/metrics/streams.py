@@ -39,12 +39,22 @@ _CAUSES: Final = (
 _LEFT: Final = "left"
 _REFUSED: Final = "refused"
 
+_NUMBERS: Final = {
+    "streams": "Streams that are open.",
+    "nodes": "Clients that are connected, Envoys above all.",
+    "nodes_rejecting": (
+        "Clients that have rejected a resource, and not accepted another version since."
+    ),
+    "queue_depth": "Streams that have something waiting to be sent.",
+    "istiods": "Replicas of istiod that are connected.",
+}
+
 # Seconds: Envoy acknowledges within some 20 ms; a client that reads nothing is cut off after 20 s.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class StreamMetrics:
-    """Counts what happens on streams; what `show_…` is given is asked at each scrape."""
+    """Counts what happens on streams; what `show` is given is asked at each scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Start at nought."""
@@ -87,29 +97,11 @@ class StreamMetrics:
             case Disconnected():
                 self._disconnections.labels(_cause(event.reason)).inc()
 
-    def show_streams(self, count: Callable[[], int]) -> None:
-        """Report how many streams are open."""
-        self._gauge("streams", "Streams that are open.", count)
-
-    def show_nodes(self, connected: Callable[[], int], rejecting: Callable[[], int]) -> None:
-        """Report how many clients are connected, and how many have rejected what they were sent."""
-        self._gauge("nodes", "Clients that are connected, Envoys above all.", connected)
-        self._gauge(
-            "nodes_rejecting",
-            "Clients that have rejected a resource, and not accepted another version since.",
-            rejecting,
-        )
-
-    def show_queue(self, depth: Callable[[], int]) -> None:
-        """Report how many streams have something waiting to be sent."""
-        self._gauge("queue_depth", "Streams that have something waiting to be sent.", depth)
-
-    def show_istiods(self, count: Callable[[], int]) -> None:
-        """Report how many istiods are connected."""
-        self._gauge("istiods", "Replicas of istiod that are connected.", count)
-
-    def _gauge(self, name: str, text: str, value: Callable[[], int]) -> None:
-        Gauge(f"plimsoll_xds_{name}", text, registry=self._registry).set_function(value)
+    def show(self, **values: Callable[[], int]) -> None:
+        """Report numbers under the names in `_NUMBERS`."""
+        for name, value in values.items():
+            gauge = Gauge(f"plimsoll_xds_{name}", _NUMBERS[name], registry=self._registry)
+            gauge.set_function(value)
 
 
 def _short(type_url: str) -> str:
@@ -134,7 +126,7 @@ class Pushes(Collector):
     ) -> None:
         """Start with nothing under way, by a monotonic clock."""
         self._clock = clock
-        self._convergence: PushLatency[Hashable] = PushLatency()
+        self._convergence = PushLatency()
         self._revision = 0
         self._begun_at = 0.0
         self._converged = Histogram(

@@ -6,14 +6,14 @@ and decides when it is asked to.
 """
 
 from controlplane.plane.changes import changes
-from controlplane.plane.devices import Exporter, Joined
+from controlplane.plane.devices import Exporter, GpuReport
 from controlplane.plane.discoveries import PoolReport
 from controlplane.plane.history import KEPT, HistoryItem
 from controlplane.plane.observed import Failure
 from controlplane.plane.plane import Plane
 from controlplane.plane.preview import Preview, catalog_if_healthy, first_catalog, preview
 from controlplane.plane.readiness import Probe, Readiness, State
-from controlplane.plane.report import ReplicaReport, Target
+from controlplane.plane.report import ReplicaReport, ReplicaSummary, Target
 from controlplane.plane.startup import PUSH_INTERVAL, DecisionBudget, RestartPool, RestartReplica
 from controlplane.plane.trends import PoolTraffic
 
@@ -23,8 +23,8 @@ __all__ = [
     "DecisionBudget",
     "Exporter",
     "Failure",
+    "GpuReport",
     "HistoryItem",
-    "Joined",
     "Plane",
     "PoolReport",
     "PoolTraffic",
@@ -32,6 +32,7 @@ __all__ = [
     "Probe",
     "Readiness",
     "ReplicaReport",
+    "ReplicaSummary",
     "RestartPool",
     "RestartReplica",
     "State",

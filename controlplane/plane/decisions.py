@@ -1,4 +1,4 @@
-"""What was decided of each pool: decisions, what Envoys are told of them, and classes of requests.
+"""The decisions about each pool, the weights that Envoys get, and classes of requests.
 
 A new class has its cluster before any route leads to it, for as long as Envoys need to check its
 replicas' health. One that is no longer wanted loses its route first, and its cluster with the next
@@ -19,7 +19,7 @@ from controlplane.fleet import Fleet, Pool
 from controlplane.plane.history import Histories
 from controlplane.plane.inputs import Seen, Tables, memory_in_use
 from controlplane.plane.observed import Observations
-from controlplane.plane.startup import Hold, words_of
+from controlplane.plane.startup import Hold
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
 from controlplane.resources.endpoints import EndpointWeight, weight_of
 from controlplane.resources.places import Spread, place_of
@@ -28,7 +28,7 @@ from controlplane.telemetry.sizes import RequestSizes
 FAILED: Final = "The control plane failed to decide, see its log. Weights are frozen."
 """Why nothing changes in a pool that no decision could be made about."""
 LOGGED: Final = 60.0
-"""Seconds between two failures of one pool that are told."""
+"""Seconds between two failures of one pool that are logged."""
 FEW: Final = 20
 """Requests of a zone whose mean size says something."""
 CHECKED: Final = 1.0
@@ -57,12 +57,12 @@ def notice(settings: PoolSettings) -> float:
 def next_step(
     before: ClassStep | None, wanted: Parting | None, needed: float, now: float
 ) -> ClassStep:
-    """Work out what Envoys are to be sent next.
+    """Work out the next step for Envoys.
 
     Args:
         before: The last step; None where Envoys may hold what is wanted already, as after a
             restart: an Envoy that does not is new, and has no request that could be lost.
-        wanted: How requests are to be parted in the end; to a class that is not `routed` no route
+        wanted: How requests are parted in the end; to a class that is not `routed` no route
             leads.
         needed: Seconds from a new cluster to the first request.
     """
@@ -124,7 +124,8 @@ class Decisions:
 
     def held(self, pool: str, now: float) -> str | None:
         """Why nothing is to change in a pool; None: it may."""
-        return words_of(self.holds.get(pool), now)
+        hold = self.holds.get(pool)
+        return hold.words if hold is not None and now < hold.until else None
 
     def take(
         self,
@@ -157,7 +158,7 @@ class Decisions:
         wanted = _wanted(settings, decision, endpoint_weights)
         if wanted is None and before is not None and before.parting is not None:
             # All replicas serve all requests again, while the clusters of classes go.
-            wanted = Parting((TrafficClass(OTHERS, None, endpoint_weights, routed=True),))
+            wanted = Parting.of((), endpoint_weights)
         told = self._class_steps[name] = next_step(before, wanted, notice(settings), now)
         if told.parting is None:
             self.parting.pop(name, None)
@@ -181,7 +182,7 @@ class Decisions:
                     self._failed[pool.name] = now
                     self.failures[pool.name] = error
             else:
-                # Frozen weights are to be decided anew, whether or not something is noticed.
+                # Frozen weights are decided anew, with or without news.
                 return replace(decision, moving=True) if hold == FAILED else decision
         self._moving[pool.name] = now + pool.settings.metrics.interval
         return None
@@ -207,23 +208,15 @@ class Decisions:
 
     def forget(self, pool: str) -> None:
         """A pool has gone."""
-        for by_pool in (
-            self.decisions,
-            self.endpoint_weights,
-            self.parting,
-            self.holds,
-            self.spreads,
-        ):
+        told = (self.decisions, self.endpoint_weights, self.parting, self.holds, self.spreads)
+        for by_pool in (*told, self._class_steps, self._moving, self._failed):
             by_pool.pop(pool, None)
-        self._class_steps.pop(pool, None)
-        self._moving.pop(pool, None)
-        self._failed.pop(pool, None)
 
 
 def _wanted(
     settings: PoolSettings, decision: Decision, endpoint_weights: Mapping[str, EndpointWeight]
 ) -> Parting | None:
-    """How requests are to be parted: as the user says, else by size where that was decided."""
+    """How to part requests: as the user says, else by size where that was decided."""
     if settings.classes is not None:
         matches = {each.name: each.match for each in settings.classes}
         if decision.classes:
@@ -232,7 +225,7 @@ def _wanted(
             TrafficClass(name, match, endpoint_weights, routed=True)
             for name, match in matches.items()
         )
-        return Parting((*of_user, TrafficClass(OTHERS, None, endpoint_weights, routed=True)))
+        return Parting.of(of_user, endpoint_weights)
     division = decision.division
     if division.threshold is None:
         return None
@@ -240,16 +233,9 @@ def _wanted(
     if not decision.classes:
         # The cluster comes first: Envoys check the health of its replicas before it is used.
         ids = [*endpoint_weights]
-        has_bulk = division.members(BULK, ids)
-        of_bulk = {
-            id_: endpoint_weights[id_] for id_, serves in zip(ids, has_bulk, strict=True) if serves
-        }
-        return Parting(
-            (
-                TrafficClass(BULK, match, of_bulk, routed=False),
-                TrafficClass(OTHERS, None, endpoint_weights, routed=True),
-            )
-        )
+        has_bulk = zip(ids, division.members(BULK, ids), strict=True)
+        of_bulk = {id_: endpoint_weights[id_] for id_, serves in has_bulk if serves}
+        return Parting.of([TrafficClass(BULK, match, of_bulk, routed=False)], endpoint_weights)
     return _of_classes(decision, endpoint_weights, {BULK: match})
 
 
@@ -260,26 +246,16 @@ def _of_classes(
 ) -> Parting:
     """Classes in the order in which they are matched, each with the replicas of its own."""
     weights = {each.name: each.weights.tolist() for each in decision.classes}
-    return Parting(
-        tuple(
-            TrafficClass(
-                name,
-                matches.get(name),
-                {
-                    id_: weight_of(
-                        endpoint_weight.tier,
-                        weight,
-                        endpoint_weight.draining,
-                        endpoint_weight.healthy,
-                    )
-                    for id_, endpoint_weight in endpoint_weights.items()
-                    if (weight := weights[name][decision.rows[id_]]) > 0
-                },
-                routed=True,
-            )
-            for name in (*matches, OTHERS)
-        )
-    )
+
+    def serving(name: str) -> dict[str, EndpointWeight]:
+        return {
+            id_: weight_of(each.tier, weight, each.draining, each.healthy)
+            for id_, each in endpoint_weights.items()
+            if (weight := weights[name][decision.rows[id_]]) > 0
+        }
+
+    named = (TrafficClass(n, match, serving(n), routed=True) for n, match in matches.items())
+    return Parting.of(named, serving(OTHERS))
 
 
 def decide(
@@ -350,10 +326,7 @@ def is_near(pool: Pool) -> bool:
 
 
 def _zone_input(
-    pool: Pool,
-    seen: Seen,
-    sizes: RequestSizes | None,
-    nodes: Callable[[str], Mapping[Place, int]],
+    pool: Pool, seen: Seen, sizes: RequestSizes | None, nodes: Callable[[str], Mapping[Place, int]]
 ) -> ZoneInput:
     """What is known of the zones of a pool."""
     by_place = sizes.by_place.items() if sizes is not None else ()
@@ -372,7 +345,7 @@ def _zone_input(
 
 
 def _gone(pool: Pool, observed: Observations) -> frozenset[str]:
-    """Ids of replicas at which nobody listens, as far as we know."""
+    """Ids of replicas whose address refuses connections."""
     return frozenset(
         id_ for id_, replica in pool.replicas.items() if not observed.serves(pool.name, replica)
     )

@@ -1,4 +1,4 @@
-"""What exporters of GPU memory said, and which of it is about which replica."""
+"""The readings of exporters of GPU memory, and which replica each is about."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -7,12 +7,13 @@ from typing import Final
 
 from controlplane.config import Address, GpuSettings, PoolSettings, ReplicaSettings
 from controlplane.config.metrics import AccessSettings
+from controlplane.fleet import Pool, Replica
 from controlplane.plane.observed import Failure
 from controlplane.telemetry import Device, GpuMemory
 from controlplane.telemetry.devices import same_gpu
 
 FORGOTTEN: Final = 10.0
-"""Scrape intervals after which nothing that an exporter said counts."""
+"""Scrape intervals after which the reading of an exporter no longer counts."""
 POD_LABELS: Final = ("namespace", "pod")
 """The labels of a replica that say which pod it is."""
 
@@ -32,7 +33,7 @@ class Exporter:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class GpuReport:
     """What exporters report of the GPUs that one replica is on, the fullest last.
 
     `age`: seconds since the oldest scrape. `failure`: why the last scrape of an exporter failed.
@@ -80,19 +81,17 @@ class Devices:
         self._failing = {key: failure for key, failure in self._failing.items() if key in named}
         self._is_indexed = False
 
-    def joined(
-        self, settings: GpuSettings | None, replica: ReplicaSettings, now: float
-    ) -> Joined | None:
+    def gpus_of(self, pool: Pool, replica: Replica, now: float) -> GpuReport | None:
         """Look up the GPUs of a replica; None where its pool names no exporter.
 
         A replica is on the GPU whose uuid it declares, and on those of the pod that its labels
         ``namespace`` and ``pod`` name.
         """
-        if settings is None:
+        if (settings := pool.settings.metrics.gpu) is None:
             return None
         memory: dict[str, GpuMemory] = {}
         ages = []
-        for key, device, uuid in self._devices_of(replica):
+        for key, device, uuid in self._devices_of(replica.settings):
             if key[1] != settings.path or key[0] not in settings.addresses:
                 continue
             at = self._seen[key].at
@@ -100,7 +99,7 @@ class Devices:
                 memory[same_gpu(uuid)] = replace(device.memory, uuid=uuid)
                 ages.append(now - at)
         ordered = sorted(memory.values(), key=lambda gpu: (gpu.fraction, gpu.uuid or ""))
-        return Joined(tuple(ordered), max(ages, default=None), self._failure(settings))
+        return GpuReport(tuple(ordered), max(ages, default=None), self._failure(settings))
 
     def _devices_of(self, replica: ReplicaSettings) -> Iterator[tuple[_Key, Device, str]]:
         """Of any exporter, with its uuid as declared; one that is of the pod too comes twice."""

@@ -25,11 +25,6 @@ class DirtyKeys:
             elif (known := self._replicas.setdefault(pool, set())) is not None:
                 known.update(ids)
 
-    def add_replica(self, pool: str, replica: str) -> None:
-        """Something is new of a replica, or it has come or gone."""
-        if (known := self._replicas.setdefault(pool, set())) is not None:
-            known.add(replica)
-
     def discard(self, pool: str) -> None:
         """A pool has gone."""
         self._replicas.pop(pool, None)

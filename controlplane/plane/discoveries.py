@@ -61,7 +61,7 @@ class Discoveries:
             # Those without a source too: what one found that was taken out of the file is to go.
             self._pools[pool.name] = PoolReport(known)
         for name, had in before.items():
-            # A pool that is no longer in the file may stay, as the API has said something of it.
+            # A pool that is no longer in the file may stay, as the API declares a part of it.
             if name not in self._pools and (had.known or had.withheld):
                 self._pools[name] = PoolReport()
 

@@ -18,9 +18,9 @@ from typing import Any, Final
 import numpy as np
 
 from controlplane.balancing import ENVOYS, Decision
+from controlplane.balancing.columns import Bools, Floats, Ints
 from controlplane.balancing.sentences import Step
 from controlplane.balancing.sets import DEAD_BAND
-from controlplane.balancing.table import Bools, Floats, Ints
 from controlplane.fleet import Pool
 from controlplane.plane.inputs import Seen, input_of
 from controlplane.plane.readiness import State
@@ -68,6 +68,8 @@ _JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _PLAIN: Final = tuple(
     column.name for column in fields(HistoryEntry) if column.name not in ("window", "steps")
 )
+_DECIDED: Final = ("capacity", "weight", "tier", "share", "classes", "drained", "stale", "steps")
+"""What an entry has of a `ReplicaDecision`, by the same names."""
 _WINDOW: Final = tuple(
     column.name
     for column in fields(Window)
@@ -258,7 +260,7 @@ class Histories:
             self._unwritten[pool.name, id_] = partial(write, id_, jump)
 
     def writing(self) -> Generator[None, None, None]:
-        """Write down what decisions have said, and yield after each replica."""
+        """Write the entries of past decisions, and yield after each replica."""
         while self._unwritten:
             self._unwritten.pop(next(iter(self._unwritten)))()
             yield
@@ -302,13 +304,6 @@ def _entry(pool: Pool, id_: str, seen: Seen, decision: Decision, many: int) -> H
         window=given.window,
         by_envoys=not pool.settings.metrics.is_scraped,
         in_flight=reported[0] if reported else None,
-        capacity=decided.capacity,
-        weight=decided.weight,
-        tier=decided.tier,
-        share=decided.share,
-        classes=decided.classes,
         serving=many,
-        drained=decided.drained,
-        stale=decided.stale,
-        steps=decided.steps,
+        **{name: getattr(decided, name) for name in _DECIDED},
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from controlplane.balancing import ENVOYS, InFlight, ReplicaInput, Table
 from controlplane.balancing.capacity import FORGOTTEN
 from controlplane.fleet import Pool, Replica
-from controlplane.plane.devices import Devices, Joined
+from controlplane.plane.devices import Devices
 from controlplane.plane.observed import Observations
 from controlplane.plane.traffic import Traffic, endpoint_of
 from controlplane.telemetry import Window, profile_of
@@ -53,19 +53,13 @@ def input_of(
         failing=reports.failing(at, now),
         ready=observed.readiness.is_shown and replica.draining is None,
         ready_since=observed.readiness.ready_since,
-        mark=hash(
-            (
-                observed.readiness.state,
-                replica.draining,
-                observed.failure is None,
-            )
-        ),
+        mark=hash((observed.readiness.state, replica.draining, observed.failure is None)),
         registrar=_registrar(replica),
     )
 
 
 def _with_durations(own: Window, by_envoys: Window | None) -> Window:
-    """What a server without durations says, beside those that Envoys saw."""
+    """The readings of a server that has no durations, with the durations that Envoys saw."""
     if by_envoys is None:
         return own
     return replace(
@@ -80,13 +74,8 @@ def _with_durations(own: Window, by_envoys: Window | None) -> Window:
     )
 
 
-def joined(pool: Pool, replica: Replica, devices: Devices, now: float) -> Joined | None:
-    """What exporters say of a replica's GPUs; None where its pool names none."""
-    return devices.joined(pool.settings.metrics.gpu, replica.settings, now)
-
-
 def _registrar(replica: Replica) -> str:
-    """Who has said where a replica is and what it is on; empty for the config file."""
+    """The registrar of a replica's address and GPU; empty for the config file."""
     if replica.layers.api is not None:
         return f"token {replica.layers.owner!r}" if replica.layers.owner else "the API"
     return replica.found_by or ""
@@ -96,9 +85,7 @@ def _gpu_uuid(pool: Pool, replica: Replica, devices: Devices, now: float) -> str
     """What was declared, else the fullest GPU of its pod."""
     if replica.settings.gpu is not None:
         return replica.settings.gpu.uuid
-    if pool.settings.metrics.gpu is None:
-        return None
-    found = joined(pool, replica, devices, now)
+    found = devices.gpus_of(pool, replica, now)
     return found.memory[-1].uuid if found is not None and found.memory else None
 
 
@@ -110,13 +97,7 @@ class Tables(dict[str, Table]):
         return Tables((name, table.copy()) for name, table in self.items())
 
     def write(
-        self,
-        pool: Pool,
-        some: Collection[str] | None,
-        seen: Seen,
-        now: float,
-        *,
-        is_parted: bool,
+        self, pool: Pool, some: Collection[str] | None, seen: Seen, now: float, *, is_parted: bool
     ) -> list[str]:
         """Write what is known of some replicas of a pool; None: of all.
 
@@ -136,12 +117,12 @@ class Tables(dict[str, Table]):
         return gone
 
     def ids(self, pool: Pool) -> set[str]:
-        """The replicas of a pool, and those that have gone and have a row."""
+        """The ids of a pool's replicas, and of replicas that have gone and have a row."""
         known = self.get(pool.name)
         return {*pool.replicas, *(known.rows if known is not None else ())}
 
     def begin(self, pool: Pool, ids: Iterable[str], seen: Seen, now: float) -> None:
-        """Give replicas of which something is known the first rows, in this order."""
+        """Give known replicas the first rows, in this order."""
         of_pool = (input_of(pool, pool.replicas[id_], seen, now, is_parted=False) for id_ in ids)
         self[pool.name] = Table(of_pool)
 
@@ -171,7 +152,7 @@ def memory_in_use(
                     for uuid in (gpu.uuid,) if gpu.uuid else given.gpus:
                         add(given.gpu_key(uuid), gpu.fraction)
             replica = pool.replicas.get(id_) if metrics.gpu is not None else None
-            gpus = devices.joined(metrics.gpu, replica.settings, now) if replica else None
+            gpus = devices.gpus_of(pool, replica, now) if replica else None
             for gpu in gpus.memory if gpus is not None else ():
                 if gpu.uuid is not None:
                     add(gpu.uuid, gpu.fraction)

@@ -134,7 +134,7 @@ class Observations(dict[tuple[str, str], Observed]):
         return self[pool, replica.id].readiness.state is not State.READY
 
     def serves(self, pool: str, replica: Replica) -> bool:
-        """Whether a replica serves as far as we know."""
+        """Whether a replica is believed to serve."""
         observed = self.get((pool, replica.id))
         return observed is not None and observed.readiness.may_serve
 

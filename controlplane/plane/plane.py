@@ -21,15 +21,13 @@ from controlplane.fleet import Applied, Change, Command, Refused
 from controlplane.plane.decisions import decide, is_near
 from controlplane.plane.devices import Exporter, exporters_of
 from controlplane.plane.dirty import DirtyKeys
-from controlplane.plane.envoys import (
-    listeners_of_node,
-)
+from controlplane.plane.envoys import listeners_of_node
 from controlplane.plane.observed import Failure, is_read_anew
 from controlplane.plane.readiness import Probe
 from controlplane.plane.report import Target
 from controlplane.plane.startup import RestartPool, recalled
 from controlplane.plane.state import PlaneState
-from controlplane.plane.traffic import endpoint_of
+from controlplane.plane.traffic import endpoint_of, replica_at
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS
 from controlplane.resources.views import View
@@ -81,13 +79,11 @@ class Plane(PlaneState):
 
     def refuse_at_listeners(self, config: Config) -> None:
         """Refuse a config file with a replica where a connected Envoy listens."""
-        for pool in config.pools:
-            for replica in pool.replicas:
-                for at in replica.places:
-                    if (why := self.listeners.listeners.refusal(at)) is not None:
-                        raise Refused(
-                            "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
-                        )
+        replicas = ((pool.name, each) for pool in config.pools for each in pool.replicas)
+        for pool, replica in replicas:
+            for at in replica.places:
+                if (why := self.listeners.listeners.refusal(at)) is not None:
+                    raise Refused("conflict", f"replica {replica.id!r} of pool {pool!r}: {why}")
 
     def envoy_left(self, stream: Hashable) -> None:
         """An Envoy has disconnected."""
@@ -96,11 +92,10 @@ class Plane(PlaneState):
     def restore(self, known_before: Mapping[str, RestartPool], now: float) -> None:
         """Take up what was known before a restart, by pool, of the replicas that there are."""
         for name, pool in self.fleet.pools.items():
-            known = known_before.get(name)
-            if known is not None:
-                self.scalings.restore(name, known.weighing, now)
-            found = recalled(pool, known, now) if known else None
-            if known is None or found is None:
+            if (known := known_before.get(name)) is None:
+                continue
+            self.scalings.restore(name, known.weighing, now)
+            if (found := recalled(pool, known, now)) is None:
                 continue
             decision, self._decisions.holds[name] = found
             self._decisions.decisions[name], self._decisions.endpoint_weights[name] = decision, {}
@@ -121,7 +116,7 @@ class Plane(PlaneState):
             observed.record(outcome, target.settings.health_check, now)
             if isinstance(outcome, Failure):
                 self._suspected.add((target.pool, target.replica.id))
-            self._dirty.add_replica(target.pool, target.replica.id)
+            self._dirty.add_replicas({target.pool: (target.replica.id,)})
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
@@ -133,7 +128,7 @@ class Plane(PlaneState):
             return
         # Thousands may be asked in vain, and what is decided of them stays the same.
         if observed is not None and observed.probed(probe, settings, now):
-            self._dirty.add_replica(target.pool, target.replica.id)
+            self._dirty.add_replicas({target.pool: (target.replica.id,)})
 
     def suspected(self) -> Collection[tuple[str, str]]:
         """Take the replicas that failed a scrape, or all requests of an Envoy, lately."""
@@ -163,10 +158,8 @@ class Plane(PlaneState):
         """The same, and yield after each endpoint: there may be very many."""
         yield from self.recovery.reporting(self.fleet, loads, now)
         for endpoint, load in loads.items():
-            if load.failed and not load.succeeded and endpoint.pool in self.fleet.pools:
-                at = Address(endpoint.host, endpoint.port)
-                if (replica := self.fleet.pools[endpoint.pool].replicas.at(at)) is not None:
-                    self._suspected.add((endpoint.pool, replica.id))
+            if load.failed and not load.succeeded and (replica := replica_at(self.fleet, endpoint)):
+                self._suspected.add((endpoint.pool, replica.id))
             yield
         found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
         self._dirty.add_replicas(found)
@@ -268,25 +261,21 @@ class Plane(PlaneState):
         return self._building(self._unbuilt.taken())
 
     def refreshing(self) -> Callable[[], Catalog]:
-        """Follow the fleet as far as that takes no decision; returns what builds the catalog.
+        """Follow the fleet where that needs no decision; returns what builds the catalog.
 
         Shares are of a whole pool, and to work them out for thousands of replicas takes a while. A
         replica that drains, serves again or has gone need not wait for it: it keeps the share that
         it had, or none. Other settings of a pool may make other shares, and wait.
         """
-        endpoint_weights, changed = (
-            self._decisions.endpoint_weights,
-            dict[str, Collection[str] | None](),
-        )
+        endpoint_weights = self._decisions.endpoint_weights
+        changed = dict[str, Collection[str] | None]()
         for name, ids in self._unbuilt.taken_replicas().items():
             known = endpoint_weights.get(name, {})
             if not (shown := ids & known.keys()):
                 continue
             # What came in place of another is not ready yet.
             gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
-            endpoint_weights[name] = {
-                id_: weight for id_, weight in known.items() if id_ not in gone
-            }
+            endpoint_weights[name] = {id_: each for id_, each in known.items() if id_ not in gone}
             changed[name] = shown
         return self._building(changed)
 
@@ -295,13 +284,9 @@ class Plane(PlaneState):
         return self.built(self.refreshing()())
 
     def _building(self, changed: Mapping[str, Collection[str] | None]) -> Callable[[], Catalog]:
-        decisions = self._decisions
-        endpoint_weights, parting, spreads = (
-            dict(decisions.endpoint_weights),
-            dict(decisions.parting),
-            dict(decisions.spreads),
-        )
-        return partial(build, self.fleet, endpoint_weights, self.catalog, changed, parting, spreads)
+        decided = self._decisions.copy()
+        weights, parting, spreads = decided.endpoint_weights, decided.parting, decided.spreads
+        return partial(build, self.fleet, weights, self.catalog, changed, parting, spreads)
 
     def built(self, catalog: Catalog) -> Catalog:
         """Take a catalog that was built; the same object as before where nothing changed."""
@@ -309,7 +294,7 @@ class Plane(PlaneState):
         return self.catalog
 
     def failed_decisions(self) -> dict[str, Exception]:
-        """Why no decision could be made about some pools, by name; each is told once."""
+        """Take the errors of failed decisions, by pool."""
         failures, self._decisions.failures = self._decisions.failures, {}
         return failures
 
@@ -331,7 +316,7 @@ class Plane(PlaneState):
         return self.scalings.looking(self.fleet, self._observed, self.decision, now)
 
     def adopt(self, applied: Applied, now: float) -> None:
-        """Take a new fleet, forget what was seen of those who left, begin with those who came."""
+        """Take a new fleet; forget replicas that left, begin to observe new ones."""
         self.fleet = applied.fleet
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf
@@ -344,11 +329,9 @@ class Plane(PlaneState):
             self.recovery.adopt(found)
             if is_read_anew(found):
                 self._decisions.read_anew(found.pool)
+            ids = None if found.replica is None else (found.replica,)
             for slot in (self._dirty, self._unbuilt):
-                if found.replica is not None:
-                    slot.add_replica(found.pool, found.replica)
-                else:
-                    slot.add((found.pool,))
+                slot.add_replicas({found.pool: ids})
             if found.replica is None and found.after is None:
                 self._forget(found.pool)
         if has_other_pools:

@@ -13,7 +13,7 @@ from controlplane.plane.observed import Observations
 from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
+from controlplane.resources.classes import BULK, Parting, TrafficClass
 from controlplane.resources.endpoints import EndpointWeight
 
 
@@ -44,10 +44,7 @@ def preview(plane: Plane, command: Command, now: float) -> Preview:
     unready = []
     for found in imagined.apply(command, now):
         target = imagined.target(found.pool, found.replica) if found.replica else None
-        if (
-            target is not None
-            and not imagined.report(target.pool, target.replica.id, now).observed.readiness.is_shown
-        ):
+        if target is not None and not imagined._observed.is_shown(found.pool, target.replica.id):
             unready.append(target.replica.id)
             imagined.probed(target, Probe.HEALTHY, now)
     held, wanted = plane.catalog, imagined.decide(now, plane._envoys)
@@ -123,7 +120,4 @@ def _parting(pool: Pool, endpoint_weights: Mapping[str, EndpointWeight]) -> Part
         return None
     some = dict(sorted(endpoint_weights.items())[: len(endpoint_weights) // 2])
     named = (TrafficClass(name, match, some, routed=True) for name, match in matches.items())
-    rest = {
-        id_: endpoint_weight for id_, endpoint_weight in endpoint_weights.items() if id_ not in some
-    }
-    return Parting((*named, TrafficClass(OTHERS, None, rest, routed=True)))
+    return Parting.of(named, {id_: w for id_, w in endpoint_weights.items() if id_ not in some})

@@ -27,7 +27,7 @@ class Probe(StrEnum):
 
 
 class State(StrEnum):
-    """Of one replica, as far as its readiness goes.
+    """The state of one replica.
 
     `STARTING` is not shown to Envoy. The others are, because Envoys check for themselves:
     `UNHEALTHY` fails its checks and listens; where `GONE` was, nobody listens or another process.
@@ -66,7 +66,7 @@ class Readiness:
 
     @property
     def may_serve(self) -> bool:
-        """Whether it serves as far as we know: one that did before a restart of ours does."""
+        """Whether it is believed to serve; it is if it did before a restart of ours."""
         return self.state is State.READY or (self.state is State.GONE and not self.probed)
 
     def after(self, probe: Probe, now: float, check: HealthCheckSettings) -> "Readiness":

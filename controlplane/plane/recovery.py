@@ -1,7 +1,7 @@
 """After a registry was lost: what Envoys hold is not taken away before it is known again.
 
 An Envoy that connects anew with a configuration may be served by replicas that are no longer known
-here. Whatever it is told of their pool would take them away. So it keeps what it holds of a
+here. Any answer about their pool would take them away. So it keeps what it holds of a
 pool until replicas of it are known, and until it sends no requests to any that are not: load
 reports tell. An Envoy that holds nothing is served at once.
 """
@@ -11,6 +11,7 @@ from typing import Final
 
 from controlplane.config import Address
 from controlplane.fleet import Change, Fleet, Replica
+from controlplane.plane.traffic import replica_at
 from controlplane.resources.catalog import ALL
 from controlplane.telemetry.load import Endpoint, Load
 
@@ -29,7 +30,11 @@ MOST_UNKNOWN: Final = 10_000
 
 
 class Recovery:
-    """Which pools Envoys may be told of that hold something of them from before."""
+    """Which pools Envoys may be told of that hold something of them from before.
+
+    Attributes:
+        is_on: Whether something was lost that may not be known again.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing lost."""
@@ -37,7 +42,7 @@ class Recovery:
         self._forget()
 
     def _forget(self) -> None:
-        self._is_on = self._was_missing = False
+        self.is_on = self._was_missing = False
         self._known_since: dict[str, float] = {}
         self._unknown: dict[Endpoint, float] = {}
         self._released: set[str] = set()
@@ -46,29 +51,23 @@ class Recovery:
         self._all_since: float | None = None
 
     @property
-    def is_on(self) -> bool:
-        """Whether something was lost that may not be known again."""
-        return self._is_on
-
-    @property
     def is_missing(self) -> bool:
         """Whether Envoys were seen to hold what is not known here, or were before this start."""
-        return self._is_on and (self._was_missing or bool(self._noted))
+        return self.is_on and (self._was_missing or bool(self._noted))
 
     def begin(self, *, is_missing: bool = False) -> None:
         """Take note of a loss; `is_missing`: Envoys were seen to hold it, before this start."""
-        self._is_on, self._was_missing = True, is_missing
+        self.is_on, self._was_missing = True, is_missing
 
     def reporting(
         self, fleet: Fleet, loads: Mapping[Endpoint, Load], now: float
     ) -> Generator[None, None, None]:
         """Take in to whom an Envoy sends requests, and yield after each endpoint."""
-        for endpoint, load in loads.items() if self._is_on else ():
+        for endpoint, load in loads.items() if self.is_on else ():
             yield
             if load.succeeded <= 0 or endpoint in self._left:
                 continue
-            pool = fleet.pools.get(endpoint.pool)
-            if pool is not None and pool.replicas.at(Address(endpoint.host, endpoint.port)):
+            if replica_at(fleet, endpoint) is not None:
                 self._unknown.pop(endpoint, None)
             elif endpoint in self._unknown or len(self._unknown) < MOST_UNKNOWN:
                 self._unknown[endpoint] = now
@@ -76,7 +75,7 @@ class Recovery:
 
     def adopt(self, found: Change) -> None:
         """Follow a difference of the fleet: what is removed while we are here is not missing."""
-        if not self._is_on:
+        if not self.is_on:
             return
         before, after = found.before, found.after
         if found.replica is None and after is None:
@@ -89,14 +88,14 @@ class Recovery:
 
     def release(self, pool: str) -> None:
         """Serve a pool to all Envoys, whatever they hold: an operator confirms that it is right."""
-        if self._is_on:
+        if self.is_on:
             self._released.add(pool)
 
     def released(
         self, fleet: Fleet, shown: Mapping[str, Container[str]], now: float
     ) -> frozenset[str] | None:
         """List the pools that Envoys may be sent, whatever they hold; None: nothing is lost."""
-        if not self._is_on:
+        if not self.is_on:
             return None
         self._unknown = {
             endpoint: at for endpoint, at in self._unknown.items() if now - at < SILENT_SECONDS
@@ -122,7 +121,7 @@ class Recovery:
         return frozenset(self._released)
 
     def news(self) -> list[str]:
-        """What an operator is to be told since the last call, in sentences."""
+        """Take the news for an operator since the last call, in sentences."""
         news, self._news = self._news, []
         return news
 

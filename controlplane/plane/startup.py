@@ -48,12 +48,7 @@ class Hold:
 
 HELD: Final = 2 * WINDOW
 """Seconds after a restart until windows are full again. Without the tails and errors that they
-show, what Envoys are told would change twice: at once, and back again."""
-
-
-def words_of(hold: Hold | None, now: float) -> str | None:
-    """Why nothing is to change now; None: it may."""
-    return hold.words if hold is not None and now < hold.until else None
+show, weights would change twice: at once, and back again."""
 
 
 def recalled(pool: Pool, known: RestartPool, now: float) -> tuple[Decision, Hold] | None:

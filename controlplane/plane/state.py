@@ -1,15 +1,9 @@
 """The state of the control plane, and what can be asked of it."""
 
-from collections.abc import (
-    Collection,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 
 from controlplane.balancing import Decision
-from controlplane.config import Address, OtlpSettings
+from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.config.metrics import ScrapingSettings
 from controlplane.fleet import Applied, Fleet, Pool, Replica
@@ -17,20 +11,15 @@ from controlplane.plane.decisions import Decisions
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.dirty import DirtyKeys
 from controlplane.plane.discoveries import Discoveries
-from controlplane.plane.envoys import (
-    Dispute,
-    EnvoyHealth,
-    NodeListeners,
-    to_check,
-)
+from controlplane.plane.envoys import Dispute, EnvoyHealth, NodeListeners, to_check
 from controlplane.plane.history import Histories
-from controlplane.plane.inputs import Seen, Tables, joined
+from controlplane.plane.inputs import Seen, Tables
 from controlplane.plane.observed import Observations
 from controlplane.plane.recovery import Recovery
-from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
+from controlplane.plane.report import ReplicaReport, ReplicaSummary, Target
 from controlplane.plane.scalings import Scalings
 from controlplane.plane.startup import STARTUP_SECONDS
-from controlplane.plane.traffic import Senders, Traffic, by_replica, endpoint_of
+from controlplane.plane.traffic import Senders, Traffic, by_replica, endpoint_of, replica_at
 from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.classes import Parting
@@ -87,13 +76,9 @@ class PlaneState:
         self.catalog = Catalog(trust_domain=trust_domain, otlp=otlp)
 
     def targets(self) -> tuple[Target, ...]:
-        """What is to be scraped."""
-        found = (
-            self.target(pool.name, id_)
-            for pool in self.fleet.pools.values()
-            for id_ in pool.replicas
-        )
-        return tuple(target for target in found if target is not None)
+        """The replicas to scrape."""
+        keys = ((name, id_) for name, pool in self.fleet.pools.items() for id_ in pool.replicas)
+        return tuple(target for key in keys if (target := self.target(*key)) is not None)
 
     def target(self, pool: str, replica_id: str) -> Target | None:
         """One target as it is now; None when there is no such replica."""
@@ -107,7 +92,7 @@ class PlaneState:
         return Target(pool, replica, known.settings, is_probed, access)
 
     def exporters(self) -> tuple[Exporter, ...]:
-        """Where GPU memory is to be read that replicas do not expose themselves."""
+        """The exporters to scrape for GPU memory that replicas do not expose themselves."""
         pools = self.fleet.pools.values()
         default = ScrapingSettings()
         accesses = (self._scraping.get(pool.name, default).exporters for pool in pools)
@@ -120,7 +105,7 @@ class PlaneState:
     def has_started(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
 
-        Of no pool at all nothing is told, unless the last one was removed while we were there: a
+        A fleet without pools is not served, unless the last one was removed since the start: a
         registry that was lost must not take away what Envoys have.
         """
         waited = now - self._started
@@ -138,10 +123,8 @@ class PlaneState:
     def disputes(self, now: float) -> Iterator[Dispute]:
         """Where Envoys and the control plane hold different views of a replica's health."""
         for endpoint in self.envoy_health.endpoints():
-            pool = self.fleet.pools.get(endpoint.pool)
-            replica = pool.replicas.at(Address(endpoint.host, endpoint.port)) if pool else None
-            if pool is not None and replica is not None:
-                yield from self._disputes(pool, replica, now)
+            if (replica := replica_at(self.fleet, endpoint)) is not None:
+                yield from self._disputes(self.fleet.pools[endpoint.pool], replica, now)
 
     def _disputes(self, pool: Pool, replica: Replica, now: float) -> tuple[Dispute, ...]:
         if replica.id not in self._decisions.endpoint_weights.get(pool.name, {}):
@@ -183,7 +166,7 @@ class PlaneState:
             policy=decision.policy if decision else None,
             decision=decision.replicas.get(replica_id) if decision else None,
             endpoint_weight=self._decisions.endpoint_weights.get(pool, {}).get(replica_id),
-            joined=joined(known, replica, self._devices, now),
+            gpus=self._devices.gpus_of(known, replica, now),
             in_flight=reports.in_flight(at, now),
             by_envoys=reports.window(at),
             ended=reports.ended(at),
@@ -201,16 +184,21 @@ class PlaneState:
         """Add up what the replicas of a pool do, and yield after each."""
         return tallying(pool, self._seen(), self.decision(pool.name), now)
 
-    def outlines(
+    def summaries(
         self, pool: str, of: Collection[str] | None = None
-    ) -> Iterator[tuple[str, Outline]]:
-        """Yield replicas of a pool by their ids, as seen from afar; None: all of them."""
+    ) -> Iterator[tuple[str, ReplicaSummary]]:
+        """Summarise replicas of a pool, by id; None: all of them."""
         decision = self._decisions.decisions.get(pool)
         endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
         for id_, replica in self.fleet.pools[pool].replicas.some(of):
-            decided = None if decision is None else decided_of(decision, id_)
-            seen = self._observed[pool, id_]
-            yield id_, Outline.of(replica, seen, decided, shown=id_ in endpoint_weights)
+            known = self._observed[pool, id_].readiness.state, id_ in endpoint_weights
+            row = decision.rows.get(id_) if decision is not None else None
+            if decision is None or row is None:
+                yield id_, ReplicaSummary(*known, replica.draining)
+            else:
+                cut, stale = bool(decision.drained[row]), bool(decision.stale[row])
+                tier = decision.tier_of(row)
+                yield id_, ReplicaSummary(*known, replica.draining, tier, cut, stale)
 
     def restart_state(
         self, pool: str, of: Collection[str] | None = None
@@ -231,5 +219,5 @@ class PlaneState:
         return Seen(self._observed, self._traffic, self._devices)
 
     def _is_shown(self, pool: str, replica: Replica) -> bool:
-        """Whether Envoys know of a replica, as far as we have told them anything."""
+        """Whether Envoys know of a replica; before the first decision they may."""
         return not self._has_decided or replica.id in self._decisions.endpoint_weights.get(pool, {})

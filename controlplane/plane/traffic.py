@@ -1,7 +1,7 @@
 """What Envoys report of their traffic: by replica, and what each of them sends to each pool."""
 
 import math
-from collections.abc import Generator, Hashable, Mapping
+from collections.abc import Generator, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,22 +48,17 @@ class Traffic:
         """
         known = dict[Endpoint, Load]()
         for endpoint, load in loads.items():
-            pool = fleet.pools.get(endpoint.pool)
-            replica = pool.replicas.at(Address(endpoint.host, endpoint.port)) if pool else None
-            if pool is not None and replica is not None:
+            if (replica := replica_at(fleet, endpoint)) is not None:
                 # Envoys know it by where they send its requests, which may have been elsewhere.
-                own, its = endpoint_of(pool.name, replica), _in_classes(pool, load)
+                own = endpoint_of(endpoint.pool, replica)
+                its = _in_classes(fleet.pools[endpoint.pool], load)
                 known[own] = known[own].plus(its, "") if own in known else its
             yield
         recorded = yield from self.reports.recording(reporter, known, seconds, now)
-        found: dict[str, set[str]] = {}
-        for endpoint in recorded:
-            _add_id(found, fleet, endpoint)
-            yield
-        return found
+        return (yield from _ids(fleet, recorded))
 
     def adopt(self, found: Change) -> None:
-        """Follow one difference of the fleet: of those who left nothing is kept."""
+        """Follow one change of the fleet: forget what has left."""
         before, after = found.before, found.after
         if isinstance(before, Replica):
             stays = isinstance(after, Replica) and after.address == before.address
@@ -83,11 +78,7 @@ class Traffic:
             By pool the ids that it reported.
         """
         gone = yield from self.reports.going(reporter, now)
-        found: dict[str, set[str]] = {}
-        for endpoint in gone:
-            _add_id(found, fleet, endpoint)
-            yield
-        return found
+        return (yield from _ids(fleet, gone))
 
 
 OVER: Final = 10.0
@@ -155,11 +146,16 @@ def by_replica(catalog: Catalog, localities: Mapping[InLocality, Load]) -> dict[
     return found
 
 
-def _add_id(found: dict[str, set[str]], fleet: Fleet, endpoint: Endpoint) -> None:
-    if (pool := fleet.pools.get(endpoint.pool)) is not None:
-        replica = pool.replicas.at(Address(endpoint.host, endpoint.port))
-        if replica is not None:
-            found.setdefault(pool.name, set()).add(replica.id)
+def _ids(
+    fleet: Fleet, endpoints: Iterable[Endpoint]
+) -> Generator[None, None, Mapping[str, set[str]]]:
+    """The ids of replicas by pool; yields after each endpoint."""
+    found: dict[str, set[str]] = {}
+    for endpoint in endpoints:
+        if (replica := replica_at(fleet, endpoint)) is not None:
+            found.setdefault(endpoint.pool, set()).add(replica.id)
+        yield
+    return found
 
 
 def _in_classes(pool: Pool, load: Load) -> Load:
@@ -167,13 +163,15 @@ def _in_classes(pool: Pool, load: Load) -> Load:
     if not load.classes:
         return load
     named = {request_class.name for request_class in pool.settings.classes or ()} | {BULK}
-    return load._replace(
-        classes={
-            name: request_class for name, request_class in load.classes.items() if name in named
-        }
-    )
+    return load._replace(classes={n: each for n, each in load.classes.items() if n in named})
 
 
 def endpoint_of(pool: str, replica: Replica) -> Endpoint:
     """Where load reports are about a replica."""
     return Endpoint(pool, replica.address.host, replica.address.port)
+
+
+def replica_at(fleet: Fleet, endpoint: Endpoint) -> Replica | None:
+    """The replica that a load report is about; None: there is none (any more)."""
+    pool = fleet.pools.get(endpoint.pool)
+    return pool.replicas.at(Address(endpoint.host, endpoint.port)) if pool else None

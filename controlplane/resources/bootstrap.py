@@ -1,4 +1,4 @@
-"""The bootstrap of an Envoy: who it is, what it wants of which control plane, and its own metrics.
+"""The bootstrap of an Envoy: its name, its control plane, what it asks for, and its own metrics.
 
 With every statistic an Envoy has a hundred for each cluster, and more for each listener. The
 bootstrap lists those that operators, `plimsoll load` and the dashboards read; docs/metrics.md says
@@ -14,10 +14,11 @@ from controlplane.config.tls import GatewayTls
 from controlplane.resources import filesystem
 from controlplane.resources.listeners import LogFormat
 from controlplane.resources.secret_sources import (
+    SPIRE_CLUSTER,
     NodeTls,
     SecretSource,
     SpireTls,
-    spire_agent,
+    grpc_source,
     transport_socket,
 )
 from controlplane.resources.views import ALL_POOLS, GATEWAY, INGRESS, METADATA_KEY
@@ -100,10 +101,11 @@ def bootstrap(
         wanted |= {"role": INGRESS, "replica": str(replica)}
     if secrets is not None:
         wanted["identity"] = secrets.to_metadata()
+    admin = _socket_address(Address("127.0.0.1", admin_port))
     return {
         "node": _node(node_id, locality, wanted),
         "admin": {
-            "address": _socket_address(Address("127.0.0.1", admin_port)),
+            "address": admin,
             # It is looked into most when clients have taken all connections.
             "ignore_global_conn_limit": True,
         },
@@ -111,12 +113,21 @@ def bootstrap(
             _in_files(source) if isinstance(source, PurePath) else _asked(protocol)
         ),
         # An ingress would report once more what the Envoys of clients report.
-        **(_reports() if xds and not replica else {}),
+        # Its reports of load begin when the control plane asks for them. With `hds_config` it also
+        # tells what it sees of the health of some replicas.
+        **(
+            {
+                "cluster_manager": {"load_stats_config": grpc_source(XDS_CLUSTER)},
+                "hds_config": grpc_source(XDS_CLUSTER),
+            }
+            if xds and not replica
+            else {}
+        ),
         "static_resources": {
             "clusters": [
                 *([_control_plane(xds, tls)] if xds else []),
-                *([spire_agent(spire)] if spire else []),
-                *([admin_cluster(admin_port)] if stats else []),
+                *([_spire_agent(spire)] if spire else []),
+                *([_cluster(ADMIN_CLUSTER, admin)] if stats else []),
             ],
             **({"listeners": [stats_listener(stats)]} if stats else {}),
         },
@@ -157,11 +168,7 @@ def grpc_bootstrap(
     node.setdefault("locality", {})
     return {
         "xds_servers": [
-            {
-                "server_uri": str(xds),
-                "channel_creds": [credentials],
-                "server_features": ["xds_v3"],
-            }
+            {"server_uri": str(xds), "channel_creds": [credentials], "server_features": ["xds_v3"]}
         ],
         "node": node,
     }
@@ -175,32 +182,15 @@ def _node(node_id: str, locality: Locality | None, wanted: Mapping[str, Any]) ->
     return node
 
 
-def _reports() -> dict[str, Any]:
-    """Where it reports; reports begin when the control plane asks for them."""
-
-    def there() -> dict[str, Any]:
-        return {
-            "api_type": "GRPC",
-            "transport_api_version": "V3",
-            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
-        }
-
-    return {
-        # What it has sent to each replica.
-        "cluster_manager": {"load_stats_config": there()},
-        # What it sees of the health of some replicas.
-        "hds_config": there(),
-    }
+def _typed(extension: str, **fields: Any) -> dict[str, Any]:
+    """An ``Any``; `extension` is the message's name after ``envoy.extensions.``."""
+    return {"@type": f"type.googleapis.com/envoy.extensions.{extension}", **fields}
 
 
 def _heap(most: int) -> dict[str, Any]:
     """What of the memory that Envoy may take is taken."""
-    config = {
-        "@type": "type.googleapis.com/envoy.extensions.resource_monitors"
-        ".fixed_heap.v3.FixedHeapConfig",
-        "max_heap_size_bytes": most,
-    }
-    return {"name": _HEAP, "typed_config": config}
+    heap = "resource_monitors.fixed_heap.v3.FixedHeapConfig"
+    return {"name": _HEAP, "typed_config": _typed(heap, max_heap_size_bytes=most)}
 
 
 def _when_heap_is(action: str, full: float) -> dict[str, Any]:
@@ -210,13 +200,9 @@ def _when_heap_is(action: str, full: float) -> dict[str, Any]:
 
 def _connection_limit(most: int) -> dict[str, Any]:
     """Connections of clients over all listeners; further ones are closed at once."""
-    config = {
-        "@type": "type.googleapis.com/envoy.extensions.resource_monitors"
-        ".downstream_connections.v3.DownstreamConnectionsConfig",
-        "max_active_downstream_connections": most,
-    }
+    monitor = "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
     name = "envoy.resource_monitors.global_downstream_max_connections"
-    return {"name": name, "typed_config": config}
+    return {"name": name, "typed_config": _typed(monitor, max_active_downstream_connections=most)}
 
 
 def _asked(protocol: Protocol) -> dict[str, Any]:
@@ -226,10 +212,22 @@ def _asked(protocol: Protocol) -> dict[str, Any]:
             "api_type": _API_TYPES[protocol],
             "transport_api_version": "V3",
             "set_node_on_first_message_only": True,
-            "grpc_services": [{"envoy_grpc": _control_plane_stream()}],
+            # By default an Envoy waits up to 30 s between two tries, so long would a control plane
+            # that was away for a minute go on without it. The server lets in as many at a time as
+            # it can serve.
+            "grpc_services": [
+                {
+                    "envoy_grpc": {
+                        "cluster_name": XDS_CLUSTER,
+                        "retry_policy": {
+                            "retry_back_off": {"base_interval": "0.5s", "max_interval": "5s"}
+                        },
+                    }
+                }
+            ],
         },
-        "cds_config": _over_ads(),
-        "lds_config": _over_ads(),
+        "cds_config": {"ads": {}, "resource_api_version": "V3"},
+        "lds_config": {"ads": {}, "resource_api_version": "V3"},
     }
 
 
@@ -241,50 +239,44 @@ def _in_files(folder: PurePath) -> dict[str, Any]:
     }
 
 
-def _over_ads() -> dict[str, Any]:
-    return {"ads": {}, "resource_api_version": "V3"}
-
-
-def _control_plane_stream() -> dict[str, Any]:
-    # By default an Envoy waits up to 30 s between two tries, so long would a control plane that
-    # was away for a minute go on without it. The server lets in as many at a time as it can serve.
-    back_off = {"base_interval": "0.5s", "max_interval": "5s"}
-    return {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": back_off}}
-
-
 def _control_plane(xds: Address, tls: NodeTls | SpireTls | None) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        # A control plane that is stopped or cut off without a word is noticed within 15 s.
-        "explicit_http_config": {
-            "http2_protocol_options": {"connection_keepalive": {"interval": "10s", "timeout": "5s"}}
-        },
-    }
+    # A control plane that is stopped or cut off without a word is noticed within 15 s.
+    options = _http2(connection_keepalive={"interval": "10s", "timeout": "5s"})
     if tls:
         # A connection shows the certificate that it began with. A stream stays on it for as long
         # as it likes; the one after it gets another connection, and shows what Envoy has by then.
         options["common_http_protocol_options"] = {"max_connection_duration": "10s"}
+    cluster = _cluster(XDS_CLUSTER, _socket_address(xds), options)
+    if xds.ip is None:
+        # By default Envoy takes IPv6 where a name has both: localhost is ::1 then, where a control
+        # plane that listens on 127.0.0.1 is not.
+        cluster |= {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}
+    return cluster | ({"transport_socket": transport_socket(tls)} if tls else {})
+
+
+def _spire_agent(socket: str) -> dict[str, Any]:
+    """A SPIRE agent on the same machine, by the path of its socket."""
+    return _cluster(SPIRE_CLUSTER, {"pipe": {"path": socket}}, _http2())
+
+
+def _http2(**settings: Any) -> dict[str, Any]:
+    http2 = {"http2_protocol_options": settings}
+    return _typed(_HTTP_OPTIONS, explicit_http_config=http2)
+
+
+def _cluster(
+    name: str, address: dict[str, Any], options: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A cluster of one endpoint that does not change."""
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    known = {"typed_extension_protocol_options": {f"envoy.extensions.{_HTTP_OPTIONS}": options}}
     return {
-        "name": XDS_CLUSTER,
-        **_discovery(xds),
+        "name": name,
+        "type": "STATIC",
         "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
-        },
-        "load_assignment": {
-            "cluster_name": XDS_CLUSTER,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _socket_address(xds)}}]}],
-        },
-        **({"transport_socket": transport_socket(tls)} if tls else {}),
+        **(known if options is not None else {}),
+        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
     }
-
-
-def _discovery(xds: Address) -> dict[str, Any]:
-    if xds.ip is not None:
-        return {"type": "STATIC"}
-    # By default Envoy takes IPv6 where a name has both: localhost is ::1 then, where a control
-    # plane that listens on 127.0.0.1 is not.
-    return {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}
 
 
 def _socket_address(address: Address) -> dict[str, Any]:
@@ -296,11 +288,8 @@ ADMIN_CLUSTER: Final = "_admin"
 
 STATS_PATH: Final = "/stats/prometheus"
 
-_ROUTER: Final = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-_MANAGER: Final = (
-    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
-    ".HttpConnectionManager"
-)
+_HTTP_OPTIONS: Final = "upstreams.http.v3.HttpProtocolOptions"
+_MANAGER: Final = "filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 _PREFIXES: Final = (
     "access_logs.",
@@ -359,13 +348,14 @@ def stats_listener(address: Address) -> dict[str, Any]:
         },
         "route": {"cluster": ADMIN_CLUSTER, "timeout": "10s"},
     }
-    manager = {
-        "@type": _MANAGER,
-        "stat_prefix": ADMIN_CLUSTER,
-        "request_headers_timeout": "10s",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
-    }
+    router = _typed("filters.http.router.v3.Router")
+    manager = _typed(
+        _MANAGER,
+        stat_prefix=ADMIN_CLUSTER,
+        request_headers_timeout="10s",
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        http_filters=[{"name": "envoy.filters.http.router", "typed_config": router}],
+    )
     name = "envoy.filters.network.http_connection_manager"
     return {
         "name": ADMIN_CLUSTER,
@@ -373,16 +363,4 @@ def stats_listener(address: Address) -> dict[str, Any]:
         # Metrics matter most when clients have taken all connections.
         "ignore_global_conn_limit": True,
         "filter_chains": [{"filters": [{"name": name, "typed_config": manager}]}],
-    }
-
-
-def admin_cluster(port: int) -> dict[str, Any]:
-    """The admin interface as a cluster, for the listener above."""
-    address = _socket_address(Address("127.0.0.1", port))
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
-    return {
-        "name": ADMIN_CLUSTER,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": ADMIN_CLUSTER, "endpoints": endpoints},
     }

@@ -1,13 +1,13 @@
 """Every resource of the fleet, each encoded once, and the part of them that a view shows."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
-from controlplane.resources.classes import Parting, leads_to_gateways, pool_of
+from controlplane.resources.classes import UNPARTED, Parting, leads_to_gateways, pool_of
 from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.ingress import Ingress
 from controlplane.resources.listeners import Downstream
@@ -16,7 +16,6 @@ from controlplane.resources.otlp import COLLECTOR, collector
 from controlplane.resources.places import Spread
 from controlplane.resources.pool_resources import (
     NOT_SPREAD,
-    POOL_TYPES,
     PoolResources,
     listener_at,
     pool_resources,
@@ -28,6 +27,7 @@ from controlplane.resources.resource import (
     LISTENER,
     ROUTE,
     SECRET,
+    TYPE_URLS,
     Changes,
     Resource,
     Revision,
@@ -67,12 +67,11 @@ class Catalog:
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
     revision: Revision = field(default_factory=Revision)
     recent: tuple[Changes, ...] = ()
-    parted: frozenset[str] = frozenset()
     released: frozenset[str] | None = None
     trust_domain: str = IdentitySettings().trust_domain
     otlp: OtlpSettings | None = None
-    _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
-    _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
+    _views: dict[View, Snapshot] = field(default_factory=dict, init=False, repr=False)
+    _changed: dict[int, Changes] = field(default_factory=dict, init=False, repr=False)
 
     def view(self, view: View) -> Snapshot:
         """What an Envoy with this view should hold; equal views get the same object."""
@@ -100,7 +99,7 @@ class Catalog:
             newest = self.recent[len(self.recent) - steps :]
             self._changed[steps] = {
                 url: frozenset().union(*(changes.get(url, ()) for changes in newest))
-                for url in POOL_TYPES
+                for url in TYPE_URLS
                 if any(url in changes for changes in newest)
             }
         return self._changed[steps]
@@ -110,7 +109,7 @@ class Shown(Snapshot):
     """The part of a catalog that a view shows. It copies nothing: thousands may differ."""
 
     def __init__(self, catalog: Catalog, view: View) -> None:
-        super().__init__(catalog.revision)
+        super().__init__(catalog.revision, keeps_any=catalog.released is not None)
         self._catalog = catalog
         self._view = view
         self._pools = None if view.pools is None else frozenset(view.pools)
@@ -151,37 +150,27 @@ class Shown(Snapshot):
 
     def names(self, type_url: str) -> Collection[str]:
         """The names of the pools that the view shows, or of what its gateway has."""
-        if type_url not in POOL_TYPES or (self._view.is_grpc and type_url == ROUTE):
+        if type_url not in TYPE_URLS:
             return ()
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return (GATEWAY,)
-        shown = self._shown()
-        pools, parted = self._catalog.pools, self._catalog.parted
         if self._view.is_grpc and type_url not in (LISTENER, ENDPOINT):
             # Its routes are in its listeners, and it has no cluster for what is tried again.
             return self.names(ENDPOINT) if type_url == CLUSTER else ()
+        shown, own = self._shown(), list[str]()
+        if type_url in (LISTENER, ROUTE):
+            return shown
         if type_url == SECRET:
             own = [each.name for each in self._view.files]
-            return [*own, *(each.name for name in shown for each in pools[name].resources[SECRET])]
-        if type_url == CLUSTER:
-            more: Collection[str] = shown
-            own = [COLLECTOR] if self._catalog.otlp is not None else []
-        elif type_url == ENDPOINT and parted:
-            more, own = [name for name in shown if name in parted], []
-        else:
-            return shown
-        # The pool's own is the first.
-        further = (each.name for name in more for each in pools[name].resources[type_url][1:])
-        return [*own, *shown, *filter(self._has, further)]
+        elif type_url == CLUSTER and self._catalog.otlp is not None:
+            own = [COLLECTOR]
+        pools = self._catalog.pools
+        named = (each.name for name in shown for each in pools[name].resources[type_url])
+        return [*own, *filter(self._has, named)]
 
     def _has(self, name: str) -> bool:
         """Whether it has this of a pool's resources: a gateway sends to replicas alone."""
         return self._view.gateway is None or not leads_to_gateways(name)
-
-    @property
-    def keeps_any(self) -> bool:
-        """Whether clients may hold more of any pool than is known here."""
-        return self._catalog.released is not None
 
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:
         """Whether a client keeps what it has of a pool that is not released.
@@ -189,15 +178,14 @@ class Shown(Snapshot):
         An assignment without replicas is nothing to keep.
         """
         released = self._catalog.released
-        if released is None or type_url not in POOL_TYPES or name == COLLECTOR:
+        if released is None or type_url not in TYPE_URLS or name == COLLECTOR:
             return False
         is_shared = self._view.gateway is not None and type_url in (LISTENER, ROUTE)
         pool = ALL if is_shared else _owner(type_url, name)
         if pool in released:
             return False
         held = self._catalog.pools.get(pool)
-        is_empty = type_url == ENDPOINT and held is not None and version == held.empty(name)
-        return not is_empty
+        return type_url != ENDPOINT or held is None or version != held.nothing(name).version
 
     def _shown(self) -> Collection[str]:
         """The names of the pools that the view shows."""
@@ -263,7 +251,7 @@ def build(
                 pool,
                 endpoint_weights.get(name, {}),
                 known,
-                parting.get(name),
+                parting.get(name, UNPARTED),
                 ids,
                 spreads.get(name, NOT_SPREAD),
             )
@@ -278,30 +266,13 @@ def build(
             pools.pop(name, None)
     if not other:
         return previous
-    changes = {
-        url: names
-        for url in POOL_TYPES
-        if (
-            names := frozenset(
-                name
-                for pool in other
-                for name in _changed(previous.pools.get(pool), pools.get(pool), url)
-            )
-        )
+    pairs = [(previous.pools.get(name), pools.get(name)) for name in other]
+    found = {
+        url: frozenset(name for pair in pairs for name in _changed(*pair, url)) for url in TYPE_URLS
     }
-    unchanged = previous.parted - other
-    parted = unchanged | {
-        name for name in other if name in pools and pools[name].parting is not None
-    }
-    return Catalog(
-        pools,
-        previous.revision.next(),
-        (*previous.recent, changes)[-REMEMBERED:],
-        parted,
-        previous.released,
-        previous.trust_domain,
-        previous.otlp,
-    )
+    changes = {url: names for url, names in found.items() if names}
+    recent = (*previous.recent, changes)[-REMEMBERED:]
+    return replace(previous, pools=pools, revision=previous.revision.next(), recent=recent)
 
 
 def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
@@ -313,8 +284,7 @@ def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
     """
     if released == catalog.released:
         return catalog
-    domain, otlp = catalog.trust_domain, catalog.otlp
-    return Catalog(catalog.pools, Revision(), (), catalog.parted, released, domain, otlp)
+    return replace(catalog, revision=Revision(), recent=(), released=released)
 
 
 def _owner(type_url: str, name: str) -> str:
@@ -329,16 +299,18 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
     old = {resource.name: resource for resource in before.resources[url]} if before else {}
     new = {resource.name: resource for resource in after.resources[url]} if after else {}
     for name in old.keys() | new.keys():
-        if old.get(name) is not new.get(name):
-            yield name
-        elif url == ENDPOINT and before and after and _seen(before) != _seen(after):
-            # The same for an Envoy that runs nowhere in particular, and not for all others.
-            yield name
-        elif before and after and before.pool.settings.mesh != after.pool.settings.mesh:
-            # The same for who has no certificates and is not beside a replica.
+        if old.get(name) is not new.get(name) or (
+            before and after and _seen(before, url) != _seen(after, url)
+        ):
             yield name
 
 
-def _seen(pool: PoolResources) -> tuple[object, ...]:
-    """What some see of a pool's replicas beside its assignment: their order, and their health."""
-    return pool.is_near, pool.spread, [member.id for member in pool.members if not member.healthy]
+def _seen(pool: PoolResources, url: str) -> tuple[object, ...]:
+    """What makes a resource another one for some clients only.
+
+    That is the mesh for clients with certificates, and of endpoints their order and their health.
+    """
+    if url != ENDPOINT:
+        return (pool.pool.settings.mesh,)
+    ill = [member.id for member in pool.members if not member.healthy]
+    return pool.pool.settings.mesh, pool.is_near, pool.spread, ill

@@ -7,7 +7,7 @@ are down Envoy would go on sending there: a subset that has lost most of its hos
 however healthy the rest is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,10 +63,15 @@ class Parting:
     """How a pool's requests are parted.
 
     Attributes:
-        classes: In the order in which they are matched; `OTHERS`, which is always there, the last.
+        classes: In the order in which they are matched, `OTHERS` last; none in `UNPARTED`.
     """
 
     classes: tuple[TrafficClass, ...]
+
+    @classmethod
+    def of(cls, named: Iterable[TrafficClass], rest: Mapping[str, EndpointWeight]) -> "Parting":
+        """Part requests into named classes, and all others, which `rest` serve."""
+        return cls((*named, TrafficClass(OTHERS, None, rest, routed=True)))
 
     def __getitem__(self, name: str) -> TrafficClass:
         """The class of this name."""
@@ -74,7 +79,7 @@ class Parting:
 
     @property
     def named(self) -> tuple[TrafficClass, ...]:
-        """All but `OTHERS`: those that have a cluster beside the pool's own."""
+        """The classes with a cluster beside the pool's own: all but `OTHERS`."""
         return self.classes[:-1]
 
     @property
@@ -85,6 +90,10 @@ class Parting:
             for each in self.classes
             if each.routed and each.match is not None
         )
+
+
+UNPARTED: Final = Parting(())
+"""All replicas serve all requests of a pool."""
 
 
 def cluster_of(pool: str, class_name: str) -> str:
@@ -128,7 +137,7 @@ def weights_in_class(
     """What every replica gets in the cluster of a class, in the tiers that it has in the pool.
 
     Returns:
-        By id; and the ids of those that are used first.
+        By id; and the ids of the replicas that are used first.
     """
     first = frozenset(own.keys() & base.keys()) or frozenset(base)
     changed = {

@@ -36,6 +36,7 @@ from controlplane.resources.classes import (
 from controlplane.resources.mesh import RENEWED, Trust, secure
 from controlplane.resources.messages import (
     HTTP_OPTIONS,
+    explicit_http,
     lb_policy,
     over_ads,
     set_header,
@@ -107,11 +108,10 @@ def _only(extension: str, config: betterproto2.Message) -> cluster_v3.LoadBalanc
 
 
 def _config(policy: Policy, *, full_scan: bool, weighs_localities: bool) -> betterproto2.Message:
-    weighted = lb_common_v3.LocalityLbConfigLocalityWeightedLbConfig()
     by_locality, by_hash = None, None
     if weighs_localities:
-        by_locality = lb_common_v3.LocalityLbConfig(locality_weighted_lb_config=weighted)
-        by_hash = weighted
+        by_hash = lb_common_v3.LocalityLbConfigLocalityWeightedLbConfig()
+        by_locality = lb_common_v3.LocalityLbConfig(locality_weighted_lb_config=by_hash)
     match policy:
         case "round-robin":
             return round_robin_v3.RoundRobin(locality_lb_config=by_locality)
@@ -164,10 +164,7 @@ def cluster(pool: Pool, name: str | None = None, trust: Trust | None = None) -> 
     anew by every Envoy, so registering a replica must not change it. `trust` is of an Envoy that
     has certificates, where the pool has a mesh.
     """
-    message = _cluster(pool, name or pool.name, trust)
-    if trust is not None:
-        secure(message, pool.name, pool.settings.mesh, trust)
-    return bytes(message)
+    return bytes(_cluster(pool, name or pool.name, trust))
 
 
 def retry_cluster(pool: Pool, of: str, trust: Trust | None = None) -> bytes:
@@ -177,7 +174,9 @@ def retry_cluster(pool: Pool, of: str, trust: Trust | None = None) -> bytes:
     have closed those that are open. A replica that lost all of its requests has fewer than any
     other, so a least-request policy would choose it again: each takes its turn instead.
     """
-    message = _cluster(pool, retry_cluster_of(of), trust, endpoints=of)
+    # Few requests come here, so a replica is checked more rarely than where most do.
+    interval = pool.settings.health_check.interval * RETRY_CHECKS
+    message = _cluster(pool, retry_cluster_of(of), trust, of, interval)
     message.load_balancing_policy = taking_turns()
     message.typed_extension_protocol_options[HTTP_OPTIONS] = protobuf.Any.pack(
         _http_options(pool.settings.upstream.protocol, requests_per_connection=1)
@@ -191,11 +190,6 @@ def retry_cluster(pool: Pool, of: str, trust: Trust | None = None) -> bytes:
         split_external_local_origin_errors=True,
         consecutive_local_origin_failure=1,
     )
-    # Few requests come here, so a replica is checked more rarely than where most do.
-    interval = pool.settings.health_check.interval * RETRY_CHECKS
-    message.health_checks = [health_check(pool.settings, interval)]
-    if trust is not None:
-        secure(message, pool.name, pool.settings.mesh, trust)
     return bytes(message)
 
 
@@ -255,14 +249,19 @@ def readiness_path(pool: str) -> str:
     return f"/.plimsoll/{pool}"
 
 
-def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") -> cluster_v3.Cluster:
+def _cluster(
+    pool: Pool,
+    name: str,
+    trust: Trust | None,
+    endpoints: str = "",
+    check_interval: float | None = None,
+) -> cluster_v3.Cluster:
     upstream = pool.settings.upstream
-    return cluster_v3.Cluster(
+    message = cluster_v3.Cluster(
         name=name,
         type=cluster_v3.ClusterDiscoveryType.EDS,
         eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(
-            service_name=endpoints,
-            eds_config=over_ads(),
+            service_name=endpoints, eds_config=over_ads()
         ),
         connect_timeout=timedelta(seconds=1),
         # A machine that is gone answers nothing, and its connections look as if it computed.
@@ -290,12 +289,16 @@ def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") ->
             # A replica that was never seen healthy gets nothing, not even in panic mode.
             ignore_new_hosts_until_first_hc=True,
         ),
-        health_checks=[health_check(pool.settings)],
+        health_checks=[health_check(pool.settings, check_interval)],
         outlier_detection=_outlier_detection(),
         # Without it a removed replica would get requests for as long as it answers checks.
         ignore_health_on_host_removal=True,
-        circuit_breakers=_circuit_breakers(),
+        # Each request is sent twice at most, and the limiter knows what is worth it.
+        circuit_breakers=unlimited(max_retries=UNLIMITED),
     )
+    if trust is not None:
+        secure(message, pool.name, pool.settings.mesh, trust)
+    return message
 
 
 def _taken_within(check: HealthCheckSettings) -> core_v3.SocketOption:
@@ -331,13 +334,7 @@ def _http_options(
             max_requests_per_connection=requests_per_connection,
             max_connection_duration=lasts,
         ),
-        explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
-            http2_protocol_options=core_v3.Http2ProtocolOptions()
-        )
-        if protocol == "http2"
-        else http_v3.HttpProtocolOptionsExplicitHttpConfig(
-            http_protocol_options=core_v3.Http1ProtocolOptions()
-        ),
+        explicit_http_config=explicit_http(protocol),
         outlier_detection=http_v3.HttpProtocolOptionsOutlierDetection(
             error_matcher=common_matcher_v3.MatchPredicate(
                 or_match=common_matcher_v3.MatchPredicateMatchSet(
@@ -436,15 +433,12 @@ def _outlier_detection() -> cluster_v3.OutlierDetection:
     )
 
 
-def _circuit_breakers() -> cluster_v3.CircuitBreakers:
-    return cluster_v3.CircuitBreakers(
-        thresholds=[
-            cluster_v3.CircuitBreakersThresholds(
-                max_connections=UNLIMITED,
-                max_pending_requests=UNLIMITED,
-                max_requests=UNLIMITED,
-                # Each request is sent twice at most, and the limiter knows what is worth it.
-                max_retries=UNLIMITED,
-            )
-        ]
+def unlimited(max_retries: int | None = None) -> cluster_v3.CircuitBreakers:
+    """Circuit breakers that never trip, but for retries."""
+    limits = cluster_v3.CircuitBreakersThresholds(
+        max_connections=UNLIMITED,
+        max_pending_requests=UNLIMITED,
+        max_requests=UNLIMITED,
+        max_retries=max_retries,
     )
+    return cluster_v3.CircuitBreakers(thresholds=[limits])

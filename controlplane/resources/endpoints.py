@@ -98,33 +98,27 @@ Members = tuple[Member, ...]
 def members(
     pool: Pool,
     endpoint_weights: Mapping[str, EndpointWeight],
-    known: Members = (),
-    of: tuple[Pool, Mapping[str, EndpointWeight]] | None = None,
+    before: tuple[Pool, Mapping[str, EndpointWeight], Members] | None = None,
     changed: Collection[str] | None = None,
 ) -> Members:
     """The replicas that have a weight, by id; one without has not been ready yet.
 
     Args:
-        known: Members that there were before: what is the same is taken from there.
-        of: What those were made of.
+        before: An earlier result, after its arguments. Equal members are reused.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
     """
-    # Where one host is said for all, the cluster says it and no endpoint does.
+    # A host name for all replicas is in the cluster, and in no endpoint.
     is_hosted = pool.settings.health_check.host is not None
-    if of is None or is_hosted != (of[0].settings.health_check.host is not None):
+    if before is None or is_hosted != (before[0].settings.health_check.host is not None):
         made = [
             _member(replica, endpoint_weight, is_hosted=is_hosted)
             for replica in pool.replicas.values()
             if (endpoint_weight := endpoint_weights.get(replica.id)) is not None
         ]
         return tuple(sorted(made, key=_id))
-    replicas, (old, before) = pool.replicas, of
-    other = {
-        id_
-        for id_, endpoint_weight in endpoint_weights.items()
-        if before.get(id_) is not endpoint_weight
-    }
-    other |= before.keys() - endpoint_weights.keys()
+    replicas, (old, old_weights, known) = pool.replicas, before
+    other = {id_ for id_, weight in endpoint_weights.items() if old_weights.get(id_) is not weight}
+    other |= old_weights.keys() - endpoint_weights.keys()
     if changed is None:
         changed = replicas.keys() | old.replicas.keys()
     other |= {
@@ -245,7 +239,7 @@ def endpoint(address: Address, checked_as: str | None, id_: str = "") -> pb.Endp
 
 @lru_cache(maxsize=1 << 16)
 def _identity(id_: str, address: Address, checked_as: str | None, has_ingress: bool) -> bytes:  # noqa: FBT001 - a cache key
-    """Encode what an ``LbEndpoint`` says of the replica itself.
+    """Encode the part of an ``LbEndpoint`` that identifies the replica.
 
     Whatever it depends on is an argument, so what is remembered is never stale. Room is for more
     replicas than one control plane has: going round through more than there is room for, each
@@ -259,7 +253,7 @@ def _identity(id_: str, address: Address, checked_as: str | None, has_ingress: b
 
 @lru_cache(maxsize=1 << 12)
 def _share(weight: int, draining: bool) -> bytes:  # noqa: FBT001 - a cache key
-    """Encode what an ``LbEndpoint`` says of the traffic; within a tier that is the same for all."""
+    """Encode the weight and health of an ``LbEndpoint``, the same for all of a tier."""
     status = core_v3.HealthStatus.DRAINING if draining else core_v3.HealthStatus.UNKNOWN
     return pb.LbEndpoint(
         health_status=status, load_balancing_weight=pb.UInt32Value(value=_checked(weight))

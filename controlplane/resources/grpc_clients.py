@@ -29,7 +29,7 @@ from controlplane.resources.clusters import CHOICES, UNLIMITED, client_side, rin
 from controlplane.resources.endpoints import Member, assignment
 from controlplane.resources.messages import http_filter, lb_policy, over_ads
 from controlplane.resources.places import Place
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, Resource
+from controlplane.resources.resource import CLUSTER, LISTENER, Resource
 from controlplane.resources.routes import Routed, hash_policy, header_matchers
 
 FAILING_PERCENT: Final = 85
@@ -144,21 +144,14 @@ def grpc_endpoints(
     policy: Policy,
     rank: Callable[[Member], int],
     shares: Mapping[Place, float],
-    salt: bytes,
     *,
     may_sleep: bool,
-) -> Resource:
-    """The ``ClusterLoadAssignment`` of members that calls may go to; see `assignment`, `available`.
-
-    Its version also depends on the salt.
-    """
+) -> bytes:
+    """Encode the ``ClusterLoadAssignment`` of `available` members; see `assignment`."""
     found = [_as_grpc(member, policy) for member in listed]
     # gRPC rejects a gap between priorities, and a priority without a locality.
     dense = {each: i for i, each in enumerate(sorted({rank(member) for member in found}))}
-    encoded = assignment(
-        name, found, lambda member: dense[rank(member)], shares, may_sleep=may_sleep
-    )
-    return Resource.of(ENDPOINT, name, encoded, salt=salt)
+    return assignment(name, found, lambda each: dense[rank(each)], shares, may_sleep=may_sleep)
 
 
 def available(listed: Iterable[Member]) -> list[Member]:

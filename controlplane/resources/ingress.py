@@ -1,6 +1,7 @@
 """The Envoy beside a replica: it ends the TLS of clients and hands their requests to the replica.
 
-It is to be as good as not there. What the replica does not take or not answer comes back to the
+It changes nothing that either side sees. A request that the replica refuses or does not answer
+comes back to the
 client's Envoy as it would without an ingress, which tries again what it may, and no more.
 """
 
@@ -10,7 +11,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import envoy_data_plane.envoy.config.accesslog.v3 as accesslog_v3
-import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.listener.v3 as listener_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
@@ -24,17 +24,18 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.config import Address, OtlpSettings
 from controlplane.config.tls import MeshSettings
 from controlplane.resources.classes import retry_cluster_of
-from controlplane.resources.clusters import IDLE_UPSTREAM, UNLIMITED
+from controlplane.resources.clusters import IDLE_UPSTREAM, unlimited
 from controlplane.resources.listeners import LogFormat, stdout_log
 from controlplane.resources.mesh import RBAC_FILTER, Trust, allowed, downstream, nobody
 from controlplane.resources.messages import (
+    explicit_http,
     fixed_cluster,
     http_filter,
     over_ads,
     set_header,
     socket_address,
 )
-from controlplane.resources.otlp import COLLECTOR, collector, request_ids, tracing
+from controlplane.resources.otlp import COLLECTOR, collector, trace
 from controlplane.resources.resource import (
     CLUSTER,
     LISTENER,
@@ -70,7 +71,7 @@ class Ingress(Snapshot):
 
     def __init__(self, catalog: "Catalog", view: View, replica: Address) -> None:
         """Show an Envoy of one pool its part; it hands requests on to the replica."""
-        super().__init__(catalog.revision)
+        super().__init__(catalog.revision, keeps_any=catalog.released is not None)
         self._catalog = catalog
         self._view = view
         self._replica = replica
@@ -108,17 +109,12 @@ class Ingress(Snapshot):
         return _NAMES.get(type_url, ())
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
-        """All of it where the pool's settings have changed, as far as that is known."""
+        """All resources where the pool may have other settings; None: not known."""
         changed = self._catalog.changed_since(revision)
         if changed is None:
             return None
         is_other = any(self._pool in changed.get(url, ()) for url in _NAMES)
         return _NAMES if is_other else {}
-
-    @property
-    def keeps_any(self) -> bool:
-        """Whether clients may hold more of any pool than is known here."""
-        return self._catalog.released is not None
 
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
         """Whether it goes on as it is, because its pool may have been lost with the registry."""
@@ -135,15 +131,10 @@ def _cluster(name: str, replica: Address, *, is_for_retries: bool) -> Resource:
         common_http_protocol_options=core_v3.HttpProtocolOptions(
             idle_timeout=IDLE_UPSTREAM, max_requests_per_connection=1 if is_for_retries else None
         ),
-        explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
-            http_protocol_options=core_v3.Http1ProtocolOptions()
-        ),
-    )
-    limits = cluster_v3.CircuitBreakersThresholds(
-        max_connections=UNLIMITED, max_pending_requests=UNLIMITED, max_requests=UNLIMITED
+        explicit_http_config=explicit_http("http1"),
     )
     message = fixed_cluster(name, replica, options)
-    message.circuit_breakers = cluster_v3.CircuitBreakers(thresholds=[limits])
+    message.circuit_breakers = unlimited()
     return Resource.of(CLUSTER, name, bytes(message))
 
 
@@ -230,20 +221,16 @@ def _manager(
     lifetime: timedelta | None, otlp: OtlpSettings | None, log: LogFormat | None
 ) -> hcm_v3.HttpConnectionManager:
     """What is done with the requests of a connection: nothing that the replica or a client sees."""
-    manager = hcm_v3.HttpConnectionManager
     transformation = hcm_v3.HttpConnectionManagerServerHeaderTransformation
-    return manager(
+    manager = hcm_v3.HttpConnectionManager(
         stat_prefix=INGRESS,
-        rds=hcm_v3.Rds(
-            config_source=over_ads(),
-            route_config_name=INGRESS,
-        ),
+        rds=hcm_v3.Rds(config_source=over_ads(), route_config_name=INGRESS),
         http_filters=[
             http_filter("rbac", nobody()),
             http_filter("router", router_v3.Router(suppress_envoy_headers=True)),
         ],
         common_http_protocol_options=core_v3.HttpProtocolOptions(max_connection_duration=lifetime),
-        # What the client's Envoy says of a request is for the replica, too.
+        # The headers of the client's Envoy are for the replica, too.
         skip_xff_append=True,
         preserve_external_request_id=True,
         server_header_transformation=transformation.PASS_THROUGH,
@@ -254,9 +241,9 @@ def _manager(
         ),
         local_reply_config=_replies(),
         access_log=[stdout_log(log)] if log is not None else [],
-        tracing=tracing(otlp) if otlp is not None else None,
-        request_id_extension=request_ids() if otlp is not None else None,
     )
+    trace(manager, otlp)
+    return manager
 
 
 def _replies() -> hcm_v3.LocalReplyConfig:

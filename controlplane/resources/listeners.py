@@ -33,7 +33,7 @@ from controlplane.resources.messages import (
     set_header,
     socket_address,
 )
-from controlplane.resources.otlp import record_log, request_ids, tracing
+from controlplane.resources.otlp import record_log, trace
 from controlplane.resources.retries import ATTEMPTS, TRIED, upstream_filters
 from controlplane.resources.tls import Terminated, downstream_socket
 
@@ -108,49 +108,41 @@ def manager_of(downstream: Downstream) -> bytes:
     underscores = core_v3.HttpProtocolOptionsHeadersWithUnderscoresAction
     escaped = hcm_v3.HttpConnectionManagerPathWithEscapedSlashesAction
     router = http_filter("router", router_v3.Router(upstream_http_filters=[*upstream_filters()]))
-    return bytes(
-        hcm_v3.HttpConnectionManager(
-            http_filters=[*(_readiness(pool) for pool in downstream.asked), router],
-            # By it a request is sent where further tries go, and a sidecar's further try is a
-            # gateway's first.
-            early_header_mutation_extensions=[_without(ATTEMPTS)],
-            request_headers_timeout=HEADERS_DEADLINE,
-            request_timeout=timedelta(seconds=downstream.upload),
-            use_remote_address=True,
-            xff_num_trusted_hops=downstream.trusted_proxies,
-            # An application's own id is the one that it looks for in the log.
-            preserve_external_request_id=not gateway,
-            # A route's prefix is a limit: no other spelling of a path may step over it.
-            normalize_path=True,
-            merge_slashes=True,
-            path_with_escaped_slashes_action=escaped.UNESCAPE_AND_REDIRECT,
-            common_http_protocol_options=core_v3.HttpProtocolOptions(
-                # Some servers take x_user for x-user, which a proxy in front may have checked.
-                headers_with_underscores_action=underscores.REJECT_REQUEST
-            )
-            if gateway
-            else None,
-            http2_protocol_options=core_v3.Http2ProtocolOptions(
-                max_concurrent_streams=100,
-                initial_stream_window_size=1 << 16,
-                initial_connection_window_size=1 << 20,
-            )
-            if gateway
-            else None,
-            local_reply_config=_final_replies() if gateway else None,
-            access_log=[
-                *(
-                    [_sampled_log(downstream.access_log)]
-                    if downstream.access_log is not None
-                    else ()
-                ),
-                *([stdout_log(downstream.log)] if downstream.log is not None else ()),
-                *([record_log(_LOGGED)] if otlp is not None and otlp.access_log else ()),
-            ],
-            tracing=tracing(otlp) if otlp is not None else None,
-            request_id_extension=request_ids() if otlp is not None else None,
-        )
+    manager = hcm_v3.HttpConnectionManager(
+        http_filters=[*(_readiness(pool) for pool in downstream.asked), router],
+        # By it a request is sent where further tries go, and a sidecar's further try is a
+        # gateway's first.
+        early_header_mutation_extensions=[_without(ATTEMPTS)],
+        request_headers_timeout=HEADERS_DEADLINE,
+        request_timeout=timedelta(seconds=downstream.upload),
+        use_remote_address=True,
+        xff_num_trusted_hops=downstream.trusted_proxies,
+        # An application's own id is the one that it looks for in the log.
+        preserve_external_request_id=not gateway,
+        # A route's prefix is a limit: no other spelling of a path may step over it.
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=escaped.UNESCAPE_AND_REDIRECT,
     )
+    if gateway:
+        # Some servers take x_user for x-user, which a proxy in front may have checked.
+        manager.common_http_protocol_options = core_v3.HttpProtocolOptions(
+            headers_with_underscores_action=underscores.REJECT_REQUEST
+        )
+        manager.http2_protocol_options = core_v3.Http2ProtocolOptions(
+            max_concurrent_streams=100,
+            initial_stream_window_size=1 << 16,
+            initial_connection_window_size=1 << 20,
+        )
+        manager.local_reply_config = _final_replies()
+    if downstream.access_log is not None:
+        manager.access_log.append(_sampled_log(downstream.access_log))
+    if downstream.log is not None:
+        manager.access_log.append(stdout_log(downstream.log))
+    if otlp is not None and otlp.access_log:
+        manager.access_log.append(record_log(_LOGGED))
+    trace(manager, otlp)
+    return bytes(manager)
 
 
 def _without(header: str) -> core_v3.TypedExtensionConfig:

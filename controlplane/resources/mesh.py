@@ -47,7 +47,7 @@ class Trust(NamedTuple):
 
 @lru_cache(maxsize=1)
 def mesh_metadata() -> bytes:
-    """Encode what an ``LbEndpoint`` says of a replica that has an ingress."""
+    """Encode the metadata of an ``LbEndpoint`` whose replica has an ingress."""
     known = protobuf.Struct.from_dict({_KEY: _MTLS})
     metadata = core_v3.Metadata(filter_metadata={_MATCH: known})
     return bytes(endpoint_v3.LbEndpoint(metadata=metadata))
@@ -71,22 +71,16 @@ def secure(cluster: cluster_v3.Cluster, pool: str, mesh: MeshSettings, trust: Tr
 
 
 def _upstream(trust: Trust, pool: str) -> core_v3.TransportSocket:
-    named = tls_v3.SubjectAltNameMatcher(
-        san_type=tls_v3.SubjectAltNameMatcherSanType.URI,
-        matcher=matcher_v3.StringMatcher(exact=trust.pool_id(pool)),
-    )
-    context = tls_v3.UpstreamTlsContext(common_tls_context=_common(trust, named))
+    ingress = matcher_v3.StringMatcher(exact=trust.pool_id(pool))
+    context = tls_v3.UpstreamTlsContext(common_tls_context=_common(trust, ingress))
     return transport_socket("tls", context)
 
 
 def downstream(trust: Trust, pool: str) -> core_v3.TransportSocket:
     """What an ingress of a pool speaks with clients that have certificates."""
-    named = tls_v3.SubjectAltNameMatcher(
-        san_type=tls_v3.SubjectAltNameMatcherSanType.URI,
-        matcher=matcher_v3.StringMatcher(prefix="spiffe://"),
-    )
+    anybody = matcher_v3.StringMatcher(prefix="spiffe://")
     context = tls_v3.DownstreamTlsContext(
-        common_tls_context=_common(trust, named, trust.pool_id(pool)),
+        common_tls_context=_common(trust, anybody, trust.pool_id(pool)),
         require_client_certificate=True,
         # The certificate of a session that is resumed is not looked at again, and may have expired.
         disable_stateless_session_resumption=True,
@@ -96,7 +90,7 @@ def downstream(trust: Trust, pool: str) -> core_v3.TransportSocket:
 
 
 def _common(
-    trust: Trust, peer: tls_v3.SubjectAltNameMatcher, own: str | None = None
+    trust: Trust, peer: matcher_v3.StringMatcher, own: str | None = None
 ) -> tls_v3.CommonTlsContext:
     version = tls_v3.TlsParametersTlsProtocol.TLSv1_3
     return tls_v3.CommonTlsContext(
@@ -107,7 +101,9 @@ def _common(
         tls_certificate_sds_secret_configs=[trust.secrets.secret(IDENTITY, own)],
         combined_validation_context=tls_v3.CommonTlsContextCombinedCertificateValidationContext(
             default_validation_context=tls_v3.CertificateValidationContext(
-                match_typed_subject_alt_names=[peer]
+                match_typed_subject_alt_names=[
+                    tls_v3.SubjectAltNameMatcher(tls_v3.SubjectAltNameMatcherSanType.URI, peer)
+                ]
             ),
             validation_context_sds_secret_config=trust.secrets.secret(ROOTS),
         ),

@@ -21,7 +21,7 @@ import envoy_data_plane.google.protobuf as protobuf
 import envoy_data_plane.opentelemetry.proto.common.v1 as otlp_v1
 
 from controlplane.config import OtlpSettings
-from controlplane.resources.messages import extension, fixed_cluster
+from controlplane.resources.messages import explicit_http, extension, fixed_cluster
 from controlplane.resources.resource import CLUSTER, Resource
 from controlplane.resources.tls import collector_socket
 
@@ -35,28 +35,34 @@ SERVICE: Final = "plimsoll-envoy"
 @lru_cache(maxsize=16)
 def collector(settings: OtlpSettings) -> Resource:
     """Encode the cluster of the collector."""
-    options = http_v3.HttpProtocolOptions(
-        explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
-            http2_protocol_options=core_v3.Http2ProtocolOptions()
-        )
-    )
+    options = http_v3.HttpProtocolOptions(explicit_http_config=explicit_http("http2"))
     message = fixed_cluster(COLLECTOR, settings.address, options)
     if settings.tls is not None:
         message.transport_socket = collector_socket(settings.tls, settings.address.host)
     return Resource.of(CLUSTER, COLLECTOR, bytes(message))
 
 
-def tracing(settings: OtlpSettings) -> hcm_v3.HttpConnectionManagerTracing:
-    """Make the part of a connection manager that sends spans: of each request, and of each try."""
+def trace(manager: hcm_v3.HttpConnectionManager, settings: OtlpSettings | None) -> None:
+    """Have a connection manager send spans, of each request and of each try; None: of none.
+
+    It leaves request ids alone. By default Envoy writes into a request's id whether the request is
+    traced, and draws by the id, too: an application would not find its own id in a log, and one
+    whose ids are no UUIDs would never be traced.
+    """
+    if settings is None:
+        return
     config = trace_v3.OpenTelemetryConfig(
         grpc_service=_service(), service_name=SERVICE, sampler=_sampler(settings.sampling)
     )
-    return hcm_v3.HttpConnectionManagerTracing(
+    manager.tracing = hcm_v3.HttpConnectionManagerTracing(
         spawn_upstream_span=True,
         provider=trace_v3.TracingHttp(
-            name="envoy.tracers.opentelemetry",
-            typed_config=protobuf.Any.pack(config),
+            name="envoy.tracers.opentelemetry", typed_config=protobuf.Any.pack(config)
         ),
+    )
+    request_ids = uuid_v3.UuidRequestIdConfig(use_request_id_for_trace_sampling=False)
+    manager.request_id_extension = hcm_v3.RequestIdExtension(
+        typed_config=protobuf.Any.pack(request_ids)
     )
 
 
@@ -72,20 +78,6 @@ def _sampler(percent: float) -> core_v3.TypedExtensionConfig:
     wrapped = extension(f"{samplers}.trace_id_ratio_based", drawn)
     return extension(
         f"{samplers}.parent_based", samplers_v3.ParentBasedSamplerConfig(wrapped_sampler=wrapped)
-    )
-
-
-def request_ids() -> hcm_v3.RequestIdExtension:
-    """Make the part of a connection manager beside `tracing` that leaves request ids alone.
-
-    By default Envoy writes into a request's id whether the request is traced, and draws by the id,
-    too: an application would not find its own id in a log, and one whose ids are no UUIDs would
-    never be traced.
-    """
-    return hcm_v3.RequestIdExtension(
-        typed_config=protobuf.Any.pack(
-            uuid_v3.UuidRequestIdConfig(use_request_id_for_trace_sampling=False)
-        )
     )
 
 

@@ -9,6 +9,7 @@ from controlplane.config import Address
 from controlplane.fleet import Pool
 from controlplane.resources.classes import (
     OTHERS,
+    UNPARTED,
     Parting,
     class_of,
     cluster_of,
@@ -39,12 +40,6 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, 
 from controlplane.resources.routes import Routed, route_configuration
 from controlplane.resources.tls import Terminated, pool_secrets, terminated
 
-POOL_TYPES: Final = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
-"""The types of which a pool has resources, and all but secrets one of its own name. Of the first
-two it has another for each class of its requests, and each of its clusters has a further one for
-what is tried again. A class that goes through gateways has two more at sidecars.
-Its secrets name the files of its edges that speak TLS."""
-
 NOT_SPREAD: Final = Spread()
 
 
@@ -53,7 +48,7 @@ class _Served:
     """Who serves a class.
 
     Attributes:
-        first: Ids of those that are used first.
+        first: Ids of the replicas that are used first.
     """
 
     endpoint_weights: Mapping[str, EndpointWeight]
@@ -67,22 +62,23 @@ class PoolResources:
     """One pool, and what it was built from.
 
     Attributes:
-        resources: Of each of `POOL_TYPES` by type URL, as an Envoy sees them that runs nowhere in
-            particular: the pool's own, and after it all others.
+        resources: By type URL, as an Envoy sees them that runs nowhere in particular. There is one
+            of the pool's own name for each type but secrets, and it comes first. Each class of
+            requests has a further cluster and assignment, and each cluster has a further one for
+            what is tried again. Secrets name the files of the pool's edges that speak TLS.
     """
 
     pool: Pool
     endpoint_weights: Mapping[str, EndpointWeight]
     members: Members
     cluster_bytes: bytes
-    parting: Parting | None
+    parting: Parting
     resources: Mapping[str, tuple[Resource, ...]]
-    _served: Mapping[str, _Served] = field(default_factory=dict, repr=False)
-    spread: Spread = field(default_factory=Spread)
-    _near: dict[tuple[str, Place], Resource] = field(default_factory=dict, repr=False)
-    _orders: dict[Hashable, Resource] = field(default_factory=dict, repr=False)
-    _secured: dict[Trust, tuple[Resource, ...]] = field(default_factory=dict, repr=False)
-    _grpc: dict[tuple[str, Place], Resource] = field(default_factory=dict, repr=False)
+    spread: Spread
+    _served: Mapping[str, _Served] = field(repr=False)
+    _secured: dict[Trust, tuple[Resource, ...]] = field(repr=False)
+    # Assignments for some clients.
+    _made: dict[Hashable, Resource] = field(default_factory=dict, repr=False)
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource; None when there is none of this type and name."""
@@ -96,13 +92,9 @@ class PoolResources:
             self._secured[trust] = _clusters(self.pool, self.parting, trust)
         return next((each for each in self._secured[trust] if each.name == name), None)
 
-    def empty(self, name: str) -> str:
-        """The version of an assignment of this name without replicas."""
-        return self.nothing(name).version
-
     def nothing(self, name: str) -> Resource:
         """An assignment of this name without replicas."""
-        return _endpoints(name, (), self.cluster_bytes, may_sleep=_may_sleep(self.pool))
+        return _endpoints(self.pool, name, (), self.cluster_bytes)
 
     def endpoints(self, name: str, here: Place) -> Resource | None:
         """The assignment of a cluster for an Envoy that runs here; None: there is no such cluster.
@@ -111,34 +103,34 @@ class PoolResources:
         """
         if (usual := self.get(ENDPOINT, name)) is None or not self.is_near:
             return usual
-        if (name, here) not in self._near:
-            self._near[name, here] = self._ordered(name, here, usual)
-        return self._near[name, here]
+        if (name, here) not in self._made:
+            self._made[name, here] = self._ordered(name, here, usual)
+        return self._made[name, here]
 
     @property
     def is_near(self) -> bool:
         """Whether Envoys use the replicas of their own zone first."""
         return self.pool.settings.balancing.locality == "nearest"
 
+    def _serving(self, cluster: str) -> tuple[Members, frozenset[str] | None]:
+        """The members of a cluster, and the ids of the first choices; None: all of them are."""
+        served = self._served.get(class_of(cluster))
+        return (self.members, None) if served is None else (served.members, served.first)
+
     def _ordered(self, name: str, here: Place, usual: Resource) -> Resource:
-        served = self._served.get(class_of(name))
-        listed = served.members if served is not None else self.members
-        rank, (ranks, shares) = self._order(name, here, listed)
-        if served is None and not any(ranks.values()) and len(shares) < 2:
+        listed, first = self._serving(name)
+        rank, (ranks, shares) = self._order(name, here, listed, first)
+        if first is None and not any(ranks.values()) and len(shares) < 2:
             return usual
         key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
-        if key not in self._orders:
-            self._orders[key] = _endpoints(
-                name, listed, self.cluster_bytes, rank, shares, may_sleep=_may_sleep(self.pool)
-            )
-        return self._orders[key]
+        if key not in self._made:
+            self._made[key] = _endpoints(self.pool, name, listed, self.cluster_bytes, rank, shares)
+        return self._made[key]
 
     def _order(
-        self, name: str, here: Place, listed: Collection[Member]
+        self, name: str, here: Place, listed: Collection[Member], first: Container[str] | None
     ) -> tuple[Callable[[Member], int], Order]:
         """How one that runs here orders these members of a cluster, and the rank of each."""
-        served = self._served.get(class_of(name))
-        first = served.first if served is not None else None
         gone, by_class = self.spread.gone, self.spread.by_class
 
         def group(member: Member) -> tuple[Place, bool, bool]:
@@ -165,44 +157,38 @@ class PoolResources:
             return None
         if type_url == CLUSTER:
             return grpc_cluster(name, self.pool.settings.balancing.policy, ejects=ejects)
-        place = here if self.is_near else NOWHERE
-        if (name, place) not in self._grpc:
-            self._grpc[name, place] = self._grpc_endpoints(name, place)
-        return self._grpc[name, place]
+        key = ("grpc", name, here if self.is_near else NOWHERE)
+        if key not in self._made:
+            encoded = self._grpc_endpoints(name, here)
+            self._made[key] = Resource.of(ENDPOINT, name, encoded, salt=self.cluster_bytes)
+        return self._made[key]
 
-    def _grpc_endpoints(self, name: str, here: Place) -> Resource:
-        served = self._served.get(class_of(name))
-        listed = available(self.members if served is None else served.members)
-        rank: Callable[[Member], int] = same_rank
-        shares = NO_SHARES
+    def _grpc_endpoints(self, name: str, here: Place) -> bytes:
+        listed, first = self._serving(name)
+        usable = available(listed)
+        rank, shares = _first(first), NO_SHARES
         if self.is_near:
-            rank, (_, shares) = self._order(name, here, listed)
-        elif served is not None:
-            rank = _first(served.first)
-        policy = self.pool.settings.balancing.policy
-        sleeps = _may_sleep(self.pool)
-        return grpc_endpoints(
-            name, listed, policy, rank, shares, self.cluster_bytes, may_sleep=sleeps
-        )
+            rank, (_, shares) = self._order(name, here, usable, first)
+        policy, may_sleep = self.pool.settings.balancing.policy, _may_sleep(self.pool)
+        return grpc_endpoints(name, usable, policy, rank, shares, may_sleep=may_sleep)
 
     def in_locality(self, cluster: str, place: Place, sub_zone: str) -> list[Address]:
         """The replicas to which a gRPC client sends what it reports of a locality."""
-        served, policy = self._served.get(class_of(cluster)), self.pool.settings.balancing.policy
+        policy, (listed, first) = self.pool.settings.balancing.policy, self._serving(cluster)
         found = [
             member
-            for member in available(self.members if served is None else served.members)
+            for member in available(listed)
             if member.place == place and sub_zone_of(member, policy) == sub_zone
         ]
-        if served is not None:
-            found = [member for member in found if member.id in served.first] or found
-        return [member.address for member in found]
+        used = [each for each in found if first is None or each.id in first] or found
+        return [member.address for member in used]
 
 
 def pool_resources(
     pool: Pool,
     endpoint_weights: Mapping[str, EndpointWeight],
     known: PoolResources | None,
-    parting: Parting | None = None,
+    parting: Parting = UNPARTED,
     changed: Collection[str] | None = None,
     spread: Spread = NOT_SPREAD,
 ) -> PoolResources:
@@ -215,54 +201,34 @@ def pool_resources(
     Returns:
         `known` itself where nothing has changed for Envoy.
     """
+    is_alike = known is not None and (known.parting, known.spread) == (parting, spread)
     if (
         known is not None
-        and known.pool == pool
-        and known.endpoint_weights == endpoint_weights
-        and known.parting == parting
-        and known.spread == spread
+        and is_alike
+        and (known.pool, known.endpoint_weights) == (pool, endpoint_weights)
     ):
         return known
-    same_shape = known is not None and _shape(known.pool, known.parting) == _shape(pool, parting)
-    if known is None:
-        listed = members(pool, endpoint_weights)
-    else:
-        listed = members(
-            pool, endpoint_weights, known.members, (known.pool, known.endpoint_weights), changed
-        )
-    if (
-        known is not None
-        and same_shape
-        and known.members == listed
-        and known.parting == parting
-        and known.spread == spread
-    ):
+    before = (known.pool, known.endpoint_weights, known.members) if known is not None else None
+    listed = members(pool, endpoint_weights, before, changed)
+    # All but the endpoints is the same.
+    alike = known if known and _shape(known.pool, known.parting) == _shape(pool, parting) else None
+    if alike is not None and is_alike and alike.members == listed:
         # A heartbeat makes another pool of it, but nothing that Envoy sees.
-        return known
-    encoded = known.cluster_bytes if known is not None and same_shape else cluster(pool)
-    resources = (
-        dict(known.resources)
-        if known is not None and same_shape
-        else _fixed(pool, encoded, parting)
-    )
-    served = (
-        _served(pool, endpoint_weights, listed, known, encoded, parting, changed)
-        if parting is not None
-        else {}
-    )
+        return alike
+    encoded = cluster(pool) if alike is None else alike.cluster_bytes
+    resources = _fixed(pool, encoded, parting) if alike is None else dict(alike.resources)
+    served = _served(pool, endpoint_weights, listed, known, encoded, parting, changed)
     resources[ENDPOINT] = (
         tuple(served[name].assignment for name in _names(parting))
         if served
-        else (_endpoints(pool.name, listed, encoded, may_sleep=_may_sleep(pool)),)
+        else (_endpoints(pool, pool.name, listed, encoded),)
     )
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
-    made = PoolResources(
-        pool, endpoint_weights, listed, encoded, parting, resources, served, spread
+    secured = {} if alike is None else alike._secured.copy()
+    return PoolResources(
+        pool, endpoint_weights, listed, encoded, parting, resources, spread, served, secured
     )
-    if known is not None and same_shape:
-        made._secured.update(known._secured)
-    return made
 
 
 def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[Resource, ...]:
@@ -273,41 +239,40 @@ def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[R
     )
 
 
-def _names(parting: Parting | None) -> tuple[str, ...]:
+def _names(parting: Parting) -> tuple[str, ...]:
     """The classes that have a cluster, the pool's own first."""
-    return (OTHERS, *(each.name for each in parting.named)) if parting is not None else (OTHERS,)
+    return (OTHERS, *(each.name for each in parting.named))
 
 
-def _shape(pool: Pool, parting: Parting | None) -> tuple[object, ...]:
+def _shape(pool: Pool, parting: Parting) -> tuple[object, ...]:
     """All that a pool's clusters, listener and route depend on."""
-    routes = parting.routes if parting is not None else ()
-    return (pool.settings, is_scanned(pool), _names(parting), routes)
+    return (pool.settings, is_scanned(pool), _names(parting), parting.routes)
 
 
-def _fixed(pool: Pool, encoded: bytes, parting: Parting | None) -> dict[str, tuple[Resource, ...]]:
+def _fixed(pool: Pool, encoded: bytes, parting: Parting) -> dict[str, tuple[Resource, ...]]:
     """What does not change with weights."""
+    # As for Envoys that ask for nothing special.
+    downstream = Downstream(upload=pool.settings.route.timeout, tls=terminated_of(pool))
     return {
         CLUSTER: _clusters(pool, parting, None, encoded),
         SECRET: pool_secrets(pool.name, pool.settings),
-        LISTENER: (listener_at(pool.name, pool.settings.listener.address, _downstream(pool)),),
+        LISTENER: (listener_at(pool.name, pool.settings.listener.address, downstream),),
         ROUTE: (Resource.of(ROUTE, pool.name, route_configuration(pool, parting)),),
     }
 
 
 def _clusters(
-    pool: Pool, parting: Parting | None, trust: Trust | None, encoded: bytes | None = None
+    pool: Pool, parting: Parting, trust: Trust | None, encoded: bytes | None = None
 ) -> tuple[Resource, ...]:
     """The pool's own, those of its classes, and for each the one for what is tried again."""
-    clusters = {pool.name: cluster(pool, trust=trust) if encoded is None else encoded}
-    for name in _names(parting)[1:]:
-        of_class = cluster_of(pool.name, name)
-        clusters[of_class] = cluster(pool, of_class, trust)
-    through: dict[str, bytes] = {}
-    for name in clusters:
+    names = [cluster_of(pool.name, name) for name in _names(parting)]
+    clusters = {name: cluster(pool, name, trust) for name in names[encoded is not None :]}
+    if encoded is not None:
+        clusters = {pool.name: encoded, **clusters}
+    clusters |= {retry_cluster_of(name): retry_cluster(pool, name, trust) for name in names}
+    for name in names:
         if gateways := pool.settings.gateways_of(class_of(name)):
-            through |= gateway_clusters(pool, name, gateways)
-    clusters |= {retry_cluster_of(name): retry_cluster(pool, name, trust) for name in clusters}
-    clusters |= through
+            clusters |= gateway_clusters(pool, name, gateways)
     return tuple(Resource.of(CLUSTER, name, each) for name, each in clusters.items())
 
 
@@ -324,14 +289,15 @@ def _served(
     found = {}
     for one in parting.classes:
         in_class, first = weights_in_class(one.endpoint_weights, endpoint_weights)
-        before = known._served.get(one.name) if known is not None else None
-        if in_class is endpoint_weights:
-            in_cluster = listed
-        elif known is not None and before is not None:
-            of = known.pool, before.endpoint_weights
-            in_cluster = members(pool, in_class, before.members, of, changed)
-        else:
-            in_cluster = members(pool, in_class)
+        known_class = known._served.get(one.name) if known is not None else None
+        in_cluster = listed
+        if in_class is not endpoint_weights:
+            before = (
+                (known.pool, known_class.endpoint_weights, known_class.members)
+                if known is not None and known_class is not None
+                else None
+            )
+            in_cluster = members(pool, in_class, before, changed)
         # One that drains would look like an unhealthy one, and send a part of the class elsewhere.
         first = (
             frozenset(each.id for each in in_cluster if each.id in first and not each.draining)
@@ -339,45 +305,38 @@ def _served(
         )
         if (
             known is not None
-            and before is not None
-            and (before.members, before.first) == (in_cluster, first)
+            and known_class is not None
+            and (known_class.members, known_class.first) == (in_cluster, first)
             and known.cluster_bytes == encoded
             and _may_sleep(known.pool) == _may_sleep(pool)
         ):
-            made = before.assignment
+            made = known_class.assignment
         else:
             name = cluster_of(pool.name, one.name)
-            ranks, sleeps = _first(first), _may_sleep(pool)
-            made = _endpoints(name, in_cluster, encoded, ranks, may_sleep=sleeps)
+            made = _endpoints(pool, name, in_cluster, encoded, _first(first))
         found[one.name] = _Served(in_class, in_cluster, first, made)
     return found
 
 
-def _first(ids: Container[str]) -> Callable[[Member], int]:
-    """The rank of members where some are used first, and the others behind them."""
-    return lambda each: 0 if each.id in ids else 1
+def _first(ids: Container[str] | None) -> Callable[[Member], int]:
+    """The rank of members where some are used first, and the others behind them; None: all are."""
+    return same_rank if ids is None else lambda each: 0 if each.id in ids else 1
 
 
 def _endpoints(
+    pool: Pool,
     name: str,
     listed: Members,
     cluster_bytes: bytes,
     rank: Callable[[Member], int] = same_rank,
     shares: Mapping[Place, float] = NO_SHARES,
-    *,
-    may_sleep: bool,
 ) -> Resource:
-    encoded = assignment(name, listed, rank, shares, may_sleep=may_sleep)
+    encoded = assignment(name, listed, rank, shares, may_sleep=_may_sleep(pool))
     return Resource.of(ENDPOINT, name, encoded, salt=cluster_bytes)
 
 
 def _may_sleep(pool: Pool) -> bool:
     return pool.settings.scaling.min_replicas == 0
-
-
-def _downstream(pool: Pool) -> Downstream:
-    """As Envoys have it that say nothing of it."""
-    return Downstream(upload=pool.settings.route.timeout, tls=terminated_of(pool))
 
 
 def terminated_of(pool: Pool) -> Terminated | None:

@@ -81,8 +81,10 @@ class Revision:
 class Snapshot(ABC):
     """Everything that one Envoy should hold; its revision tells it from others, without them."""
 
-    def __init__(self, revision: Revision) -> None:
+    def __init__(self, revision: Revision, *, keeps_any: bool = False) -> None:
+        """Begin; `keeps_any`: there may be something that clients are to keep, see `keeps`."""
         self.revision = revision
+        self.keeps_any = keeps_any
 
     @abstractmethod
     def get(self, type_url: str, name: str) -> Resource | None:
@@ -99,11 +101,6 @@ class Snapshot(ABC):
             None when it is not known, so that everything must be compared.
         """
         return {} if revision is self.revision else None
-
-    @property
-    def keeps_any(self) -> bool:
-        """Whether there may be anything that clients are to keep; see `keeps`."""
-        return False
 
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
         """Whether a client that has something from an earlier stream is to keep it as it is.

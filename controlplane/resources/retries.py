@@ -214,7 +214,7 @@ def retry_policy() -> route_v3.RetryPolicy:
     A try has no timeout unless a pool is hedged: a slow answer is load, and a second try would
     double it. Requests
     without an answer are all tried again: with one of three replicas a third of what is in flight
-    is lost. Answers are tried again as far as the limiter marks them.
+    is lost. Answers are tried again where the limiter marks them.
 
     Where replicas have priorities the second try goes to another one, if there is one: the two fast
     replicas, or all of a zone, may be down before a health check has seen it.
@@ -248,8 +248,7 @@ def clusters_by_try(cluster: str, first: str) -> route_v3.ClusterSpecifierPlugin
     is_further = matcher_v3.MatcherMatcherListPredicate(
         single_predicate=matcher_v3.MatcherMatcherListPredicateSinglePredicate(
             input=_extension(
-                "attempts",
-                envoy_matcher_v3.HttpRequestHeaderMatchInput(header_name=ATTEMPTS),
+                "attempts", envoy_matcher_v3.HttpRequestHeaderMatchInput(header_name=ATTEMPTS)
             ),
             value_match=matcher_v3.StringMatcher(
                 safe_regex=matcher_v3.RegexMatcher(

@@ -7,15 +7,14 @@ from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
-import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import ClassMatch, HashSettings
 from controlplane.config.pool import EXPLAIN_HEADER, RouteSettings
 from controlplane.fleet import Pool
-from controlplane.resources.classes import Parting, cluster_of, via_cluster_of
-from controlplane.resources.messages import set_header
+from controlplane.resources.classes import UNPARTED, Parting, cluster_of, via_cluster_of
+from controlplane.resources.messages import exact_header, set_header
 from controlplane.resources.resource import ROUTE, Resource
 from controlplane.resources.retries import (
     HEDGED_TRIES,
@@ -60,15 +59,14 @@ class Routed(NamedTuple):
     via: frozenset[str] = frozenset()
 
     @classmethod
-    def to(cls, pool: Pool, parting: Parting | None) -> "Routed":
+    def to(cls, pool: Pool, parting: Parting) -> "Routed":
         """A route to this pool."""
         settings = pool.settings
-        classes = parting.routes if parting is not None else ()
-        return cls(pool.name, settings.route, settings.balancing.hash, classes)
+        return cls(pool.name, settings.route, settings.balancing.hash, parting.routes)
 
 
-def route_configuration(pool: Pool, parting: Parting | None = None) -> bytes:
-    """Encode a pool's ``RouteConfiguration``; `parting`: how its requests are parted."""
+def route_configuration(pool: Pool, parting: Parting = UNPARTED) -> bytes:
+    """Encode a pool's ``RouteConfiguration``."""
     to = Routed.to(pool, parting)
     to = to._replace(via=frozenset(n for n, _ in to.classes if pool.settings.gateways_of(n)))
     routes = by_class(to, route_v3.RouteMatch(prefix=to.settings.prefix))
@@ -129,12 +127,7 @@ def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
     """What the headers of a class's requests must be; without a length no range of them matches."""
     found = []
     if match.header is not None:
-        found.append(
-            route_v3.HeaderMatcher(
-                name=match.header.name,
-                string_match=matcher_v3.StringMatcher(exact=match.header.value),
-            )
-        )
+        found.append(exact_header(match.header.name, match.header.value))
     if match.lengths is not None:
         # Envoy leaves out the end of a range.
         lengths = type_v3.Int64Range(start=match.lengths.first, end=match.lengths.last + 1)
@@ -201,22 +194,13 @@ def gateway_routes(pools: tuple[Routed, ...]) -> Resource:
 
 
 def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
-    by_header = [
-        route
-        for to in pools
-        for route in by_class(
-            to, route_v3.RouteMatch(prefix=to.settings.prefix, headers=[_names(to.cluster)])
-        )
-    ]
-    by_path = [
-        route
-        for to in pools
-        for route in by_class(
-            to,
-            route_v3.RouteMatch(prefix=f"/{to.cluster}{to.settings.prefix}"),
-            below=f"/{to.cluster}",
-        )
-    ]
+    by_header, by_path = list[route_v3.Route](), list[route_v3.Route]()
+    for to in pools:
+        named, below = exact_header(POOL_HEADER, to.cluster), f"/{to.cluster}"
+        match = route_v3.RouteMatch(prefix=to.settings.prefix, headers=[named])
+        by_header += by_class(to, match)
+        match = route_v3.RouteMatch(prefix=below + to.settings.prefix)
+        by_path += by_class(to, match, below=below)
     unknown = route_v3.Route(
         match=route_v3.RouteMatch(prefix="/"),
         direct_response=route_v3.DirectResponseAction(
@@ -224,12 +208,6 @@ def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
         ),
     )
     return [*by_header, *by_path, unknown]
-
-
-def _names(pool: str) -> route_v3.HeaderMatcher:
-    return route_v3.HeaderMatcher(
-        name=POOL_HEADER, string_match=matcher_v3.StringMatcher(exact=pool)
-    )
 
 
 def hash_policy(settings: HashSettings | None) -> list[route_v3.RouteActionHashPolicy]:

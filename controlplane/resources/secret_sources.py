@@ -58,44 +58,22 @@ SPIRE_CLUSTER: Final = "spire_agent"
 """The agent, in an Envoy's bootstrap."""
 
 
-def spire_agent(socket: str) -> dict[str, Any]:
-    """The cluster that is a SPIRE agent on the same machine, by the path of its socket."""
-    options = {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-    endpoint = {"endpoint": {"address": {"pipe": {"path": socket}}}}
-    return {
-        "name": SPIRE_CLUSTER,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
-        },
-        "load_assignment": {
-            "cluster_name": SPIRE_CLUSTER,
-            "endpoints": [{"lb_endpoints": [endpoint]}],
-        },
-    }
-
-
 def spire_secret(name: str, identity: str | None = None) -> dict[str, Any]:
     """An ``SdsSecretConfig`` with which an Envoy asks its SPIRE agent for a secret.
 
     An agent may have several identities for an Envoy, and knows each by its SPIFFE id.
     """
-    source = {
-        # An agent speaks no delta.
-        "api_type": "GRPC",
-        "transport_api_version": "V3",
-        "grpc_services": [{"envoy_grpc": {"cluster_name": SPIRE_CLUSTER}}],
-    }
     # The agent's own names for what the Envoy is, and for the roots of its trust domain.
     known = {IDENTITY: identity or "default", ROOTS: "ROOTCA"}[name]
-    return {
-        "name": known,
-        "sds_config": {"api_config_source": source, "resource_api_version": "V3"},
-    }
+    # An agent speaks no delta.
+    source = {"api_config_source": grpc_source(SPIRE_CLUSTER), "resource_api_version": "V3"}
+    return {"name": known, "sds_config": source}
+
+
+def grpc_source(cluster: str) -> dict[str, Any]:
+    """An ``ApiConfigSource``: where an Envoy asks a server over gRPC, but not in delta."""
+    services = [{"envoy_grpc": {"cluster_name": cluster}}]
+    return {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": services}
 
 
 def secret_files(tls: NodeTls) -> dict[str, dict[str, Any]]:
@@ -190,7 +168,7 @@ class SecretSource(NamedTuple):
         return cls(str(path / f"{IDENTITY}.json"), str(path / f"{ROOTS}.json"))
 
     def to_metadata(self) -> dict[str, Any]:
-        """What a bootstrap says of it, and `secret_source` reads."""
+        """Write what a bootstrap has of it, for `secret_source` to read."""
         if self.spire:
             return {"source": "spire"}
         if not self.certificate:

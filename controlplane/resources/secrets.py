@@ -37,7 +37,7 @@ class Beside(Snapshot):
     """Secrets of one stream, beside those of a catalog, which have other names."""
 
     def __init__(self, own: Snapshot, others: Snapshot) -> None:
-        super().__init__(Revision())
+        super().__init__(Revision(), keeps_any=others.keeps_any)
         self.own, self.others = own, others
 
     def is_of(self, own: Snapshot, others: Snapshot) -> bool:
@@ -52,11 +52,6 @@ class Beside(Snapshot):
         """The names of both."""
         others = (name for name in self.others.names(type_url) if name not in _OWN)
         return [*self.own.names(type_url), *others]
-
-    @property
-    def keeps_any(self) -> bool:
-        """As in the catalog."""
-        return self.others.keeps_any
 
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:
         """As in the catalog: what is the stream's own is known at once."""

@@ -54,7 +54,7 @@ class Part:
 
 
 def sidecar_parts(catalog: Catalog) -> tuple[Part, ...]:
-    """All resources of sidecars, wherever they run; each after those that it refers to."""
+    """All resources of sidecars in any zone; each comes after the ones that it refers to."""
     shown = catalog.view(View())
     near = (part for held in catalog.pools.values() for part in _near(held))
     return (*_clusters(shown), *_endpoints(shown), *near, *_listeners(shown), *_routes(shown))
@@ -69,7 +69,7 @@ def gateway_parts(catalog: Catalog) -> tuple[Part, ...]:
 def standalone(parts: Iterable[Part]) -> bytes:
     """An encoded bootstrap with these parts, without control plane and admin interface.
 
-    Each part comes after those that it refers to.
+    Each part comes after the ones that it refers to.
     """
     clusters, listeners = [], {}
     for part in parts:

@@ -60,14 +60,13 @@ def _listener_secrets(
     owner: str, certificates: Iterable[CertificateSettings], client_ca: str | None
 ) -> Iterator[Resource]:
     for number, files in enumerate(certificates):
-        yield _secret(
-            _numbered(owner, number),
-            tls_certificate=tls_v3.TlsCertificate(
-                certificate_chain=core_v3.DataSource(filename=files.certificate),
-                private_key=core_v3.DataSource(filename=files.key),
-                watched_directory=_folder(files.certificate),
-            ),
+        certificate = tls_v3.TlsCertificate(
+            certificate_chain=core_v3.DataSource(filename=files.certificate),
+            private_key=core_v3.DataSource(filename=files.key),
+            watched_directory=_folder(files.certificate),
         )
+        name = _numbered(owner, number)
+        yield _resource(tls_v3.Secret(name=name, tls_certificate=certificate))
     if client_ca is not None:
         yield _trust(owner + CLIENTS, client_ca)
 
@@ -88,23 +87,14 @@ def _bundle(ca: str) -> str:
 
 
 def _trust(name: str, ca: str) -> Resource:
-    return _secret(
-        name,
-        validation_context=tls_v3.CertificateValidationContext(
-            trusted_ca=core_v3.DataSource(filename=ca), watched_directory=_folder(ca)
-        ),
+    trusted = tls_v3.CertificateValidationContext(
+        trusted_ca=core_v3.DataSource(filename=ca), watched_directory=_folder(ca)
     )
+    return _resource(tls_v3.Secret(name=name, validation_context=trusted))
 
 
-def _secret(
-    name: str,
-    tls_certificate: tls_v3.TlsCertificate | None = None,
-    validation_context: tls_v3.CertificateValidationContext | None = None,
-) -> Resource:
-    made = tls_v3.Secret(
-        name=name, tls_certificate=tls_certificate, validation_context=validation_context
-    )
-    return Resource.of(SECRET, name, bytes(made))
+def _resource(secret: tls_v3.Secret) -> Resource:
+    return Resource.of(SECRET, secret.name, bytes(secret))
 
 
 def _folder(file: str) -> core_v3.WatchedDirectory:

@@ -1,7 +1,7 @@
 """Which part of the fleet one Envoy asked for, and where it wants its listeners."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Final, Literal, Self
 from weakref import WeakKeyDictionary, ref
 
@@ -55,7 +55,7 @@ _Name = Annotated[str, StringConstraints(max_length=MAX_NAME)]
 
 
 class _Metadata(BaseModel):
-    """What a bootstrap says of its Envoy; keys of newer bootstraps are ignored."""
+    """The metadata that a bootstrap gives its node; keys of newer bootstraps are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -130,10 +130,8 @@ class View:
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
-        more = (self.log, self.trusted_proxies, self.identity, self.tls, self.replica)
-        which = (self.is_grpc, self.ejects)
-        object.__setattr__(self, "_hash", hash((*said, *more, *which)))
+        values = tuple(getattr(self, each.name) for each in fields(self) if each.compare)
+        object.__setattr__(self, "_hash", hash(values))
 
     def __hash__(self) -> int:
         return self._hash
@@ -166,31 +164,19 @@ class View:
                 f"node metadata {METADATA_KEY}.identity is for Envoys: the application of a gRPC"
                 " client has the credentials that it shows replicas"
             )
+        pools = None if given.pools is None else tuple(sorted(set(given.pools)))
         gateway = given.listen.get(ALL_POOLS)
-        return _shared(
-            View(
-                None if given.pools is None else tuple(sorted(set(given.pools))),
-                () if gateway else tuple(sorted(given.listen.items())),
-                place,
-                gateway,
-                given.access_log,
-                given.log,
-                given.trusted_proxies,
-                given.identity,
-                given.tls,
-                given.replica,
-                is_grpc,
-                ejects,
-            )
-        )
+        listen = () if gateway else tuple(sorted(given.listen.items()))
+        downstream = (given.access_log, given.log, given.trusted_proxies)
+        own = (given.identity, given.tls, given.replica)
+        return _shared(View(pools, listen, place, gateway, *downstream, *own, is_grpc, ejects))
 
     def downstream(
         self, upload: float, tls: Terminated | None, otlp: OtlpSettings | None
     ) -> Downstream:
         """How one of its listeners treats clients; `upload`: seconds for a whole request."""
-        gateway = self.gateway is not None
-        told = (self.access_log, self.log, self.trusted_proxies)
-        return Downstream(*told, gateway, upload, tls, otlp)
+        is_gateway, told = self.gateway is not None, (self.access_log, self.log)
+        return Downstream(*told, self.trusted_proxies, is_gateway, upload, tls, otlp)
 
     @property
     def terminated(self) -> Terminated | None:

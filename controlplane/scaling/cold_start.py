@@ -1,4 +1,4 @@
-"""How long it takes from wanting a replica to one that serves, learned from those that came."""
+"""How long it takes from wanting a replica to one that serves, learned from past starts."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ OVERDUE: Final = 3.0
 
 
 class ReplicaState(NamedTuple):
-    """What a replica does, as far as its number goes.
+    """The state of a replica that scaling looks at.
 
     Attributes:
         generation: Differs between any two processes under one id.
@@ -95,7 +95,7 @@ class ColdStarts:
         self.samples.extend(sample for sample in samples if 0 < sample <= LONGEST)
 
     def wanted(self, missing: int, now: float) -> None:
-        """Take note of how many replicas are wanted beyond those that there are."""
+        """Note how many more replicas are wanted than there are."""
         if missing <= 0:
             self.asked_at = None
         elif self.asked_at is None:

@@ -1,4 +1,4 @@
-"""What a pool's last decision says of its load and of what its replicas carry, by class."""
+"""The load of a pool and the capacity of its replicas, by class, from the last decision."""
 
 import math
 from collections.abc import Set
@@ -9,12 +9,13 @@ import numpy as np
 
 from controlplane.balancing import Decision, sets
 from controlplane.balancing.capacity import BYTES_PER_TOKEN, squares_of, tokens_of
+from controlplane.balancing.columns import Bools
 from controlplane.balancing.division import Division
 from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.frame import COUNTING, Frame
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.shares import work_rate
-from controlplane.balancing.table import DEFAULT, Bools
+from controlplane.balancing.table import DEFAULT
 
 SPREAD: Final = math.e
 """E[x²]/E[x]² of lognormal sizes with sigma 1, which are assumed until sizes are known."""
@@ -55,7 +56,7 @@ class ClassDemand:
     Attributes:
         name: Empty for the class of all that no other takes.
         fleet: Its replicas that serve, slowest first.
-        backlog: Tokens that wait at them beyond what the objective allows, as far as known.
+        backlog: Tokens known to wait at them beyond what the objective allows.
         objective: Seconds of p99; None where none is promised.
         is_short: Its requests are short beside others that are computed together with them.
     """

@@ -47,7 +47,7 @@ class LoadHistory:
             points.popleft()
 
     def forecast(self, horizon: float) -> float:
-        """The most tokens per second that are to be expected within so many seconds."""
+        """The most tokens per second that are expected within so many seconds."""
         return self.level + max(self.trend(horizon), 0.0) * horizon
 
     def trend(self, horizon: float) -> float:

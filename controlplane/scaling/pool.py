@@ -124,7 +124,7 @@ class PoolScaling:
     def _with_unserved(
         self, demands: tuple[ClassDemand, ...], now: float
     ) -> tuple[ClassDemand, ...]:
-        """Add requests that found no replica: whoever serves them, the pool needs it."""
+        """Add requests that found no replica: the pool needs replicas for them."""
         counts = self._unserved_by
         counts.append((now, self._unserved))
         while counts[0][0] < now - COUNTING:

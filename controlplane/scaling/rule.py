@@ -110,7 +110,7 @@ class _Candidates:
 
     def __init__(self, fleet: Fleet, coming: tuple[str, ...], typical: Typical) -> None:
         self._typical = typical
-        # Whoever starts has the least to lose, then the slowest.
+        # A replica that starts has the least to lose, then the slowest.
         self.order = (*coming, *fleet.ids)
         self._all = self._joined(fleet, len(coming))
         self._fleet, self._coming = fleet, len(coming)
@@ -180,7 +180,7 @@ def floor_of(
     """Work out the tokens per second that there must be capacity for, so that a backlog goes.
 
     What is still there once a new replica could serve is to be worked off within a third of the
-    time that a start takes: until then every request is late, behind those that wait.
+    time that a start takes: until then every request is late, behind the backlog.
 
     Args:
         level: Tokens per second that come.

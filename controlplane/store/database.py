@@ -17,13 +17,7 @@ from typing import Final
 from controlplane.fleet import AuditEntry, Registered, Rows, UnwrittenEntries
 from controlplane.plane import RestartPool
 from controlplane.store import tables
-from controlplane.store.errors import (
-    Cause,
-    DamagedError,
-    StoreError,
-    WriteError,
-    cause_of,
-)
+from controlplane.store.errors import Cause, DamagedError, StoreError, WriteError, cause_of
 from controlplane.store.files import Files, beside
 from controlplane.store.tables import log_on, migrate, pool_row, put, read, replica_row
 
@@ -59,7 +53,7 @@ class Loaded:
 
 
 class Database:
-    """The file. Every method is to be called in the same thread."""
+    """The file. Call every method in the same thread."""
 
     def __init__(self, path: Path) -> None:
         """Prepare; `load` opens it."""
@@ -124,24 +118,18 @@ class Database:
             WriteError: Nothing of it is written.
         """
         with self._writing("FULL", is_all=changes.everything) as connection:
-            if changes.everything:
-                connection.execute("DELETE FROM pools")
-                connection.execute("DELETE FROM replicas")
             put(connection, "counters", [("generations", changes.generations)])
-            put(
-                connection,
-                "pools",
-                [(name, pool_row(each)) for name, each in changes.pools.items() if each],
-            )
-            put(
-                connection,
-                "replicas",
-                [(*key, replica_row(each)) for key, each in changes.replicas.items() if each],
-            )
-            gone = [(name,) for name, each in changes.pools.items() if each is None]
-            connection.executemany("DELETE FROM pools WHERE pool = ?", gone)
-            left = [key for key, each in changes.replicas.items() if each is None]
-            connection.executemany("DELETE FROM replicas WHERE pool = ? AND replica = ?", left)
+            pools = {(name,): each and pool_row(each) for name, each in changes.pools.items()}
+            replicas = {key: each and replica_row(each) for key, each in changes.replicas.items()}
+            for table, is_key, found in (
+                ("pools", "pool = ?", pools),
+                ("replicas", "pool = ? AND replica = ?", replicas),
+            ):
+                if changes.everything:
+                    connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
+                put(connection, table, [(*key, row) for key, row in found.items() if row])
+                gone = [key for key, row in found.items() if row is None]
+                connection.executemany(f"DELETE FROM {table} WHERE {is_key}", gone)  # noqa: S608 - names of ours
             put(connection, "counters", [(_FILLED, _is_filled(connection))])
             if audit is not None:
                 log_on(connection, audit)

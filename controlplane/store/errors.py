@@ -1,4 +1,4 @@
-"""What goes wrong with a database, by what is to be done about it."""
+"""The errors of a database, by what follows from each."""
 
 from enum import StrEnum
 from typing import Final

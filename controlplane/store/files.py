@@ -1,4 +1,4 @@
-"""The files of a database on disk: whether they are those that were written last.
+"""The files of a database on disk: whether they are still the ones that were written last.
 
 SQLite keeps its files open and trusts its memory of them. So it goes on to write, and says that all
 is well, when they were deleted, replaced or overwritten by another program.
@@ -70,7 +70,7 @@ class Files:
         return None
 
     def exchanged(self) -> str | None:
-        """Whether they are other files than those that were noted, or none; None: they are not."""
+        """How they have become other files than the noted ones, or none; None: they have not."""
         if self._noted is None:
             return None
         noted, log = self._noted

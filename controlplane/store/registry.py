@@ -81,12 +81,12 @@ class Registry:
                 raise.
             clock: The plane's.
             is_stored: Whether all that has to be in the store is there.
-            audit: Takes who has changed what; all of it is in the store.
+            audit: Takes each change with its author; all of it is in the store.
             wall_clock: Seconds since 1970, for the audit log.
         """
         self._audit, self._wall_clock = audit, wall_clock
         self._plane, self._store, self._changed, self._clock = plane, store, changed, clock
-        # Keys of what is to be written; None: everything.
+        # Keys to write; None: everything.
         self._unwritten: set[Key] | None = set() if is_stored else None
         # The fleet once everything that waits is on disk.
         self._head = plane.fleet
@@ -217,14 +217,14 @@ class Registry:
         return known is not None and known.settings.ttl is not None
 
     def _mark(self, applied: Applied) -> bool:
-        """Note what is to be written of a change; returns whether anything is."""
+        """Mark the keys of a change that must be written; returns whether there are any."""
         keys = set(keys_of_rows(applied.changes))
         if self._unwritten is not None:
             self._unwritten |= keys
         return bool(keys)
 
     def _at_once(self, work: Work, who: str) -> None:
-        """Change what everybody sees, and what will be once those who wait are through."""
+        """Change the fleet that everybody sees, and the one that waiting changes lead to."""
         self._adopt(self._taken(work), who)
 
     def _taken(self, work: Work) -> Applied:
@@ -288,7 +288,7 @@ class Registry:
                 try:
                     # If nothing comes between, this is what will be seen.
                     outcome = played(self._plane.fleet, batch)
-                    drafts = self._audit.drafted(outcome.noted, at)
+                    drafts = self._audit.drafted(outcome.made, at)
                     audit = self._audit.unwritten(drafts)
                     if changes or audit.entries:
                         await self._store.write(changes, audit)
@@ -316,7 +316,7 @@ class Registry:
                     if outcome.before is not self._plane.fleet:
                         # It may have taken its ground away; the next write takes it back.
                         outcome = played(self._plane.fleet, batch)
-                        drafts = self._audit.drafted(outcome.noted, at)
+                        drafts = self._audit.drafted(outcome.made, at)
                     await self._answer(batch, outcome, drafts)
                     if target is not self._plane.fleet:
                         for _, step in outcome.steps:
@@ -332,7 +332,7 @@ class Registry:
     async def _answer(
         self, batch: Sequence[Waiting], outcome: Outcome, entries: Sequence[AuditEntry]
     ) -> None:
-        """Have everybody see what a batch has come to, and answer those who wait."""
+        """Show the outcome of a batch, and answer the requests that wait for it."""
         self._note(entries)
         turns = Turns()
         for waiting, applied in outcome.steps:
@@ -355,7 +355,7 @@ class Registry:
             else:
                 others.append(waiting)
         outcome = played(self._plane.fleet, others)
-        await self._answer(others, outcome, self._audit.drafted(outcome.noted, self._wall_clock()))
+        await self._answer(others, outcome, self._audit.drafted(outcome.made, self._wall_clock()))
         self._head = self._plane.fleet
         for waiting in later:
             try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,28 +21,23 @@ T = TypeVar("T")
 
 
 class Store:
-    """A file that outlives us. `load` it first, and `close` it before the event loop ends."""
+    """A file that outlives us. `load` it first, and `close` it before the event loop ends.
+
+    Attributes:
+        failure: Why the last write failed; None: it did not.
+        results: How many writes there were, by how they ended: `OK`, or why they failed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._failure: str | None = None
-        self._results = dict.fromkeys((OK, *Cause), 0)
-
-    @property
-    def failure(self) -> str | None:
-        """Why nothing can be written, as far as the last attempt says; None: it can."""
-        return self._failure
+        self.failure: str | None = None
+        self.results: dict[str, int] = dict.fromkeys((OK, *Cause), 0)
 
     @property
     def begun(self) -> int:
-        """How often another file was begun, as the one before was lost: all is to be written."""
+        """How often a new file was begun because the last was lost; all must be written then."""
         return self._database.begun
-
-    @property
-    def results(self) -> Mapping[str, int]:
-        """How many writes there were, by how they ended: `OK`, or why they failed."""
-        return self._results
 
     async def load(self) -> Loaded:
         """Read everything in the file, see `Database.load`."""
@@ -56,7 +51,7 @@ class Store:
         if loaded.complaint is not None:
             _log.error("%s", loaded.complaint)
             if not self._database.is_open:
-                self._failure = loaded.complaint
+                self.failure = loaded.complaint
         return loaded
 
     async def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
@@ -84,20 +79,20 @@ class Store:
         try:
             await self._run(write)
         except WriteError as error:
-            if self._failure is None or error.cause is Cause.LOST:
+            if self.failure is None or error.cause is Cause.LOST:
                 _log.error(
                     "%s; everything is served on from memory%s",
                     error,
                     "" if error.cause is Cause.LOST else ", and changes are refused",
                 )
-            self._failure = str(error)
-            self._results[error.cause] += 1
+            self.failure = str(error)
+            self.results[error.cause] += 1
             raise
         if counts:
-            self._results[OK] += 1
-            if self._failure is not None:
+            self.results[OK] += 1
+            if self.failure is not None:
                 _log.warning("the database can be written again")
-                self._failure = None
+                self.failure = None
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from controlplane.config import SettingsError
-from controlplane.fleet import Applied, Fleet, Noted, Refused, keys_of_rows
+from controlplane.fleet import Applied, Change, Fleet, Refused, keys_of_rows
 
 Work: TypeAlias = Callable[[Fleet], Applied]
-"""What is to be done to a fleet."""
+"""A change of a fleet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,17 +54,17 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What changes come to, one after the other: each not refused, and who changed what."""
+    """What changes come to, one after the other: each not refused, and who made which change."""
 
     before: Fleet
     steps: Sequence[tuple[Waiting, Applied]]
-    noted: Sequence[Noted]
+    made: Sequence[tuple[str, Change]]
     refused: Mapping[asyncio.Future[None], Exception]
 
 
 def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
-    """What those who wait make of a fleet."""
-    before, steps, noted = fleet, list[tuple[Waiting, Applied]](), list[Noted]()
+    """Apply waiting changes to a fleet, one after the other."""
+    before, steps, made = fleet, list[tuple[Waiting, Applied]](), list[tuple[str, Change]]()
     refused: dict[asyncio.Future[None], Exception] = {}
     for waiting in batch:
         try:
@@ -72,7 +72,7 @@ def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
         except (Refused, SettingsError) as error:
             refused[waiting.done] = error
             continue
-        noted += [(waiting.who, change) for change in applied.changes]
+        made += [(waiting.who, change) for change in applied.changes]
         steps.append((waiting, applied))
         fleet = applied.fleet
-    return Outcome(before, steps, noted, refused)
+    return Outcome(before, steps, made, refused)

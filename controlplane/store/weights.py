@@ -5,8 +5,9 @@ time to time. In between, and if the disk fails, nothing waits for it.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from controlplane.balancing import Decision
@@ -75,7 +76,8 @@ class WeightKeeper:
             self._dirty.add(self._plane.fleet.pools)
         taken = self._dirty.taken()
         self._behind |= taken.keys()
-        now, jobs, written = self._wall_clock(), list[_Job](), dict[str, _Written]()
+        now, written = self._wall_clock(), dict[str, _Written]()
+        jobs = list[Callable[[], list[Row]]]()
         for name in self._behind if everything else taken:
             decision, before = self._plane.decision(name), self._written.get(name)
             if decision is None:
@@ -93,14 +95,15 @@ class WeightKeeper:
             parting = self._plane.parting(name)
             if changed or (before is not None and parting != before.parting):
                 data = self._plane.scalings.data(name)
-                jobs.append(_Job(name, decision, {id_: shown[id_] for id_ in changed}, data))
+                of_changed = {id_: shown[id_] for id_ in changed}
+                jobs.append(partial(_rows, name, decision, of_changed, data, now))
             full = before.full if before is not None else None
             written[name] = _Written(
                 shown, parting, replace(decision, frame=None) if everything else full
             )
         try:
             if jobs:
-                await self._store.keep(lambda: [row for job in jobs for row in job.rows(now)])
+                await self._store.keep(lambda: [row for job in jobs for row in job()])
         except WriteError:
             # The store logs the failure; the next save tries again.
             self._dirty.add_replicas(taken)
@@ -121,25 +124,20 @@ class WeightKeeper:
         return {id_ for id_ in differing(full, decision) if id_ in shown and id_ in there}
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """Replicas of a pool whose rows are to be made, in another thread: nothing here changes."""
-
-    pool: str
-    decision: Decision
-    shown: Mapping[str, _Shown]
-    scaling: Mapping[str, Any]
-
-    def rows(self, now: float) -> Sequence[Row]:
-        found = [(self.pool, "", now, as_text({**pool_data(self.decision), **self.scaling}))]
-        for id_, (_, _, _, generation, shown) in self.shown.items():
-            data = {
-                "generation": generation,
-                "shown": shown,
-                "weighing": replica_data(self.decision, id_),
-            }
-            found.append((self.pool, id_, now, as_text(data)))
-        return found
+def _rows(
+    pool: str,
+    decision: Decision,
+    known: Mapping[str, _Shown],
+    scaling: Mapping[str, Any],
+    now: float,
+) -> list[Row]:
+    """Make the rows of replicas of a pool, in another thread: nothing here changes."""
+    found = [(pool, "", now, as_text({**pool_data(decision), **scaling}))]
+    for id_, (_, _, _, generation, shown) in known.items():
+        weighing = replica_data(decision, id_)
+        data = {"generation": generation, "shown": shown, "weighing": weighing}
+        found.append((pool, id_, now, as_text(data)))
+    return found
 
 
 def _shown_of(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict[str, _Shown]:

@@ -1,4 +1,4 @@
-"""TLS of the xDS port: who is at the other end of a connection, and what the server shows."""
+"""Who is at the other end of a connection to the xDS port, by its certificate."""
 
 import asyncio
 import time
@@ -27,38 +27,6 @@ class XdsTls:
     max_connection_age: float
 
 
-class ReloadableCredentials:
-    """What gRPC serves with; a change takes effect with the next connection, and ends none."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        self._newest = self._given = credentials
-
-    def accept(self, credentials: Credentials) -> None:
-        """Replace them by others, which were checked."""
-        self._newest = credentials
-
-    def for_server(self) -> grpc.ServerCredentials:
-        """As gRPC takes them."""
-        return grpc.dynamic_ssl_server_credentials(
-            _configuration(self._given),
-            self._fetch,  # type: ignore[arg-type]  # None says that nothing has changed
-            require_client_authentication=self._given.client_ca is not None,
-        )
-
-    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        # In a thread of gRPC, before each handshake.
-        newest = self._newest
-        if newest is self._given:
-            return None
-        self._given = newest
-        return _configuration(newest)
-
-
-def _configuration(credentials: Credentials) -> grpc.ServerCertificateConfiguration:
-    pairs = [(credentials.key, credentials.certificate)]
-    return grpc.ssl_server_certificate_configuration(pairs, credentials.client_ca)
-
-
 class Authenticator:
     """Identifies the clients of a server; without TLS nobody has an identity."""
 
@@ -73,7 +41,7 @@ class Authenticator:
 
         Args:
             admission: Says who clients are; None without TLS.
-            observe: Takes who is refused.
+            observe: Takes events of refused clients.
             is_ready: Whether a configuration is loaded.
         """
         self._admission = admission

@@ -1,8 +1,9 @@
 """What each client was sent and made of it, for the client status discovery service (CSDS)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import SECRET, Snapshot
@@ -33,7 +34,7 @@ def decode_status_request(data: bytes) -> StatusRequest:
         if not matcher.HasField("node_id"):
             raise ProtocolError("INVALID_ARGUMENT", "a node matcher needs a node_id")
         # A regular expression could take long.
-        if matcher.node_id.WhichOneof("match_pattern") in (None, "safe_regex"):
+        if matcher.node_id.WhichOneof("match_pattern") not in _MATCHES:
             raise ProtocolError(
                 "INVALID_ARGUMENT", "node_id is matched by exact, prefix, suffix or contains"
             )
@@ -41,20 +42,20 @@ def decode_status_request(data: bytes) -> StatusRequest:
     return StatusRequest(ids, request.exclude_resource_contents)
 
 
+_MATCHES: Final[Mapping[str, Callable[[str, str], bool]]] = {
+    "exact": str.__eq__,
+    "prefix": str.startswith,
+    "suffix": str.endswith,
+    "contains": str.__contains__,
+}
+
+
 def _matches(matcher: pb.StringMatcher, text: str) -> bool:
-    kind = matcher.WhichOneof("match_pattern")
-    value = matcher.exact or matcher.prefix or matcher.suffix or matcher.contains
+    kind = matcher.WhichOneof("match_pattern") or ""
+    value = str(getattr(matcher, kind))
     if matcher.ignore_case:
         value, text = value.lower(), text.lower()
-    match kind:
-        case "exact":
-            return text == value
-        case "prefix":
-            return text.startswith(value)
-        case "suffix":
-            return text.endswith(value)
-        case _:
-            return value in text
+    return _MATCHES[kind](text, value)
 
 
 class ConfigStatus(IntEnum):

@@ -10,14 +10,11 @@ from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import TYPE_URLS
 from controlplane.xds.authentication import Authenticator
-from controlplane.xds.client_status import (
-    StatusRequest,
-    decode_status_request,
-    encode_config,
-)
+from controlplane.xds.client_status import StatusRequest, decode_status_request, encode_config
 from controlplane.xds.connection import Context, Methods, with_prompt_start
 from controlplane.xds.node import Node, ProtocolError
-from controlplane.xds.services import AnyStream, Catalog
+from controlplane.xds.services import Catalog
+from controlplane.xds.stream import Stream
 
 SERVICE: Final = "envoy.service.status.v3.ClientStatusDiscoveryService"
 
@@ -36,7 +33,7 @@ class ClientStatusService:
 
     def __init__(
         self,
-        streams: Callable[[], Iterable[AnyStream]],
+        streams: Callable[[], Iterable[Stream]],
         newest: Callable[[], Catalog | None],
         write_timeout: float,
         authenticator: Authenticator,
@@ -105,9 +102,9 @@ class ClientStatusService:
             await asyncio.sleep(0)
         return b"".join(parts)
 
-    def _nodes(self, request: StatusRequest) -> list[tuple[Node, list[AnyStream]]]:
+    def _nodes(self, request: StatusRequest) -> list[tuple[Node, list[Stream]]]:
         """The nodes that are asked for, by id, with their streams."""
-        found: dict[str, tuple[Node, list[AnyStream]]] = {}
+        found: dict[str, tuple[Node, list[Stream]]] = {}
         for stream in self._streams():
             if stream.node and request.wants(stream.node):
                 found.setdefault(stream.node.id, (stream.node, []))[1].append(stream)

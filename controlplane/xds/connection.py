@@ -4,16 +4,27 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 import grpc
 
-from controlplane.xds.events import FAULT, Disconnected, Event, Sent
+from controlplane.xds.events import FAULT, Disconnected, Event
 from controlplane.xds.node import ProtocolError
-from controlplane.xds.services import AnyStream, Catalog
-from controlplane.xds.stream import Response
+from controlplane.xds.services import Catalog, PushObserver
+from controlplane.xds.stream import Response, Stream
+
+
+def _once(action: Callable[[], None]) -> Callable[[], None]:
+    """What does something when it is called first, and later nothing."""
+    held = [action]
+
+    def call() -> None:
+        if held:
+            held.pop()()
+
+    return call
 
 
 class StartupThrottle:
@@ -27,14 +38,8 @@ class StartupThrottle:
     async def enter(self) -> Callable[[], None]:
         """Wait for a place; returns what gives it up, which may be called more than once."""
         await self._places.acquire()
-        held = [self._places]
-
-        def leave() -> None:
-            timer.cancel()
-            with suppress(IndexError):
-                held.pop().release()
-
-        timer = asyncio.get_running_loop().call_later(self._seconds, leave)
+        leave = _once(self._places.release)
+        asyncio.get_running_loop().call_later(self._seconds, leave)
         return leave
 
 
@@ -68,14 +73,11 @@ class SilentStreams:
         if self._counts[address] >= MAX_SILENT_OF_PEER:
             return None
         self._counts[address] += 1
-        held = [address]
+        return _once(partial(self._left, address))
 
-        def leave() -> None:
-            if held:
-                self._counts[held.pop()] -= 1
-                self._counts += Counter()
-
-        return leave
+    def _left(self, address: str) -> None:
+        self._counts[address] -= 1
+        self._counts += Counter()
 
 
 async def with_prompt_start(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -111,11 +113,10 @@ class Connection:
 
     def __init__(
         self,
-        stream: AnyStream,
+        stream: Stream,
         *,
         report: Callable[["Connection", Event], None],
-        writing: Callable[["Connection", Sent], None],
-        settled: Callable[["Connection"], None],
+        pushes: Sequence[PushObserver],
         first_request_came: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
@@ -123,9 +124,7 @@ class Connection:
 
         Args:
             report: Called with everything that happens on it.
-            writing: Called with each response before it is written: the answer may come before the
-                write is known to be over.
-            settled: Called whenever all that could be sent is answered, up to the newest catalog.
+            pushes: Follow how far each catalog got.
             first_request_came: Called for every request.
             clock: Seconds that never go back.
         """
@@ -134,8 +133,7 @@ class Connection:
         self._opened = clock()
         self.ending: tuple[grpc.StatusCode, str] | None = None
         self._report = report
-        self._writing = writing
-        self._settled = settled
+        self._pushes = pushes
         self._leave: Callable[[], None] | None = None
         self._writing_since = math.inf
         self._stalled = False
@@ -146,7 +144,7 @@ class Connection:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something is to be sent that was not written yet."""
+        """Whether something waits to be written."""
         return self._is_woken or self.stream.has_work
 
     def wake(self) -> None:
@@ -182,11 +180,8 @@ class Connection:
         try:
             # Read by read, as responses are written, and not by the iterator that gRPC offers too.
             while isinstance(data := await context.read(), bytes):
-                if len(data) < LARGE:
-                    events = stream.receive(data, self._clock())
-                else:
-                    request = await read(data, stream.decode)
-                    events = stream.apply(request, self._clock())  # type: ignore[arg-type]
+                request = await read(data, stream.decode)
+                events = stream.apply(request, self._clock())
                 self._first_request_came()
                 for event in events:
                     self._report(self, event)
@@ -216,7 +211,10 @@ class Connection:
                 response = self._next(newest)
                 while response:
                     self._writing_since = self._clock()
-                    self._writing(self, response.event)
+                    if (node := self.stream.node) is not None:
+                        # The answer may come before the write is known to be over.
+                        for pushes in self._pushes:
+                            pushes.writing(self, node.id, response.event)
                     await context.write(response.encoded)
                     self._writing_since = math.inf
                     self._report(self, response.event)
@@ -257,7 +255,8 @@ class Connection:
         self._give_place_up()
         # Woken, there may be more that it has not looked at yet.
         if not self._is_woken:
-            self._settled(self)
+            for pushes in self._pushes:
+                pushes.settled(self)
 
     def _next(self, newest: Callable[[], Catalog]) -> Response | None:
         view = self.stream.view

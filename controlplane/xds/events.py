@@ -46,7 +46,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """The client asked for a type of which this server has nothing, ever. It gets no answer."""
+    """The client asked for a type that this server does not serve. It gets no answer."""
 
     type_url: str
 
@@ -114,9 +114,9 @@ class TypeStatus:
 class NodeStatus:
     """One stream of one node; a node that reconnects may have two for a moment.
 
-    What a node says of itself is a claim; the id is verified where there is an identity, the SPIFFE
-    id that it has proven. `connected_at` is in seconds of the clock that the stream is given, and
-    `types` come in the order of `TYPE_URLS`.
+    The fields about the node are its own claims. Its id is verified where there is an identity, the
+    SPIFFE id that it has proven. `connected_at` is in seconds of the stream's clock,
+    and `types` come in the order of `TYPE_URLS`.
     """
 
     id: str

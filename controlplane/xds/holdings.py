@@ -1,4 +1,4 @@
-"""What one client holds of one resource type, and what it is to be sent."""
+"""What one client holds of one resource type, and what to send next."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -43,13 +43,8 @@ class Pending:
         self.changed = tuple(changed)
         self.absent = tuple(absent)
         self.removed = tuple(removed)
-        self.contents: dict[str, Resource | None] = {
-            resource.name: resource for resource in changed
-        }
-        for name in absent:
-            self.contents[name] = None
-        for name in removed:
-            self.contents[name] = None
+        self.contents: dict[str, Resource | None] = {each.name: each for each in changed}
+        self.contents |= dict.fromkeys((*absent, *removed))
 
     def __bool__(self) -> bool:
         return bool(self.contents)

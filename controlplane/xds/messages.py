@@ -5,7 +5,7 @@ Only the fields that the control plane acts on are read.
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -26,8 +26,8 @@ _MOST_WORDS: Final = 65_536
 class ErrorDetail(NamedTuple):
     """Why a client rejected a response, in its own words.
 
-    `message` is to be shown: of a long one the begin and the end. `words` are to be read: all of
-    them, or what is not `CUT`.
+    `message` is for display: of a long one the beginning and the end. `words` are for parsing: all
+    of them, or a part that ends with `CUT`.
     """
 
     code: int
@@ -35,30 +35,21 @@ class ErrorDetail(NamedTuple):
     words: str
 
 
-class DeltaRequest(NamedTuple):
-    """A ``DeltaDiscoveryRequest``; the attributes are its fields of the same meaning."""
+class Request(NamedTuple):
+    """A ``DeltaDiscoveryRequest`` or a ``DiscoveryRequest``.
 
-    type_url: str = ""
-    node: Node | None = None
-    nonce: str = ""
-    error: ErrorDetail | None = None
-    subscribe: tuple[str, ...] = ()
-    unsubscribe: tuple[str, ...] = ()
-    initial_versions: Mapping[str, str] = _NO_VERSIONS
-
-
-class SotwRequest(NamedTuple):
-    """A ``DiscoveryRequest``; the attributes are its fields of the same meaning."""
+    `names` are to be added (delta) or all that is wanted (state of the world). Of the attributes
+    after it a request of the state of the world has the last alone, and one of delta the others.
+    """
 
     type_url: str = ""
     node: Node | None = None
     nonce: str = ""
     error: ErrorDetail | None = None
     names: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    initial_versions: Mapping[str, str] = _NO_VERSIONS
     version: str = ""
-
-
-Request: TypeAlias = DeltaRequest | SotwRequest
 
 
 def parse(message: type[MessageT], data: bytes) -> MessageT:
@@ -69,13 +60,13 @@ def parse(message: type[MessageT], data: bytes) -> MessageT:
         raise MalformedRequestError(f"not a {message.DESCRIPTOR.name}") from None
 
 
-def decode_delta(data: bytes) -> DeltaRequest:
+def decode_delta(data: bytes) -> Request:
     """Decode a ``DeltaDiscoveryRequest``, or raise `MalformedRequestError` and nothing else."""
     request = parse(pb.DeltaDiscoveryRequest, data)
     subscribe, unsubscribe = request.resource_names_subscribe, request.resource_names_unsubscribe
     versions = request.initial_resource_versions
     # Most requests are acknowledgements, without any of these: no copies of nothing.
-    return DeltaRequest(
+    return Request(
         request.type_url,
         node_of(request.node) if request.HasField("node") else None,
         request.response_nonce,
@@ -86,16 +77,16 @@ def decode_delta(data: bytes) -> DeltaRequest:
     )
 
 
-def decode_sotw(data: bytes) -> SotwRequest:
+def decode_sotw(data: bytes) -> Request:
     """Decode a ``DiscoveryRequest``, or raise `MalformedRequestError` and nothing else."""
     request = parse(pb.DiscoveryRequest, data)
-    return SotwRequest(
+    return Request(
         request.type_url,
         node_of(request.node) if request.HasField("node") else None,
         request.response_nonce,
         _error(request.error_detail) if request.HasField("error_detail") else None,
         tuple(request.resource_names),
-        request.version_info,
+        version=request.version_info,
     )
 
 

@@ -1,7 +1,7 @@
 """Which resources of one type a client rejected, and what that means for those beside them."""
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from controlplane.resources.resource import CLUSTER, LISTENER, Resource, Snapshot
@@ -36,11 +36,6 @@ CUT: Final = "...(truncated)"
 """How Envoy ends a message that is longer than 4,096 bytes."""
 
 
-def is_cut(message: str) -> bool:
-    """Whether the client cut its message."""
-    return message.endswith(CUT)
-
-
 def named_as_bad(type_url: str, message: str, names: Iterable[str]) -> set[str]:
     """Find the resources that a client's message names as bad; nothing where it does not tell."""
     begins, between = _REPORTS.get(type_url, ("", ""))
@@ -65,7 +60,7 @@ class AddressConflicts:
         leaving: Names of listeners to remove first.
         tried: By name, the version that is sent a second time; rejected again, it waits until
             another listener has moved or gone.
-        has_moved: Whether another listener has moved, as far as a rejection tells.
+        has_moved: Whether a rejection has shown that another listener moved.
     """
 
     leaving: set[str] = field(default_factory=set)
@@ -95,13 +90,9 @@ class AddressConflicts:
         """
         if not self.leaving:
             return []
-        claims = [listener.claims for listener in snapshot.type(type_url).values()]
-        self.leaving = {
-            name
-            for name in self.leaving
-            if (listener := snapshot.get(type_url, name)) is not None
-            and claims.count(listener.claims) == 1
-        }
+        listeners = snapshot.type(type_url)
+        claims = [listener.claims for listener in listeners.values()]
+        self.leaving &= {n for n, each in listeners.items() if claims.count(each.claims) == 1}
         return sorted(self.leaving)
 
     def accepted_partly(self, names: Iterable[str]) -> None:
@@ -131,7 +122,7 @@ class Verdict(NamedTuple):
         names: Of the resources that the NACK may be about, in order.
         doubted: Of those in the response: the client may hold them, or those before them. All
             others that were in it are accepted.
-        suspected: Of these: they are to be sent once more, each alone.
+        suspected: The doubted ones that are sent once more, each alone.
         taken: What was rejected before and was in the response too: the client has it now.
     """
 
@@ -172,19 +163,9 @@ class Nacks:
         """
         return self.resources if self.may_hold_unknown else {}
 
-    @property
-    def _may_have_taken_some(self) -> bool:
-        return self.rules.repeats and not self.rules.names_bad_resources
-
     def copy(self) -> "Nacks":
         """Copy them."""
-        return Nacks(
-            self.type_url,
-            self.rules,
-            self.resources.copy(),
-            self.suspects.copy(),
-            self.may_hold_unknown,
-        )
+        return replace(self, resources=self.resources.copy(), suspects=self.suspects.copy())
 
     def reject(self, message: str, sent: Mapping[str, Resource]) -> Verdict:
         """Take note of a NACK of what was new in a response; removals are never rejected.
@@ -193,9 +174,9 @@ class Nacks:
         bad assignment would otherwise keep the good ones out until they change.
         """
         named = named_as_bad(self.type_url, message, sent.keys() | self.repeated.keys())
-        names_all = bool(named) and not is_cut(message)
+        names_all = bool(named) and not message.endswith(CUT)
         rejected_together = not names_all and len(sent) > 1
-        if rejected_together and self._may_have_taken_some:
+        if rejected_together and self.rules.repeats and not self.rules.names_bad_resources:
             # One alone would say that the others are no more, and it may have taken some of them:
             # they all stay in each response until one is accepted.
             self.may_hold_unknown = True

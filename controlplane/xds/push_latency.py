@@ -8,13 +8,11 @@ answers for all changes up to a revision, not for each.
 from collections import deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 MAX_OPEN: Final = 64
 """Changes that may be under way at a time, 16 s of them at the push interval. A client that never
 answers would otherwise keep every change open: the oldest is given up for a new one."""
-
-StreamT = TypeVar("StreamT", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -24,7 +22,7 @@ class _Change:
     answered: bool = False
 
 
-class PushLatency(Generic[StreamT]):
+class PushLatency:
     """The changes that some stream has not answered for yet.
 
     Each change costs a constant for each stream that it concerns, in time over its whole life; a
@@ -35,7 +33,7 @@ class PushLatency(Generic[StreamT]):
     def __init__(self) -> None:
         self.given_up = 0
         self._changes: dict[int, _Change] = {}
-        self._behind: dict[StreamT, deque[int]] = {}
+        self._behind: dict[Hashable, deque[int]] = {}
         self._newest = -1
 
     @property
@@ -43,12 +41,12 @@ class PushLatency(Generic[StreamT]):
         """How many streams have not answered for every change that concerns them."""
         return len(self._behind)
 
-    def concerns(self, stream: StreamT, revision: int) -> bool:
+    def concerns(self, stream: Hashable, revision: int) -> bool:
         """Whether the change of a revision, the newest, is one that a stream must answer for."""
         behind = self._behind.get(stream)
         return behind is not None and behind[-1] == revision
 
-    def begin(self, revision: int, streams: Iterable[StreamT], noticed_at: float) -> None:
+    def begin(self, revision: int, streams: Iterable[Hashable], noticed_at: float) -> None:
         """Note a change that is about to be sent.
 
         Args:
@@ -78,7 +76,7 @@ class PushLatency(Generic[StreamT]):
             del self._changes[next(iter(self._changes))]
             self.given_up += 1
 
-    def settled(self, stream: StreamT, revision: int, now: float) -> tuple[float, ...]:
+    def settled(self, stream: Hashable, revision: int, now: float) -> tuple[float, ...]:
         """Note what a stream has answered for; returns the seconds of each change now complete."""
         behind = self._behind.get(stream)
         done: list[float] = []
@@ -91,7 +89,7 @@ class PushLatency(Generic[StreamT]):
             self._behind.pop(stream, None)
         return tuple(done)
 
-    def gone(self, stream: StreamT, now: float) -> tuple[float, ...]:
+    def gone(self, stream: Hashable, now: float) -> tuple[float, ...]:
         """Wait no longer for a stream; a change that nobody answered for has no duration."""
         done: list[float] = []
         for revision in self._behind.pop(stream, ()):

@@ -101,7 +101,7 @@ MAX_HEALTH_STREAMS: Final = 10_000
 
 
 class HealthSink(Protocol):
-    """Says what is to be checked and takes what is seen; no method may block or raise."""
+    """Chooses replicas to check, and takes the results; no method may block or raise."""
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
         """What a node is to check that has checked what is known so far."""
@@ -156,7 +156,7 @@ class HealthReportingService:
                             await asking
 
     async def _ask(self, node: str, view: View, context: Context) -> None:
-        """Send what is to be checked whenever that changes, until cancelled."""
+        """Send the list of checks whenever it changes, until cancelled."""
         sent: object = None
         known: tuple[Checked, ...] = ()
         while True:

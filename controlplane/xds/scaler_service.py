@@ -11,12 +11,12 @@ from contextlib import suppress
 from typing import Final, NoReturn, Protocol
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from controlplane.identity import Identity
 from controlplane.protos import keda_pb2 as pb
 from controlplane.xds.authentication import Authenticator, Limit
 from controlplane.xds.connection import Context, Methods
+from controlplane.xds.messages import parse
 from controlplane.xds.node import ProtocolError
 
 SERVICE: Final = "externalscaler.ExternalScaler"
@@ -111,15 +111,10 @@ class ScalerService:
 
 
 def _pool_of(
-    data: bytes,
-    kind: type[pb.ScaledObjectRef | pb.GetMetricsRequest],
-    identity: Identity | None,
+    data: bytes, kind: type[pb.ScaledObjectRef | pb.GetMetricsRequest], identity: Identity | None
 ) -> str:
     """Return the pool that a request is about, if its client may hold it."""
-    try:
-        request = kind.FromString(data)
-    except DecodeError:
-        raise ProtocolError("INVALID_ARGUMENT", f"not a {kind.DESCRIPTOR.name}") from None
+    request = parse(kind, data)
     if isinstance(request, pb.GetMetricsRequest):
         if request.metricName != METRIC:
             raise ProtocolError(

@@ -3,20 +3,12 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import grpc
 
-from controlplane.binding import BindError, check_bindable
 from controlplane.config import Address
 from controlplane.identity import Credentials, Identity
 from controlplane.latest import Latest
@@ -24,12 +16,7 @@ from controlplane.resources.classes import pool_of
 from controlplane.resources.resource import ENDPOINT, Changes
 from controlplane.resources.views import View
 from controlplane.turns import Turns
-from controlplane.xds.authentication import (
-    REFUSALS,
-    Authenticator,
-    ReloadableCredentials,
-    XdsTls,
-)
+from controlplane.xds.authentication import REFUSALS, Authenticator, XdsTls
 from controlplane.xds.client_status_service import ClientStatusService
 from controlplane.xds.connection import (
     FIRST_REQUEST,
@@ -40,7 +27,8 @@ from controlplane.xds.connection import (
     SilentStreams,
     StartupThrottle,
 )
-from controlplane.xds.events import Connected, Event, NodeStatus, Sent
+from controlplane.xds.events import Connected, Event, NodeStatus
+from controlplane.xds.grpc_server import ReloadableCredentials, serve
 from controlplane.xds.node import ProtocolError
 from controlplane.xds.report_services import (
     AccessLogService,
@@ -110,25 +98,6 @@ CONNECTION_GRACE: Final = 5.0
 CATCHING_UP_SECONDS: Final = 1.0
 """For so long at most; a sidecar on a busy machine takes its time to acknowledge."""
 
-_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_concurrent_streams", MAX_STREAMS_OF_CONNECTION),
-    # Envoy pings as often as its bootstrap says; by default gRPC answers pings more frequent than
-    # every 5 minutes, on a connection without calls or data, by closing it.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # A peer that is gone or stopped answers no pings; without them its streams would stay.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # A peer that connects and opens no stream, or does not even speak HTTP/2.
-    ("grpc.max_connection_idle_ms", 60_000),
-    ("grpc.server_handshake_timeout_ms", 20_000),
-    # Two servers on one port would each get some of the Envoys.
-    ("grpc.so_reuseport", 0),
-)
-
 
 class XdsServer:
     """The gRPC server. `start` it, and `stop` it before the event loop ends."""
@@ -162,8 +131,8 @@ class XdsServer:
             offered: What to serve; None as long as nothing is loaded.
             observe: Takes everything that happens.
             pushes: Follow how far each catalog got.
-            node_observer: Follows who is connected; says who is not served.
-            tls: Certificates, and who is admitted; None: plain text, and anybody is.
+            node_observer: Follows which nodes are connected, and refuses nodes.
+            tls: Certificates, and the rules of admission; None: plain text, and no rules.
             secrets: What a client with an identity holds of secrets; None: nobody has any.
             max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.
@@ -183,7 +152,7 @@ class XdsServer:
         self._node_observer = node_observer
         self._tls = tls
         self._secrets = secrets
-        self._credentials = ReloadableCredentials(tls.credentials) if tls else None
+        self._credentials = ReloadableCredentials(tls.credentials if tls else None)
         self._authenticator = Authenticator(
             tls.admission if tls else None,
             observe,
@@ -205,42 +174,34 @@ class XdsServer:
 
     async def start(self) -> Address:
         """Begin to serve; returns the address with the real port, or raises `BindError`."""
-        await check_bindable("xDS", self._address)
-        server = grpc.aio.server(
-            options=(*_OPTIONS, *_ages(self._tls)), maximum_concurrent_rpcs=self._max_streams
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_concurrent_streams", MAX_STREAMS_OF_CONNECTION),
+        ]
+        if self._tls is not None:
+            # gRPC varies it by a tenth, so that not all come again at once.
+            options += [
+                ("grpc.max_connection_age_ms", round(self._tls.max_connection_age * 1000)),
+                ("grpc.max_connection_age_grace_ms", round(CONNECTION_GRACE * 1000)),
+            ]
+        self._server, address = await serve(
+            "xDS", self._address, self._credentials, self._methods(), options, self._max_streams
         )
-        for name, methods in self._methods():
-            handler = grpc.method_handlers_generic_handler(name, methods)
-            server.add_generic_rpc_handlers((handler,))
-        try:
-            if self._credentials is None:
-                port = server.add_insecure_port(str(self._address))
-            else:
-                port = server.add_secure_port(str(self._address), self._credentials.for_server())
-        except RuntimeError:
-            raise BindError(f"cannot serve xDS on {self._address}") from None
-        await server.start()
-        self._server = server
         self._tasks = (
             asyncio.create_task(
                 self._wake(self._offered.revision, self._offered.value), name="xds: new catalogs"
             ),
             asyncio.create_task(self._watch(), name="xds: stalled readers"),
         )
-        return Address(self._address.host, port)
+        return address
 
     def _methods(self) -> Iterator[tuple[str, Methods]]:
         """The services, by name, with their methods."""
         shared_states = SharedStates()
         for service in SERVICES:
             begins = service.methods(shared_states).items()
-            yield (
-                service.name,
-                {
-                    name: grpc.stream_stream_rpc_method_handler(self._handler(begin))
-                    for name, begin in begins
-                },
-            )
+            handler = grpc.stream_stream_rpc_method_handler
+            yield service.name, {name: handler(partial(self._serve, each)) for name, each in begins}
         status = ClientStatusService(
             lambda: [connection.stream for connection in self._connections],
             lambda: offer.catalog if (offer := self._offered.value) else None,
@@ -275,8 +236,7 @@ class XdsServer:
 
     def accept(self, credentials: Credentials) -> None:
         """Serve with these, which were checked, from the next connection on; no stream ends."""
-        if self._credentials is not None:
-            self._credentials.accept(credentials)
+        self._credentials.accept(credentials)
 
     async def renew_secrets(self) -> set[Identity]:
         """Send clients what has changed of their secrets; returns whose connections are open."""
@@ -356,13 +316,7 @@ class XdsServer:
         names = frozenset().union(*changes.values())
         return self._streams_by_pool.concerned({pool_of(name) for name in names})
 
-    def _handler(self, begin: Begin) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
-        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
-            await self._serve(begin, context)
-
-        return serve
-
-    async def _serve(self, begin: Begin, context: Context) -> None:
+    async def _serve(self, begin: Begin, _: AsyncIterator[bytes], context: Context) -> None:
         """Serve one stream; gRPC cancels this when the client leaves."""
         # Without a configuration an empty answer would take away all that Envoy has (istio#25495).
         async with self._authenticator.call(context) as identity:
@@ -374,8 +328,7 @@ class XdsServer:
         connection = Connection(
             begin(identity),
             report=self._report,
-            writing=self._writing,
-            settled=self._settled,
+            pushes=self._pushes,
             first_request_came=leave,
             clock=self._clock,
         )
@@ -418,15 +371,6 @@ class XdsServer:
         if connection.stream.has_work:
             connection.wake()
 
-    def _settled(self, connection: Connection) -> None:
-        for pushes in self._pushes:
-            pushes.settled(connection)
-
-    def _writing(self, connection: Connection, event: Sent) -> None:
-        if (node := connection.stream.node) is not None:
-            for pushes in self._pushes:
-                pushes.writing(connection, node.id, event)
-
     def _report(self, connection: Connection, event: Event) -> None:
         node, view = connection.stream.node, connection.stream.view
         if node is None or view is None:
@@ -440,13 +384,3 @@ class XdsServer:
         for pushes in self._pushes:
             pushes.happened(connection, node.id, event)
         self._observe(node.id, event)
-
-
-def _ages(tls: XdsTls | None) -> tuple[tuple[str, int], ...]:
-    """How long connections last. gRPC varies it by a tenth, so that not all come again at once."""
-    if tls is None:
-        return ()
-    return (
-        ("grpc.max_connection_age_ms", round(tls.max_connection_age * 1000)),
-        ("grpc.max_connection_age_grace_ms", round(CONNECTION_GRACE * 1000)),
-    )

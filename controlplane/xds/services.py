@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from controlplane.identity import Identity
@@ -17,14 +18,11 @@ from controlplane.resources.resource import (
 )
 from controlplane.resources.views import View
 from controlplane.xds.events import Event, Sent
-from controlplane.xds.messages import DeltaRequest, SotwRequest
-from controlplane.xds.protocol import Delta, StateOfTheWorld
+from controlplane.xds.protocol import Delta, StateOfTheWorld, TransportProtocol
 from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream
 
-AnyStream = Stream[DeltaRequest] | Stream[SotwRequest]
-
-Begin: TypeAlias = Callable[[Identity | None], AnyStream]
+Begin: TypeAlias = Callable[[Identity | None], Stream]
 """Begins a stream of a client with this identity."""
 
 SecretsOf: TypeAlias = Callable[[Identity], Snapshot]
@@ -63,13 +61,10 @@ class Service:
 
     def methods(self, shared_states: SharedStates) -> dict[str, Begin]:
         """What begins a stream, by the name of the method; all streams of a server share states."""
+        protocols: dict[str, TransportProtocol] = {"Stream": StateOfTheWorld(), "Delta": Delta()}
         return {
-            f"Stream{self.noun}": lambda identity: Stream(
-                StateOfTheWorld(), self.type_url, shared_states, identity
-            ),
-            f"Delta{self.noun}": lambda identity: Stream(
-                Delta(), self.type_url, shared_states, identity
-            ),
+            f"{prefix}{self.noun}": partial(Stream, protocol, self.type_url, shared_states)
+            for prefix, protocol in protocols.items()
         }
 
 

@@ -8,16 +8,15 @@ bare gRPC, with it about half as much (``make bench-xds``).
 """
 
 from collections.abc import Hashable
-from typing import Any, Generic, NamedTuple
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from controlplane.resources.resource import Snapshot
 from controlplane.resources.views import View
-from controlplane.xds.protocol import R
 from controlplane.xds.state import Answer, StreamState
 
 
-class SharedAnswer(NamedTuple, Generic[R]):
+class SharedAnswer(NamedTuple):
     """What follows from a change for every stream in a shared state.
 
     Attributes:
@@ -26,23 +25,23 @@ class SharedAnswer(NamedTuple, Generic[R]):
     """
 
     answer: Answer
-    sent: StreamState[R]
-    after: "SharedState[R]"
+    sent: StreamState
+    after: "SharedState"
 
 
-class SharedState(Generic[R]):
+class SharedState:
     """A settled state that any number of streams may be in; not to be changed."""
 
     __slots__ = ("__weakref__", "_next", "_revision", "_shared_states", "_view", "state")
 
-    def __init__(self, state: StreamState[R], view: View, shared_states: "SharedStates") -> None:
+    def __init__(self, state: StreamState, view: View, shared_states: "SharedStates") -> None:
         self.state = state
         self._view = view
         self._shared_states = shared_states
         self._revision = state.revision
-        self._next: SharedAnswer[R] | SharedState[R] | None = None
+        self._next: SharedAnswer | SharedState | None = None
 
-    def step(self, snapshot: Snapshot) -> "SharedAnswer[R] | SharedState[R] | None":
+    def step(self, snapshot: Snapshot) -> "SharedAnswer | SharedState | None":
         """Work out what follows from another snapshot of the view.
 
         Another shared state: there is nothing to send. None: it takes more than one response, and
@@ -52,7 +51,7 @@ class SharedState(Generic[R]):
             self._revision, self._next = snapshot.revision, self._follow(snapshot)
         return self._next
 
-    def _follow(self, snapshot: Snapshot) -> "SharedAnswer[R] | SharedState[R] | None":
+    def _follow(self, snapshot: Snapshot) -> "SharedAnswer | SharedState | None":
         sent = self.state.copy()
         answer = sent.next(snapshot, "")
         if answer is None:
@@ -70,9 +69,9 @@ class SharedStates:
     """Finds the shared states of streams that have settled."""
 
     def __init__(self) -> None:
-        self._known: WeakValueDictionary[Hashable, SharedState[Any]] = WeakValueDictionary()
+        self._known: WeakValueDictionary[Hashable, SharedState] = WeakValueDictionary()
 
-    def of(self, state: StreamState[R], view: View) -> SharedState[R]:
+    def of(self, state: StreamState, view: View) -> SharedState:
         """Find the shared state that equals a settled one, or make that one shared."""
         key = (
             view,

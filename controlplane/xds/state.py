@@ -6,7 +6,7 @@ uses.
 """
 
 from collections.abc import Mapping
-from typing import Generic, NamedTuple
+from typing import NamedTuple
 
 from controlplane.resources.resource import (
     CLUSTER,
@@ -18,8 +18,9 @@ from controlplane.resources.resource import (
     Snapshot,
 )
 from controlplane.xds.holdings import Outstanding, Pending
+from controlplane.xds.messages import Request
 from controlplane.xds.node import Node
-from controlplane.xds.protocol import R, TransportProtocol
+from controlplane.xds.protocol import TransportProtocol
 from controlplane.xds.subscription import Subscription
 
 
@@ -33,22 +34,22 @@ class Answer(NamedTuple):
     gone: int
 
 
-class StreamState(Generic[R]):
+class StreamState:
     """The state of the protocol on one stream, by type URL in the order of `TYPE_URLS`."""
 
     __slots__ = ("_active", "_own", "_unanswered", "protocol", "revision", "subscriptions")
 
-    def __init__(self, protocol: TransportProtocol[R]) -> None:
+    def __init__(self, protocol: TransportProtocol) -> None:
         self.protocol = protocol
         self.revision: Revision | None = None
         self.subscriptions: dict[str, Subscription] = {}
-        # By type, those that no other state shares.
+        # The types whose subscription no other state shares.
         self._own: set[str] = set()
-        # By type, those that may have something to send. All others need not be looked at.
+        # The types that may have something to send. The others need no look.
         self._active: set[str] = set()
         self._unanswered = 0
 
-    def copy(self) -> "StreamState[R]":
+    def copy(self) -> "StreamState":
         """Copy the state; afterwards neither changes the other's."""
         other = StreamState(self.protocol)
         other.revision = self.revision
@@ -75,14 +76,14 @@ class StreamState(Generic[R]):
             subscription.is_settled for subscription in self.subscriptions.values()
         )
 
-    def is_same_as(self, other: "StreamState[R]") -> bool:
+    def is_same_as(self, other: "StreamState") -> bool:
         """Whether the two are in the same state, both being settled at the same revision."""
         return self.subscriptions.keys() == other.subscriptions.keys() and all(
             subscription.is_same_as(other.subscriptions[url])
             for url, subscription in self.subscriptions.items()
         )
 
-    def request(self, type_url: str, request: R, node: Node) -> None:
+    def request(self, type_url: str, request: Request, node: Node) -> None:
         """Apply what a request wants; what it answers was applied before."""
         if type_url in self.subscriptions:
             self.protocol.change(self._mine(type_url), request)
@@ -158,7 +159,7 @@ class StreamState(Generic[R]):
                 self._active.add(url)
 
     def _mine(self, type_url: str) -> Subscription:
-        """A subscription to be changed, of which no other state knows."""
+        """A subscription that may be changed: no other state shares it."""
         if type_url not in self._own:
             self.subscriptions[type_url] = self.subscriptions[type_url].copy()
             self._own.add(type_url)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Generic, NamedTuple
+from typing import NamedTuple
 
 from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
@@ -23,7 +23,7 @@ from controlplane.xds.events import (
 )
 from controlplane.xds.messages import Request, with_nonce
 from controlplane.xds.node import Node, ProtocolError, admit
-from controlplane.xds.protocol import R, TransportProtocol
+from controlplane.xds.protocol import TransportProtocol
 from controlplane.xds.sharing import SharedAnswer, SharedState, SharedStates
 from controlplane.xds.state import Answer, StreamState
 from controlplane.xds.subscription import Subscription
@@ -68,7 +68,7 @@ class _Shown:
     rejection: Rejection | None = None
 
 
-class Stream(Generic[R]):
+class Stream:
     """The server's side of one stream.
 
     Attributes:
@@ -99,7 +99,7 @@ class Stream(Generic[R]):
 
     def __init__(
         self,
-        protocol: TransportProtocol[R],
+        protocol: TransportProtocol,
         only: str | None = None,
         shared_states: SharedStates | None = None,
         identity: Identity | None = None,
@@ -120,19 +120,15 @@ class Stream(Generic[R]):
         self._seen: Revision | None = None
         # The state shared with other streams, if it is, and what the client was sent from there
         # until it has answered.
-        self._shared: SharedState[R] | None = None
-        self._step: SharedAnswer[R] | None = None
+        self._shared: SharedState | None = None
+        self._step: SharedAnswer | None = None
         self._step_nonce = ""
 
-    def receive(self, data: bytes, now: float) -> list[Event]:
-        """Decode and apply a request; a `ProtocolError` ends the stream."""
-        return self.apply(self._state.protocol.decode(data), now)
-
-    def decode(self, data: bytes) -> R:
+    def decode(self, data: bytes) -> Request:
         """Decode a request without applying it, which may be done in another thread."""
         return self._state.protocol.decode(data)
 
-    def apply(self, request: R, now: float) -> list[Event]:
+    def apply(self, request: Request, now: float) -> list[Event]:
         """Apply a request; returns what happened, in order. A `ProtocolError` ends the stream."""
         if self._step is not None and self._only_acknowledges(request, self._step):
             url = self._step.answer.type_url
@@ -274,7 +270,7 @@ class Stream(Generic[R]):
                 refused=tuple(sorted(subscription.nacks.resources)),
             )
 
-    def _only_acknowledges(self, request: R, step: SharedAnswer[R]) -> bool:
+    def _only_acknowledges(self, request: Request, step: SharedAnswer) -> bool:
         """Whether a request accepts a shared answer and says nothing else."""
         url = step.answer.type_url
         return (
@@ -290,7 +286,7 @@ class Stream(Generic[R]):
         if self._shared_states and self.view and self._state.is_settled:
             self._share(self._shared_states.of(self._state, self.view))
 
-    def _share(self, shared: SharedState[R]) -> None:
+    def _share(self, shared: SharedState) -> None:
         """Take over a shared state."""
         self._shared, self._step = shared, None
         self._state = shared.state
@@ -315,7 +311,7 @@ class Stream(Generic[R]):
             Sent(answer.type_url, answer.version, answer.changed, answer.gone, len(encoded)),
         )
 
-    def _answered(self, state: StreamState[R], type_url: str, request: R, now: float) -> Event:
+    def _answered(self, state: StreamState, type_url: str, request: Request, now: float) -> Event:
         """Take the acknowledgement or rejection in a request."""
         if request.error is None:
             state.acknowledge(type_url)

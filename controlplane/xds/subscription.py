@@ -1,4 +1,4 @@
-"""What one client wants and holds of one resource type, as far as the server knows.
+"""The server's knowledge of what one client wants and holds of one resource type.
 
 Both protocols keep this state. Requests and snapshots go in, what to send comes out; nothing is
 sent here. After a change only the names that it was about are looked at, however many are held.
@@ -73,7 +73,7 @@ class WantedNames:
         return added
 
     def drop(self, names: Iterable[str]) -> set[str]:
-        """Remove names; returns those that the client had asked for, without the wildcard."""
+        """Remove names; returns the ones that the client had asked for, without the wildcard."""
         dropped = set(names)
         if WILDCARD in dropped:
             self.wildcard = False
@@ -93,16 +93,21 @@ class WantedNames:
 class Subscription:
     """One resource type on one stream: what the client wants, holds and rejected.
 
-    One response at a time is outstanding. `must_answer`: one is due even if nothing is in it.
+    One response at a time is outstanding.
+
+    Attributes:
+        must_answer: A response is due even if nothing is in it.
+        claim: The version that the client claims to hold, until that is checked.
+        forced: Names to be answered whatever the client holds.
     """
 
     __slots__ = (
-        "_claim",
         "_conflicts",
         "_dirty",
-        "_forced",
         "_inherited",
         "_rules",
+        "claim",
+        "forced",
         "holdings",
         "must_answer",
         "nacks",
@@ -141,13 +146,12 @@ class Subscription:
         self.outstanding: Outstanding | None = None
         # Envoy's start waits for an answer to a wildcard, even if there is no resource at all.
         self.must_answer = wildcard
-        self._claim = claim
+        self.claim = claim
         self._conflicts = AddressConflicts()
         self._rules = rules
         # What the client has from an earlier stream, which the snapshot may say that it keeps.
         self._inherited = {*ours, *inherited}
-        # To be answered whatever the client holds.
-        self._forced: set[str] = set()
+        self.forced: set[str] = set()
         # Whose version may be another than the client's; any name where None.
         self._dirty: set[str] | None = None
 
@@ -156,7 +160,7 @@ class Subscription:
         """Whether there may be something to send now."""
         return self.outstanding is None and bool(
             self.must_answer
-            or self._forced
+            or self.forced
             or self._dirty is None
             or self._dirty
             or self._conflicts.leaving
@@ -168,7 +172,7 @@ class Subscription:
         return (
             not self.has_work
             and self.outstanding is None
-            and not self._claim
+            and not self.claim
             and self.nacks.is_clear
         )
 
@@ -197,12 +201,12 @@ class Subscription:
         # xDS: "The server must respond with all resources listed in resource_names_subscribe,
         # even if it believes the client has the most recent version": the client may have dropped
         # and regained interest in between.
-        self._forced |= self.wanted_names.add(names)
+        self.forced |= self.wanted_names.add(names)
         if self.wanted_names.wildcard and not had_all:
             self.must_answer, self._dirty = True, None
 
     def unsubscribe(self, names: Iterable[str]) -> set[str]:
-        """Remove names; returns those that the client named and that the wildcard still covers."""
+        """Remove names; returns the removed names that the wildcard still covers."""
         had_all = self.wanted_names.wildcard
         dropped = self.wanted_names.drop(names)
         if self.wanted_names.wildcard:
@@ -212,17 +216,9 @@ class Subscription:
         self._forget(self._known() - self.wanted_names.names if had_all else dropped)
         return set()
 
-    def drop_claim(self) -> None:
-        """Ignore what the client claimed to hold: that was about other names."""
-        self._claim = ""
-
-    def force(self, names: Iterable[str]) -> None:
-        """Answer these names whatever the client holds."""
-        self._forced.update(names)
-
     def resend(self, names: Iterable[str]) -> None:
         """Send these, where they are wanted and not rejected, although the client holds them."""
-        self._forced.update(
+        self.forced.update(
             name
             for name in names
             if (
@@ -241,18 +237,18 @@ class Subscription:
 
     def pending(self, snapshot: Snapshot) -> Pending:
         """Compare what the client holds with what it should hold, where they may differ."""
-        if self._claim:
+        if self.claim:
             self._check_claim(snapshot)
         if self._inherited and not snapshot.keeps_any:
             self._inherited.clear()
         elif WILDCARD in self._inherited and snapshot.keeps(self.type_url, WILDCARD, None):
             # What is not in a response that says everything would be taken away by it.
-            self._forced, self._dirty, self.must_answer = set(), set(), False
+            self.forced, self._dirty, self.must_answer = set(), set(), False
             return Pending()
         if leaving := self._conflicts.to_remove(self.type_url, snapshot):
             return Pending(removed=leaving)
         changed, absent, removed = [], [], []
-        for name in sorted(self._to_compare(snapshot) | self._forced):
+        for name in sorted(self._to_compare(snapshot) | self.forced):
             resource = snapshot.get(self.type_url, name)
             version = resource.version if resource else ABSENT
             known = self.holdings.versions.get(name, ABSENT)
@@ -260,9 +256,9 @@ class Subscription:
                 self._inherited.discard(name)
             elif name in self._inherited and snapshot.keeps(self.type_url, name, known):
                 # Looked at again once the snapshot says otherwise, which has all compared anew.
-                self._forced.discard(name)
+                self.forced.discard(name)
                 continue
-            if name not in self._forced and (
+            if name not in self.forced and (
                 # Versions are hashes of the content: the same version is the same resource.
                 known == version
                 # xDS: a rejected version is not sent again; only another one may be better.
@@ -275,7 +271,7 @@ class Subscription:
                 # xDS (delta): a name that does not exist is answered in removed_resources; the
                 # subscription stays, and the resource is sent when it comes to exist.
                 absent.append(name)
-            elif self._rules.tells_removals or name in self._forced:
+            elif self._rules.tells_removals or name in self.forced:
                 removed.append(name)
             else:
                 self.holdings.accept(name, None)
@@ -296,7 +292,7 @@ class Subscription:
     def sent(self, nonce: str, pending: Pending) -> None:
         """Note that a response with this nonce is under way."""
         self.outstanding = Outstanding(nonce, pending.contents)
-        self._forced -= pending.contents.keys()
+        self.forced -= pending.contents.keys()
         self._inherited -= {WILDCARD, *pending.contents}
         if self._dirty:
             self._dirty -= pending.contents.keys()
@@ -334,7 +330,7 @@ class Subscription:
             if self._rules.repeats:
                 self.must_answer = True
             else:
-                self._forced |= taken
+                self.forced |= taken
         if self._dirty is not None:
             self._dirty |= verdict.suspected
         return verdict.names
@@ -347,7 +343,7 @@ class Subscription:
 
     def _check_claim(self, snapshot: Snapshot) -> None:
         """Believe what the client claims to hold, if that is just what it should hold."""
-        claim, self._claim = self._claim, ""
+        claim, self.claim = self.claim, ""
         wanted = self.wanted_names.given(snapshot.names(self.type_url))
         found = [resource for name in wanted if (resource := snapshot.get(self.type_url, name))]
         if claim == version_of(found):
@@ -355,7 +351,7 @@ class Subscription:
             self._inherited.clear()
             for resource in found:
                 self.holdings.accept(resource.name, resource)
-            self._forced.clear()
+            self.forced.clear()
             self.must_answer = False
 
     def _commit(self, doubted: Set[str] = frozenset()) -> None:
@@ -373,14 +369,14 @@ class Subscription:
 
     def _known(self) -> set[str]:
         under_way = self.outstanding.contents.keys() if self.outstanding else set()
-        return self.holdings.versions.keys() | self._forced | under_way | (self._dirty or set())
+        return self.holdings.versions.keys() | self.forced | under_way | (self._dirty or set())
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
             self.holdings.forget(name)
             self.nacks.forget(name)
             self._conflicts.forget(name)
-            self._forced.discard(name)
+            self.forced.discard(name)
             if self._dirty:
                 self._dirty.discard(name)
             if self.outstanding:

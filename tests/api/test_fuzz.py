@@ -62,7 +62,7 @@ def test_what_is_read_is_what_everybody_else_reads(value: object) -> None:
 def test_bytes_never_cause_a_fault() -> None:
     with running() as (runner, api):
 
-        @settings(max_examples=100)
+        @settings(max_examples=50)
         @given(st.binary(max_size=200))
         def put(body: bytes) -> None:
             before = api.plane.fleet
@@ -77,12 +77,12 @@ def test_bytes_never_cause_a_fault() -> None:
 def test_json_of_any_shape_never_causes_a_fault() -> None:
     with running() as (runner, api):
 
-        @settings(max_examples=100)
+        @settings(max_examples=50)
         @given(st.dictionaries(POOL_KEYS | TEXTS, JSONS, max_size=3))
         def put_pool(fields: dict[str, object]) -> None:
             check(runner.run(api.send("/v1/pools/m", json.dumps(POOL | fields).encode())))
 
-        @settings(max_examples=100)
+        @settings(max_examples=50)
         @given(st.dictionaries(REPLICA_KEYS | TEXTS, JSONS, max_size=3))
         def put_replica(fields: dict[str, object]) -> None:
             body = json.dumps({"address": "127.0.0.1:9003"} | fields).encode()
@@ -95,7 +95,7 @@ def test_json_of_any_shape_never_causes_a_fault() -> None:
 def test_paths_of_any_bytes_never_cause_a_fault() -> None:
     with running() as (runner, api):
 
-        @settings(max_examples=100)
+        @settings(max_examples=50)
         @given(st.binary(min_size=1, max_size=20))
         def get(name: bytes) -> None:
             quoted = "".join(f"%{byte:02X}" for byte in name)

@@ -17,8 +17,7 @@ from controlplane.balancing import (
 )
 from controlplane.config import PoolSettings, validated
 from controlplane.config.replica import MemorySettings
-from controlplane.telemetry import GpuMemory, Histogram, History, Reading, Window
-from controlplane.telemetry.batches import BatchTotals
+from controlplane.telemetry import BatchTotals, GpuMemory, Histogram, History, Reading, Window
 from controlplane.telemetry.load import Failing
 from controlplane.telemetry.sizes import Sizes
 

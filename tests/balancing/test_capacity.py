@@ -392,7 +392,7 @@ def shapes_of(chunks: list[tuple[float, float]]) -> Shapes:
     """One replica with these chunks of batches of n tokens and T seconds."""
     n, took = np.array(chunks).T
     sums = [len(n), n.sum(), took.sum(), (n * n).sum(), (n * took).sum()]
-    return replace(Shapes.unknown(1), sums=np.array([sums]))
+    return replace(Shapes.empty(1), sums=np.array([sums]))
 
 
 def test_batches_of_about_one_size_say_little_of_what_a_start_costs() -> None:

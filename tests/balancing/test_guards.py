@@ -219,7 +219,7 @@ def test_of_a_pool_that_is_full_thirty_percent_are_cut_and_never_the_last(ready:
     assert sum(shares(decision).values()) == pytest.approx(1)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=14))
 def test_never_more_of_a_pool_is_cut_than_it_can_spare(fractions: list[float | None]) -> None:
     full = {f"r{i}": Serving(memory=each) for i, each in enumerate(fractions)}

@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.balancing import NOWHERE, Place, ZonePlan
 from controlplane.balancing.zones import (
     DEAD_BAND,
     FADING,
-    NOWHERE,
     TARGET,
     Flows,
-    Place,
-    ZonePlan,
     flows,
     plan_data,
     plan_of,

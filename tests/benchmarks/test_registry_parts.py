@@ -163,14 +163,13 @@ async def test_all_of_it_plays_with_a_small_fleet(
         port = (await replicas.answer())["port"]
         stage = Stage(plan, port, tmp_path, lambda _: None, random.Random(1))  # noqa: S311 - which replica changes
         found: Round = {"bare sqlite3": stage.bare(), "one by one": await stage.one_by_one()}
-        found |= {str(layout): await stage.fleet(layout) for layout in plan.layouts[:2]}
+        figures = await stage.fleet(plan.layouts[1])
+        found["40 replicas in 2 pools"] = figures
     assert "40 replicas in 2 pools" in report.table([found])
-    for layout in plan.layouts[:2]:
-        figures = found[str(layout)]
-        assert figures["restart: ready after, s"] > 0
-        assert 0 < figures["restart: CPU, s"] < DEADLINE
-        assert figures["restart: RSS, MB"] > 10
-    for figures in found.values():
-        assert all(value >= 0 for name, value in figures.items() if "CPU, ms" not in name)
-    assert found["40 replicas in 2 pools"]["heartbeats per second"] > 0
-    assert found["4 replicas in one pool"]["one change: kB to an Envoy"] > 0
+    assert figures["restart: ready after, s"] > 0
+    assert 0 < figures["restart: CPU, s"] < DEADLINE
+    assert figures["restart: RSS, MB"] > 10
+    for each in found.values():
+        assert all(value >= 0 for name, value in each.items() if "CPU, ms" not in name)
+    assert figures["heartbeats per second"] > 0
+    assert figures["one change: kB to an Envoy"] > 0

@@ -8,7 +8,7 @@ from benchmarks.scaling.hpa import Hpa, Pods, by_average_value, by_utilization
 from benchmarks.scaling.loads import Requests, Shape
 from benchmarks.scaling.play import play
 from benchmarks.scaling.scalers import SCALERS, Scaler
-from controlplane.balancing.table import Floats
+from controlplane.balancing.columns import Floats
 
 STEADY = Shape("steady", 1200.0, lambda _: 2.0)
 

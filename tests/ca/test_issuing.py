@@ -16,7 +16,7 @@ from controlplane.ca.certificates import (
     new_request,
 )
 from controlplane.ca.folder import CaFolder
-from controlplane.ca.issuing import Issuer, Joined
+from controlplane.ca.issuing import Issuer, JoinResult
 from controlplane.identity import Admission, Identity
 from controlplane.resources.resource import SECRET
 from controlplane.resources.secret_sources import IDENTITY, ROOTS
@@ -68,7 +68,7 @@ def secrets_of(issuer: Issuer, node: str = "a") -> Secrets:
     return found
 
 
-def joined(issuer: Issuer, token: str, key: ec.EllipticCurvePrivateKey | None = None) -> Joined:
+def joined(issuer: Issuer, token: str, key: ec.EllipticCurvePrivateKey | None = None) -> JoinResult:
     return issuer.join("a", new_request(key or new_key()), token, None)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import aiohttp
 import pytest
 import yaml
 
-from tests.processes import DEADLINE, free_port, until
+from tests.processes import DEADLINE, command, free_port, process, until
 
 
 def config(path: Path, admin: int, *replicas: int) -> None:
@@ -31,10 +32,6 @@ def config(path: Path, admin: int, *replicas: int) -> None:
     path.write_text(yaml.safe_dump(data))
 
 
-def start(command: list[str], stderr: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stderr=stderr)
-
-
 @pytest.mark.parametrize("stderr", ["a pipe that nobody reads", "a pipe whose reader left", "none"])
 async def test_it_answers_reads_its_config_at_sighup_and_ends_at_sigterm(
     tmp_path: Path, stderr: str
@@ -50,18 +47,20 @@ async def test_it_answers_reads_its_config_at_sighup_and_ends_at_sigterm(
             except BlockingIOError:
                 break
         os.set_blocking(write_end, True)
-    command = [sys.executable, "-m", "controlplane", "serve", "--config", str(path)]
+    serve, log = ("serve", "--config", path), tmp_path / "log"
     if stderr == "none":
-        command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
-    started = start(command, write_end)
-    os.close(write_end)
-    if stderr == "a pipe whose reader left":
-        os.close(read_end)
-    try:
+        program = ("sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "controlplane")
+        running: AbstractAsyncContextManager[Any] = process(*program, *serve, log=log)
+    else:
+        running = command(log, *serve, stderr=write_end)
+    async with running as started:
+        os.close(write_end)
+        if stderr == "a pipe whose reader left":
+            os.close(read_end)
         async with aiohttp.ClientSession(trust_env=False) as session:
 
             async def replicas() -> Any:
-                assert started.poll() is None
+                assert started.returncode is None
                 url = f"http://127.0.0.1:{admin}/v1/pools/p"
                 try:
                     async with session.get(url) as response:
@@ -77,12 +76,10 @@ async def test_it_answers_reads_its_config_at_sighup_and_ends_at_sigterm(
             started.send_signal(signal.SIGHUP)
             await until("it has read its config", lambda: has(3))
         started.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(started.wait, DEADLINE) == 0
-    finally:
-        started.kill()
-        started.wait()
-        if stderr != "a pipe whose reader left":
-            os.close(read_end)
+        async with asyncio.timeout(DEADLINE):
+            assert await started.wait() == 0
+    if stderr != "a pipe whose reader left":
+        os.close(read_end)
 
 
 BUSY = """

@@ -290,13 +290,13 @@ def read_or_refused_in_one_line(text: str) -> None:
         assert len(said) < 400
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.text(st.characters(codec=None)) | st.lists(st.sampled_from(PIECES)).map("".join))
 def test_whatever_the_text_it_is_read_or_refused_with_a_line(text: str) -> None:
     read_or_refused_in_one_line(text)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     st.integers(0, len(EXAMPLE)),
     st.integers(0, 40),

@@ -7,23 +7,25 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from controlplane.config import ClassMatch, Config, load_config
-from controlplane.config.balancing import BalancingSettings
-from controlplane.config.config import AdminSettings, StoreSettings, XdsSettings
-from controlplane.config.health_check import HealthCheckSettings
-from controlplane.config.identity import (
+from controlplane.config import (
+    AdminSettings,
     AdminTlsSettings,
-    CaSettings,
-    IdentitySettings,
-    XdsTlsSettings,
-)
-from controlplane.config.metrics import FAMILIES, MetricsSettings, ScrapingSettings
-from controlplane.config.pool import (
-    ListenerSettings,
+    BalancingSettings,
+    ClassMatch,
+    Config,
+    Locality,
+    MetricsSettings,
     PoolEntry,
-    RouteSettings,
+    ReplicaEntry,
+    XdsTlsSettings,
+    load_config,
 )
-from controlplane.config.replica import Locality, MemorySettings, ReplicaEntry
+from controlplane.config.config import StoreSettings, XdsSettings
+from controlplane.config.health_check import HealthCheckSettings
+from controlplane.config.identity import CaSettings, IdentitySettings
+from controlplane.config.metrics import FAMILIES, ScrapingSettings
+from controlplane.config.pool import ListenerSettings, RouteSettings
+from controlplane.config.replica import MemorySettings
 from controlplane.config.tls import ListenerTls, MeshSettings, UpstreamSettings, UpstreamTls
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from controlplane.config.tls import GatewayTls
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.scraping.http2 import ask
 from tests.authority import Files, client_context, serial_of
-from tests.envoy.pools import PROTOCOLS, pool_of, running
+from tests.envoy.pools import pool_of, running
 from tests.processes import DEADLINE, Envoy, free_port, serving, sidecar, until
 from tests.replica import FakeReplica, replica
 
@@ -77,13 +77,12 @@ async def accepts(port: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_clients_reach_a_pool_over_tls_and_http2_and_not_in_plain_text(
-    tmp_path: Path, protocol: Protocol
+    tmp_path: Path,
 ) -> None:
     ca = trustme.CA()
     files = Files(tmp_path / "tls", ca, NAME)
-    async with listening(tmp_path, files.listener, protocol) as (envoy, one):
+    async with listening(tmp_path, files.listener, "state-of-the-world") as (envoy, one):
         port = envoy.listeners["p"]
         assert await answered(port, client_context(ca, "http/1.1")) == 200
         headers = {":method": "GET", ":scheme": "https", ":authority": NAME, ":path": "/health"}

@@ -5,11 +5,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from controlplane.resources.bootstrap import Protocol
 from tests.envoy.load import load
-from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put
+from tests.envoy.pools import HEALTH_CHECK, pool_of, put
 from tests.processes import Envoy, Plimsoll, serving, sidecar, until
 from tests.replica import BYTES_PER_TOKEN, FakeReplica, replica
 
@@ -81,12 +79,11 @@ async def after_more(replicas: list[FakeReplica], count: int) -> list[int]:
     return gained()
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_long_requests_reach_fast_replicas_only_and_none_is_lost_on_the_way(
-    tmp_path: Path, protocol: Protocol
+    tmp_path: Path,
 ) -> None:
     async with (
-        fleet(tmp_path, protocol) as (plane, envoy, entry, replicas, _),
+        fleet(tmp_path, "state-of-the-world") as (plane, envoy, entry, replicas, _),
         load(envoy, POOL, texts=TEXTS) as statuses,
     ):
         await until("long requests are parted", lambda: are_parted(plane))

@@ -120,7 +120,7 @@ def without_domains(encoded: bytes) -> bytes:
     ("protocol", "type_url", "spoilt"),
     [
         *((protocol, CLUSTER, without_threshold) for protocol in PROTOCOLS),
-        *((protocol, CLUSTER, with_unknown_policy) for protocol in PROTOCOLS),
+        ("delta", CLUSTER, with_unknown_policy),
         *((protocol, ENDPOINT, with_a_name_for_an_address) for protocol in PROTOCOLS),
         *((protocol, ROUTE, without_domains) for protocol in PROTOCOLS),
     ],

@@ -18,7 +18,7 @@ class Recorder:
     """Keeps who was concerned, how often something was written, and which changes are done."""
 
     def __init__(self) -> None:
-        self.convergence: PushLatency[Hashable] = PushLatency()
+        self.convergence: PushLatency = PushLatency()
         self.concerned: list[int] = []
         self.writes = 0
         self.done = 0

@@ -2,11 +2,11 @@
 
 import pytest
 
-from controlplane.fleet import AuditEntry, AuditLog, Change, Drain, Noted, apply
+from controlplane.fleet import AuditEntry, AuditLog, Change, Drain, apply
 from tests.fleet.fleets import a_pool
 
 
-def noted(*names: str, who: str = "x") -> list[Noted]:
+def noted(*names: str, who: str = "x") -> list[tuple[str, Change]]:
     """Pools that went, as nobody looks at them here."""
     return [(who, Change(name, None, None, None)) for name in names]
 

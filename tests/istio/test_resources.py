@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.config.addresses import Address
+from controlplane.config import Address
 from controlplane.config.config import IstioSettings
 from controlplane.istio.resources import configure
 from controlplane.protos import istio_pb2 as pb

@@ -13,10 +13,8 @@ from controlplane.plane import Plane
 def everything(plane: Plane, now: float = 0.0) -> OwnMetrics:
     """Metrics with everything that a running control plane shows."""
     metrics = OwnMetrics(plane, clock=lambda: now)
-    metrics.streams.show_streams(lambda: 0)
-    metrics.streams.show_queue(lambda: 0)
-    metrics.streams.show_nodes(lambda: 0, lambda: 0)
-    metrics.streams.show_istiods(lambda: 0)
+    numbers = ("streams", "queue_depth", "nodes", "nodes_rejecting", "istiods")
+    metrics.streams.show(**dict.fromkeys(numbers, lambda: 0))
     metrics.show_store(lambda: True, lambda: {"ok": 0}, lambda: False, lambda: 0)
     metrics.certificate("ca", lambda: (0.0, 0.0))
     return metrics

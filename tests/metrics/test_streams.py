@@ -102,8 +102,7 @@ def test_a_hundred_clients_that_say_what_they_like_add_no_series() -> None:
 
 def test_gauges_are_asked_for_when_they_are_read() -> None:
     metrics, open_streams = OwnMetrics(Plane(0.0)), [3]
-    metrics.streams.show_streams(lambda: open_streams[0])
-    metrics.streams.show_queue(lambda: open_streams[0] - 1)
+    metrics.streams.show(streams=lambda: open_streams[0], queue_depth=lambda: open_streams[0] - 1)
     open_streams[0] = 7
     assert values(metrics, "plimsoll_xds_streams") == {(): 7}
     assert values(metrics, "plimsoll_xds_queue_depth") == {(): 6}

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from controlplane.balancing.restart import pool_data, replica_data
@@ -108,6 +109,12 @@ def measured(tokens: float | None = None, sizes: tuple[int, ...] = ()) -> Life:
     life.plane.declare(CONFIG, 0.0)
     life.live(60, steadily)
     return life
+
+
+@cache
+def once_measured() -> Life:
+    """The same for all tests that change nothing of it."""
+    return measured()
 
 
 def kept(life: Life) -> dict[str, RestartPool]:

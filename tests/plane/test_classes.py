@@ -2,9 +2,8 @@
 
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import PutPool, PutReplica
-from controlplane.plane import Plane, Probe
+from controlplane.plane import Plane, Probe, preview
 from controlplane.plane.decisions import notice
-from controlplane.plane.preview import preview
 from controlplane.resources.classes import OTHERS, class_of
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View

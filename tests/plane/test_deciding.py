@@ -22,12 +22,12 @@ from controlplane.fleet import (
     Undrain,
 )
 from controlplane.plane import Failure, Plane, Probe
-from controlplane.plane.report import Outline
+from controlplane.plane.report import ReplicaSummary
 from controlplane.telemetry import Device, GpuMemory
 from tests.fleet.fleets import without_pool
 from tests.plane.test_growth import versions
 
-IDS = [f"r{n}" for n in range(50)]
+IDS = [f"r{n}" for n in range(20)]
 READY = Probe.HEALTHY
 
 Step = Callable[[Plane, float], None]
@@ -114,8 +114,8 @@ def decision_of(plane: Plane) -> Decision:
     return found
 
 
-def outlines(plane: Plane) -> dict[str, Outline]:
-    return dict(plane.outlines("p"))
+def outlines(plane: Plane) -> dict[str, ReplicaSummary]:
+    return dict(plane.summaries("p"))
 
 
 @given(
@@ -149,7 +149,7 @@ def test_it_is_what_a_look_at_everything_comes_to(
         for id_ in some:
             seen.pop(id_, None)
             kept.pop(id_, None)
-        seen |= plane.outlines("p", some)
+        seen |= plane.summaries("p", some)
         kept |= plane.restart_state("p", some)
         assert seen == outlines(plane) == outlines(other)
         assert kept == plane.restart_state("p") == other.restart_state("p")

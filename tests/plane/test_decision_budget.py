@@ -2,7 +2,8 @@
 
 import pytest
 
-from controlplane.plane.startup import DECIDING, PUSH_INTERVAL, SAVED, DecisionBudget
+from controlplane.plane import PUSH_INTERVAL, DecisionBudget
+from controlplane.plane.startup import DECIDING, SAVED
 
 
 def paused(

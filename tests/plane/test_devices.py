@@ -51,7 +51,7 @@ def report(plane: Plane, replica_id: str, now: float) -> ReplicaReport:
 
 
 def fractions(plane: Plane, replica_id: str, now: float) -> list[float]:
-    joined = report(plane, replica_id, now).joined
+    joined = report(plane, replica_id, now).gpus
     assert joined is not None
     return [gpu.fraction for gpu in joined.memory]
 
@@ -128,7 +128,7 @@ def test_an_exporter_that_no_pool_names_any_more_is_forgotten(plane: Plane) -> N
     told(plane, 1.0, device("GPU-1", 99))
     plane.declare(config("profile: none"), 2.0)
     assert plane.exporters() == ()
-    assert report(plane, "a", 2.0).joined is None
+    assert report(plane, "a", 2.0).gpus is None
     plane.declare(config(), 3.0)
     assert fractions(plane, "a", 3.0) == []
 
@@ -166,11 +166,10 @@ def test_the_work_to_join_a_replica_does_not_grow_with_the_devices() -> None:
         for number, exporter in enumerate(plane.exporters()):
             devices = (device(f"GPU-{number}", 10), device(f"GPU-{number}-b", 10, ("a", "b")))
             plane.record_devices(exporter, devices, 1.0)
-        settings = plane.fleet.pool("m").settings.metrics.gpu
-        replica = plane.fleet.pool("m").replica("a").settings
+        pool = plane.fleet.pool("m")
 
         def join() -> None:
-            found = plane._devices.joined(settings, replica, 1.0)
+            found = plane._devices.gpus_of(pool, pool.replica("a"), 1.0)
             assert found is not None
             assert [gpu.fraction for gpu in found.memory] == [0.1]
 
@@ -185,6 +184,6 @@ def test_a_gpu_is_the_same_with_and_without_the_prefix_that_drivers_write(
     plane: Plane, uuid: str
 ) -> None:
     told(plane, 1.0, device(uuid, 40))
-    joined = report(plane, "a", 2.0).joined
+    joined = report(plane, "a", 2.0).gpus
     assert joined is not None
     assert [(gpu.uuid, gpu.fraction) for gpu in joined.memory] == [("GPU-1", 0.4)]

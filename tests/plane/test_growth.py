@@ -28,7 +28,7 @@ from controlplane.plane import Plane, Probe
 from controlplane.resources import endpoints
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.endpoints import EndpointWeight, Member
-from controlplane.resources.pool_resources import POOL_TYPES
+from controlplane.resources.resource import TYPE_URLS
 from controlplane.resources.views import View
 from tests.calls import calls
 
@@ -94,12 +94,12 @@ def versions(catalog: Catalog) -> dict[tuple[str, str], str]:
     view = catalog.view(View())
     return {
         (url, name): resource.version
-        for url in POOL_TYPES
+        for url in TYPE_URLS
         for name, resource in view.type(url).items()
     }
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(commands(), st.booleans()), max_size=15))
 def test_a_fleet_followed_step_by_step_is_served_as_if_it_had_come_at_once(
     steps: list[tuple[Command, bool]],

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.plane.trends import EVERY, PoolTraffic, Trends, quantiles, total
+from controlplane.plane import PoolTraffic
+from controlplane.plane.trends import EVERY, Trends, quantiles, total
 from controlplane.telemetry import Window
 
 WINDOW = Window(

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.config import Address, ReplicaSettings
-from controlplane.config.replica import Locality
+from controlplane.config import Address, Locality, ReplicaSettings
 from controlplane.fleet import Draining, Pool, Replica, Replicas, Source
 from controlplane.resources.endpoints import EndpointWeight, Member, assignment, members
 from controlplane.resources.resource import TYPE_URLS, Resource
@@ -110,7 +109,7 @@ def test_changed_portions_are_encoded_right_after_others(
     pool, endpoint_weights = given_
     before = members(pool, endpoint_weights)
     changed = data.draw(portions_of(pool.replicas))
-    after = members(pool, changed, before, (pool, endpoint_weights))
+    after = members(pool, changed, (pool, endpoint_weights, before))
     assert after == members(pool, changed)
     assert assignment(pool.name, after) == by_betterproto2(pool, changed)
 
@@ -126,8 +125,9 @@ def test_replicas_that_moved_are_encoded_right_after_they_were_elsewhere(
     gone = data.draw(st.sets(st.sampled_from(sorted(pool.replicas)))) if pool.replicas else set()
     put = {id_: data.draw(replicas(id_)) for id_ in ids}
     moved = replace(pool, replicas=pool.replicas.updated(put, gone))
-    after = members(moved, endpoint_weights, before, (pool, endpoint_weights), ids | gone)
-    assert after == members(moved, endpoint_weights, before, (pool, endpoint_weights))
+    known = (pool, endpoint_weights, before)
+    after = members(moved, endpoint_weights, known, ids | gone)
+    assert after == members(moved, endpoint_weights, known)
     assert after == members(moved, endpoint_weights)
     assert assignment(moved.name, after) == by_betterproto2(moved, endpoint_weights)
 

@@ -12,15 +12,13 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.wrr_locality.v3
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
-from controlplane.config import Address, ClassMatch, Policy, PoolSettings, validated
-from controlplane.config.classes import HeaderMatch
+from controlplane.config import Address, ClassMatch, HeaderMatch, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
 from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.places import Place, Spread
-from controlplane.resources.pool_resources import POOL_TYPES
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_URLS
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, put
 from tests.resources.decoded import TIER, in_zone, placed
@@ -96,7 +94,7 @@ def policies(held: Catalog) -> list[str]:
 
 def test_a_pool_has_a_listener_with_its_routes_in_it_a_cluster_and_an_assignment() -> None:
     shown = of(a=TIER).view(GRPC)
-    names = {url: [*shown.names(url)] for url in POOL_TYPES}
+    names = {url: [*shown.names(url)] for url in TYPE_URLS}
     assert names == {LISTENER: ["p"], ROUTE: [], CLUSTER: ["p"], ENDPOINT: ["p"], SECRET: []}
     assert shown.get(ROUTE, "p") is None
     assert shown.get(CLUSTER, "p/retries") is None

@@ -46,8 +46,8 @@ def cluster(snapshot: Snapshot, name: str) -> cluster_v3.Cluster:
     return cluster_v3.Cluster.parse(value(snapshot.get(CLUSTER, name)))
 
 
-def first_clusters(snapshot: Snapshot) -> list[tuple[str, list[str], str]]:
-    """Of each of the sidecar's routes: its name, its headers, and all of it as text."""
+def first_clusters(snapshot: Snapshot) -> list[tuple[str, list[str], bytes]]:
+    """Of each of the sidecar's routes: its name, its headers, and all of it encoded."""
     message = route_v3.RouteConfiguration.parse(value(snapshot.get(ROUTE, "p")))
     (host,) = message.virtual_hosts
     return [

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from controlplane.scaling.cold_start import LONGEST, UNKNOWN, ColdStarts, ReplicaState
+from controlplane.scaling import ReplicaState
+from controlplane.scaling.cold_start import LONGEST, UNKNOWN, ColdStarts
 from controlplane.scaling.load import LoadHistory, upper_quartile
 
 

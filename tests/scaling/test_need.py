@@ -5,8 +5,9 @@ import pytest
 
 from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.prediction import Flow
+from controlplane.scaling import Need
 from controlplane.scaling.demand import ClassDemand, Typical
-from controlplane.scaling.rule import Load, Need, floor_of, need_of
+from controlplane.scaling.rule import Load, floor_of, need_of
 
 TYPICAL = Typical(capacity=2700.0, start=0.03, budget=2048.0, slots=1.0, are_batches=1.0)
 MEAN = 100.0

@@ -27,14 +27,14 @@ import yaml
 from tests.processes import DEADLINE, free_port, process, serving, until
 
 ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "200"))
-REAL_ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "5"))
+REAL_ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "3"))
 """Of the program as users start it, which takes a second for that."""
-SECONDS = math.inf if "PLIMSOLL_KILLS" in os.environ else 8.0
+SECONDS = math.inf if "PLIMSOLL_KILLS" in os.environ else 4.0
 """After so many no further round begins, unless it was said how many there are to be."""
 LONGEST = 0 if "PLIMSOLL_KILLS" in os.environ else 900
 SEED = int(os.environ.get("PLIMSOLL_KILLS_SEED", time.time_ns() % 1_000_000))
 LEAST = 10
-REAL_LEAST = 3
+REAL_LEAST = 2
 """Rounds, however slow the machine is."""
 
 EARLY = 0.3

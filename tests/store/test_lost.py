@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from controlplane.fleet import registered
+from controlplane.store import StoreError
 from controlplane.store.database import Database, Loaded
-from controlplane.store.errors import Cause, StoreError, WriteError
+from controlplane.store.errors import Cause, WriteError
 from tests.fleet.fleets import a_pool, after, put
 from tests.store.files import FLEET, filled, loaded, opened, to_write
 from tests.store.stubborn import kept, with_pool

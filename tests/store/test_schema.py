@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from controlplane.fleet import AuditEntry, Registered, UnwrittenEntries, registered
+from controlplane.store import StoreError
 from controlplane.store import tables as schema
 from controlplane.store.database import Database
-from controlplane.store.errors import StoreError
 from controlplane.store.tables import APPLICATION_ID, MIGRATIONS, pool_row, put, replica_row
 from tests.fleet.fleets import a_pool
 from tests.store.files import to_write

@@ -7,9 +7,10 @@ from sqlite3 import OperationalError
 
 import pytest
 
+from controlplane.store import Store
 from controlplane.store.database import Database
 from controlplane.store.errors import Cause, WriteError
-from controlplane.store.store import OK, Store
+from controlplane.store.store import OK
 from tests.fleet.fleets import a_pool
 from tests.store.files import to_write
 

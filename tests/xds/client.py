@@ -4,14 +4,14 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.resources.resource import CLUSTER, Snapshot
 from controlplane.xds import Event, Node
-from controlplane.xds.messages import DeltaRequest, ErrorDetail, SotwRequest
+from controlplane.xds.messages import ErrorDetail, Request
 from controlplane.xds.protocol import WHOLE_TYPES, Delta, StateOfTheWorld
 from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream
@@ -99,7 +99,7 @@ class Client(ABC):
         only: str | None = None,
         shared_states: SharedStates | None = None,
     ) -> None:
-        self.stream: Stream[Any] = Stream(self.protocol, only, shared_states)
+        self.stream: Stream = Stream(self.protocol, only, shared_states)
         self.node = node
         self.events: list[Event] = []
         self.now = 0.0
@@ -197,7 +197,7 @@ class DeltaClient(Client):
         error: str | None = None,
     ) -> None:
         """Send a request."""
-        request = DeltaRequest(
+        request = Request(
             type_url,
             None if self.stream.node else self.node,
             nonce,
@@ -206,10 +206,10 @@ class DeltaClient(Client):
             tuple(unsubscribe),
             held or {},
         )
-        if request == DeltaRequest(type_url, nonce=nonce):
+        if request == Request(type_url, nonce=nonce):
             # As it comes over the wire.
             message = discovery_v3.DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce)
-            self.events += self.stream.receive(bytes(message), self.now)
+            self.events += self.stream.apply(self.stream.decode(bytes(message)), self.now)
         else:
             self.events += self.stream.apply(request, self.now)
 
@@ -262,13 +262,13 @@ class SotwClient(Client):
     ) -> None:
         """Send a request; what is not given is as it was in the request before."""
         self.names[type_url] = self.names[type_url] if names is None else tuple(names)
-        request = SotwRequest(
+        request = Request(
             type_url,
             None if self.stream.node else self.node,
             self.nonce[type_url] if nonce is None else nonce,
             None if error is None else ErrorDetail(13, error[:4_000], error),
             self.names[type_url],
-            self.version[type_url] if version is None else version,
+            version=self.version[type_url] if version is None else version,
         )
         self.events += self.stream.apply(request, self.now)
 

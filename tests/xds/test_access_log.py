@@ -109,14 +109,14 @@ def test_logs_of_connections_are_left_out() -> None:
     assert read(tcp) == ()
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_garbage_is_a_protocol_error_or_nothing(data: bytes) -> None:
     with contextlib.suppress(ProtocolError):
         decode_access_logs(data, first=True, most=100)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.integers(0, 400), st.binary(min_size=1, max_size=3), SAMPLES)
 def test_a_damaged_message_is_a_protocol_error_or_read(at: int, put: bytes, sample: Sample) -> None:
     data = bytes(logs(entry(sample), entry(ONE)))

@@ -19,10 +19,7 @@ class Guarded(Fixed):
 
         super().__init__({url: of(url) for url in (CLUSTER, ENDPOINT)})
         self._released = released
-
-    @property
-    def keeps_any(self) -> bool:
-        return True
+        self.keeps_any = True
 
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:
         return name not in self._released

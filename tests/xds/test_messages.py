@@ -18,9 +18,8 @@ from controlplane.resources.resource import ENDPOINT, Resource
 from controlplane.xds import Locality, Node, decode_delta, encode_delta
 from controlplane.xds.holdings import Holdings, version_of
 from controlplane.xds.messages import (
-    DeltaRequest,
     ErrorDetail,
-    SotwRequest,
+    Request,
     decode_sotw,
     encode_sotw,
     with_nonce,
@@ -88,7 +87,7 @@ def test_a_request_is_read_as_betterproto2_writes_it(
         initial_resource_versions=versions,
         error_detail=rpc.Status(code=13, message=error) if error else None,
     )
-    assert decode_delta(bytes(message)) == DeltaRequest(
+    assert decode_delta(bytes(message)) == Request(
         url,
         None,
         nonce,
@@ -110,8 +109,13 @@ def test_a_request_for_the_state_of_the_world_is_read_as_betterproto2_writes_it(
         resource_names=names,
         error_detail=rpc.Status(code=13, message=error) if error else None,
     )
-    assert decode_sotw(bytes(message)) == SotwRequest(
-        url, None, nonce, ErrorDetail(13, error, error) if error else None, tuple(names), version
+    assert decode_sotw(bytes(message)) == Request(
+        url,
+        None,
+        nonce,
+        ErrorDetail(13, error, error) if error else None,
+        tuple(names),
+        version=version,
     )
 
 
@@ -137,14 +141,14 @@ def test_a_node_is_read_as_betterproto2_writes_it(
     )
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_garbage_is_a_malformed_request_or_none_at_all(data: bytes) -> None:
     with contextlib.suppress(MalformedRequestError):
         decode_delta(data)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.data())
 def test_a_damaged_request_is_a_malformed_request_or_another_one(data: st.DataObject) -> None:
     message = discovery_v3.DeltaDiscoveryRequest(

@@ -117,5 +117,5 @@ TestDelta = DeltaConversation.TestCase
 TestStateOfTheWorld = SotwConversation.TestCase
 TestOtherClient = OtherConversation.TestCase
 TestDelta.settings = TestStateOfTheWorld.settings = TestOtherClient.settings = settings(
-    max_examples=20, stateful_step_count=30
+    max_examples=12, stateful_step_count=30
 )

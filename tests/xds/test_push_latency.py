@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -11,8 +12,8 @@ from controlplane.xds import PushLatency
 from controlplane.xds.push_latency import MAX_OPEN
 
 
-def begun(*streams: str, revision: int = 1, noticed_at: float = 10.0) -> PushLatency[str]:
-    convergence: PushLatency[str] = PushLatency()
+def begun(*streams: str, revision: int = 1, noticed_at: float = 10.0) -> PushLatency:
+    convergence = PushLatency()
     convergence.begin(revision, streams, noticed_at)
     return convergence
 
@@ -84,7 +85,7 @@ def test_a_revision_must_follow_the_last() -> None:
 
 
 def test_for_a_client_that_never_answers_only_so_much_is_kept() -> None:
-    changes: PushLatency[str] = PushLatency()
+    changes = PushLatency()
     for revision in range(10 * MAX_OPEN):
         changes.begin(revision, ["stuck", "quick"], float(revision))
         assert changes.settled("quick", revision, revision + 1.0) == ()
@@ -112,7 +113,7 @@ class Compared(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.real: PushLatency[str] = PushLatency()
+        self.real = PushLatency()
         self.open: list[Expected] = []
         self.given_up = 0
         self.revision = 0
@@ -171,3 +172,4 @@ class Compared(RuleBasedStateMachine):
 
 
 TestCompared = Compared.TestCase
+TestCompared.settings = settings(max_examples=12, stateful_step_count=30)

@@ -74,7 +74,7 @@ def test_what_follows_is_worked_out_once_for_streams_that_are_alike() -> None:
     assert bodies[0] is bodies[1]
 
 
-def state_of(stream: Stream) -> object:  # type: ignore[type-arg]
+def state_of(stream: Stream) -> object:
     return stream._state
 
 

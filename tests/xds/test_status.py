@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from controlplane.resources.resource import CLUSTER
 from controlplane.xds import Acknowledged, Locality, Node, Rejected, Rejection, TypeStatus
-from controlplane.xds.messages import DeltaRequest, ErrorDetail
+from controlplane.xds.messages import ErrorDetail, Request
 from tests.xds.client import DeltaClient
 from tests.xds.snapshots import snapshot
 
@@ -20,7 +20,7 @@ def clusters(client: DeltaClient) -> TypeStatus:
 def test_a_node_shows_who_it_says_it_is_and_since_when() -> None:
     node = Node("sidecar-1", "apps", Locality("eu", "a"), "envoy", "1.40.0")
     client = DeltaClient(AB)
-    client.stream.apply(DeltaRequest(CLUSTER, node), 12.5)
+    client.stream.apply(Request(CLUSTER, node), 12.5)
     status = client.stream.status()
     assert status is not None
     assert (status.id, status.cluster, status.locality) == ("sidecar-1", "apps", node.locality)
@@ -62,7 +62,7 @@ def test_a_rejection_keeps_the_acknowledged_version_and_shows_the_clients_words(
     before = clusters(client)
     client.show(snapshot(clusters={"a": "2", "b": "1"}))
     got = client.got()
-    request = DeltaRequest(CLUSTER, nonce=got.nonce, error=ErrorDetail(13, "no port", "no port"))
+    request = Request(CLUSTER, nonce=got.nonce, error=ErrorDetail(13, "no port", "no port"))
     assert client.stream.apply(request, 7.0) == [Rejected(CLUSTER, ("a",), "no port")]
     after = clusters(client)
     assert after == replace(

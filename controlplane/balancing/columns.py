@@ -1,0 +1,54 @@
+"""Arrays with one row per replica, and dataclasses that are made of them."""
+
+from dataclasses import field, fields
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+def column(fill: float = np.nan, *shape: int) -> Any:
+    """Declare a column.
+
+    Args:
+        fill: What a row holds of which nothing is known; its type is that of the column.
+        shape: Of each row; none: one number.
+    """
+    return field(metadata={"empty": lambda size: np.full((size, *shape), fill)})
+
+
+def flag() -> Any:
+    """Declare a column of booleans, false where nothing is known."""
+    return field(metadata={"empty": lambda size: np.zeros(size, np.bool_)})
+
+
+def columns(of: type["Columns"]) -> Any:
+    """Declare more columns, of a class of their own."""
+    return field(metadata={"empty": of.empty})
+
+
+class Columns:
+    """A dataclass whose fields are columns."""
+
+    __slots__ = ()
+
+    @classmethod
+    def empty(cls, size: int) -> Self:
+        """So many rows of which nothing is known."""
+        return cls(**{each.name: each.metadata["empty"](size) for each in fields(cls)})  # type: ignore[arg-type]
+
+    def carried_over(self, size: int, keep: Bools) -> Self:
+        """As many rows as there are or more, of which only some keep what they hold."""
+        found = {}
+        for each in fields(self):  # type: ignore[arg-type]
+            old = getattr(self, each.name)
+            if isinstance(old, Columns):
+                found[each.name] = old.carried_over(size, keep)
+                continue
+            found[each.name] = fresh = each.metadata["empty"](size)
+            fresh[: len(keep)][keep] = old[keep]
+        return type(self)(**found)
