@@ -73,6 +73,8 @@ async def test_jobs_go_through_the_gateway_alone_and_count_once(tmp_path: Path) 
         assert (before[0][1], after[0][1]) == (0, 0)
         assert after[0][0] - before[0][0] == 40
         assert after[1] - before[1] == 60
+        # A sidecar's first try is the gateway's first, too.
+        assert [await each.stat(AGAIN) for each in (here.envoy, through)] == [0, 0]
         await until("each is reported once", all_is_reported)
         assert Endpoint(POOL, where.host, where.port) not in sink.reports.endpoints()
 
