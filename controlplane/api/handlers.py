@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from aiohttp import web
 
 from controlplane import __version__
+from controlplane.api import schema
 from controlplane.api.answers import Preconditions, answer, long_answer
 from controlplane.api.auth import require, sender_of
 from controlplane.api.changes import Changes, pointing
@@ -19,20 +20,6 @@ from controlplane.api.events import EventStream, Refusal
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation
-from controlplane.api.schema.requests import (
-    AuditPage,
-    Batch,
-    Change,
-    JoinRequest,
-    NodeRequest,
-    Page,
-    PoolPage,
-    Query,
-    Removal,
-    ReplicaBatch,
-    ReplicaPage,
-    Since,
-)
 from controlplane.api.views import (
     discovery_view,
     history_view,
@@ -47,6 +34,7 @@ from controlplane.ca.issuing import Issuer
 from controlplane.config import PoolSettings, ReplicaSettings
 from controlplane.fleet import (
     AuditLog,
+    Command,
     DeletePool,
     DeleteReplica,
     Drain,
@@ -64,8 +52,29 @@ from controlplane.resources.views import View
 from controlplane.turns import result_in_turns
 from controlplane.xds import NodeStatus
 
-Handler: TypeAlias = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
-"""Answers a request; the second argument is the query, an `Operation.query`."""
+QueryT = TypeVar("QueryT", bound=schema.Query, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[QueryT]):
+    """A request, its query, and the names in its path: of the pool, and of the replica if any."""
+
+    request: web.Request
+    query: QueryT
+    names: tuple[str, ...]
+
+    @property
+    def pool(self) -> str:
+        """The name of the pool."""
+        return self.names[0]
+
+    @property
+    def replica(self) -> str:
+        """The id of the replica."""
+        return self.names[1]
+
+
+Handler: TypeAlias = Callable[[Asked[Any]], Awaitable[web.StreamResponse]]
 
 Metrics: TypeAlias = Callable[[str], Awaitable[tuple[bytes, str]]]
 """The exposition and its content type, for a request's ``Accept``."""
@@ -128,40 +137,37 @@ class Handlers:
             (ops.IS_READY, self._is_ready),
         )
 
-    async def _who_am_i(self, request: web.Request, _query: Query) -> web.Response:
-        sender = sender_of(request)
+    async def _who_am_i(self, asked: Asked[schema.Query]) -> web.Response:
+        sender = sender_of(asked.request)
         kind = "loopback" if sender.owner is None else sender.kind
         shown = {"name": sender.name, "role": sender.role.value, "kind": kind}
         return answer(shown | {"version": __version__})
 
-    async def _list_pools(self, _request: web.Request, query: PoolPage) -> web.Response:
+    async def _list_pools(self, asked: Asked[schema.PoolPage]) -> web.Response:
         pools = self._plane.fleet.pools
-        names, following = _page(sorted(pools), query)
+        names, following = _page(sorted(pools), asked.query)
         views = [await self._pool_view(pools[name]) for name in names]
-        if not query.replicas:
+        if not asked.query.replicas:
             views = [view | {"replicas": []} for view in views]
         return await long_answer({"pools": views, "next": following})
 
-    async def _get_pool(self, request: web.Request, _query: Query) -> web.Response:
-        (name,) = names_in_path(request)
-        return await self._show_pool(name)
+    async def _get_pool(self, asked: Asked[schema.Query]) -> web.Response:
+        return await self._show_pool(asked.pool)
 
-    async def _get_pool_history(self, request: web.Request, query: Since) -> web.Response:
-        (name,) = names_in_path(request)
-        self._plane.fleet.pool(name)  # Raises where there is none.
+    async def _get_pool_history(self, asked: Asked[schema.Since]) -> web.Response:
+        self._plane.fleet.pool(asked.pool)  # Raises where there is none.
         now = self._clock()
-        points = self._plane.trends.of(name, now, query.since)
-        return await long_answer(pool_history_view(name, points, now, self._wall_clock()))
+        points = self._plane.trends.of(asked.pool, now, asked.query.since)
+        return await long_answer(pool_history_view(asked.pool, points, now, self._wall_clock()))
 
-    async def _get_resources(self, request: web.Request, _query: Query) -> web.Response:
-        (name,) = names_in_path(request)
-        self._plane.fleet.pool(name)  # Raises where there is none.
+    async def _get_resources(self, asked: Asked[schema.Query]) -> web.Response:
+        self._plane.fleet.pool(asked.pool)  # Raises where there is none.
         # Thousands of endpoints take a while to be read.
         catalog = self._plane.catalog
-        return await long_answer(await asyncio.to_thread(resources_view, catalog, name))
+        return await long_answer(await asyncio.to_thread(resources_view, catalog, asked.pool))
 
-    async def _get_node_resources(self, request: web.Request, _query: Query) -> web.Response:
-        node = await body_as(request, NodeRequest, self._body_timeout)
+    async def _get_node_resources(self, asked: Asked[schema.Query]) -> web.Response:
+        node = await body_as(asked.request, schema.NodeRequest, self._body_timeout)
         place = Place(node.locality.region or "", node.locality.zone or "")
         try:
             view = View.of(node.metadata, place)
@@ -177,51 +183,41 @@ class Handlers:
         found = await asyncio.to_thread(snapshot_to_json, held)
         return await long_answer({"resources": found})
 
-    async def _put_pool(self, request: web.Request, query: Change) -> web.Response:
-        (name,) = names_in_path(request)
-        settings = await settings_in_body(request, PoolSettings, "name", name, self._body_timeout)
-        is_new = name not in self._plane.fleet.pools
-        command, check = PutPool(name, settings), Preconditions.of(request, name).check
-        if query.dry_run:
-            return await self._changes.preview(command, request, check)
-        await self._changes.apply(command, request, check)
-        return await self._show_pool(name, _CREATED if is_new else _OK)
-
-    async def _delete_pool(self, request: web.Request, query: Change) -> web.StreamResponse:
-        (name,) = names_in_path(request)
-        self._plane.fleet.pool(name)  # Raises where there is none.
-        command, check = DeletePool(name), Preconditions.of(request, name).check
-        if query.dry_run:
-            return await self._changes.preview(command, request, check)
-        await self._changes.apply(command, request, check)
-        return web.Response(status=HTTPStatus.NO_CONTENT)
-
-    async def _get_scaling(self, request: web.Request, _query: Query) -> web.Response:
-        (name,) = names_in_path(request)
-        return answer(scaling_view(self._plane.recommendation(name, self._clock())))
-
-    async def _list_replicas(self, request: web.Request, query: ReplicaPage) -> web.Response:
-        (name,) = names_in_path(request)
-        replicas = self._plane.fleet.pool(name).replicas
-        selected = sorted(
-            id_ for id_, replica in replicas.items() if query.selects(replica.settings.labels)
+    async def _put_pool(self, asked: Asked[schema.Change]) -> web.Response:
+        settings = await settings_in_body(
+            asked.request, PoolSettings, "name", asked.pool, self._body_timeout
         )
-        ids, following = _page(selected, query)
+        is_new = asked.pool not in self._plane.fleet.pools
+        preview = await self._change(asked, PutPool(asked.pool, settings))
+        return preview or await self._show_pool(asked.pool, _CREATED if is_new else _OK)
+
+    async def _delete_pool(self, asked: Asked[schema.Change]) -> web.StreamResponse:
+        self._plane.fleet.pool(asked.pool)  # Raises where there is none.
+        preview = await self._change(asked, DeletePool(asked.pool))
+        return preview or web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _get_scaling(self, asked: Asked[schema.Query]) -> web.Response:
+        return answer(scaling_view(self._plane.recommendation(asked.pool, self._clock())))
+
+    async def _list_replicas(self, asked: Asked[schema.ReplicaPage]) -> web.Response:
+        replicas = self._plane.fleet.pool(asked.pool).replicas
+        selected = sorted(
+            id_ for id_, replica in replicas.items() if asked.query.selects(replica.settings.labels)
+        )
+        ids, following = _page(selected, asked.query)
         now = self._clock()
-        views = (replica_view(report, now) for report in self._plane.reports(name, ids, now))
+        views = (replica_view(report, now) for report in self._plane.reports(asked.pool, ids, now))
         return await long_answer({"replicas": views, "next": following})
 
-    async def _put_replicas(self, request: web.Request, query: Batch) -> web.Response:
-        (name,) = names_in_path(request)
-        batch = await body_as(request, ReplicaBatch, self._body_timeout)
+    async def _put_replicas(self, asked: Asked[schema.Batch]) -> web.Response:
+        batch = await body_as(asked.request, schema.ReplicaBatch, self._body_timeout)
         wanted = batch.by_id()
-        command = PutReplicas(name, wanted, force=query.force)
+        command = PutReplicas(asked.pool, wanted, force=asked.query.force)
         with pointing(batch):
-            if query.dry_run:
-                return await self._changes.preview(command, request)
-            before = self._plane.fleet.pool(name).replicas
-            await self._changes.apply(command, request)
-        pool = self._plane.fleet.pools.get(name)
+            before = self._plane.fleet.pool(asked.pool).replicas
+            if (preview := await self._change(asked, command)) is not None:
+                return preview
+        pool = self._plane.fleet.pools.get(asked.pool)
         put: dict[str, list[str]] = {"added": [], "changed": [], "unchanged": []}
         for id_ in wanted:
             if id_ not in before:
@@ -233,86 +229,80 @@ class Handlers:
                 put["unchanged" if same else "changed"].append(id_)
         return answer(put)
 
-    async def _get_replica(self, request: web.Request, _query: Query) -> web.Response:
-        pool, id_ = names_in_path(request)
-        return self._show_replica(pool, id_)
+    async def _get_replica(self, asked: Asked[schema.Query]) -> web.Response:
+        return self._show_replica(asked.pool, asked.replica)
 
-    async def _put_replica(self, request: web.Request, query: Change) -> web.Response:
-        pool, id_ = names_in_path(request)
-        settings = await settings_in_body(request, ReplicaSettings, "id", id_, self._body_timeout)
-        is_new = id_ not in self._plane.fleet.pool(pool).replicas
-        command, check = PutReplica(pool, id_, settings), Preconditions.of(request, pool, id_).check
-        if query.dry_run:
-            return await self._changes.preview(command, request, check)
-        await self._changes.apply(command, request, check)
-        return self._show_replica(pool, id_, _CREATED if is_new else _OK)
+    async def _put_replica(self, asked: Asked[schema.Change]) -> web.Response:
+        settings = await settings_in_body(
+            asked.request, ReplicaSettings, "id", asked.replica, self._body_timeout
+        )
+        is_new = asked.replica not in self._plane.fleet.pool(asked.pool).replicas
+        command = PutReplica(asked.pool, asked.replica, settings)
+        preview = await self._change(asked, command)
+        return preview or self._show_replica(asked.pool, asked.replica, _CREATED if is_new else _OK)
 
-    async def _delete_replica(self, request: web.Request, query: Removal) -> web.StreamResponse:
-        pool, id_ = names_in_path(request)
-        self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
-        check = Preconditions.of(request, pool, id_).check
-        command = DeleteReplica(pool, id_, force=query.force)
-        if query.dry_run:
-            return await self._changes.preview(command, request, check)
-        await self._changes.apply(command, request, check)
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+    async def _delete_replica(self, asked: Asked[schema.Removal]) -> web.StreamResponse:
+        self._plane.fleet.pool(asked.pool).replica(asked.replica)  # Raises where there is none.
+        command = DeleteReplica(asked.pool, asked.replica, force=asked.query.force)
+        preview = await self._change(asked, command)
+        return preview or web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _act(
-        self,
-        action: type[Drain] | type[Undrain] | type[Heartbeat],
-        request: web.Request,
-        query: Query,
-    ) -> web.Response:
+        self, action: type[Drain] | type[Undrain] | type[Heartbeat], asked: Asked[schema.Query]
+    ) -> web.StreamResponse:
         """Drain a replica, take that back, or renew its lease."""
-        pool, id_ = names_in_path(request)
-        self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
-        command, check = action(pool, id_), Preconditions.of(request, pool, id_).check
-        if isinstance(query, Change) and query.dry_run:
-            return await self._changes.preview(command, request, check)
-        await self._changes.apply(command, request, check)
-        return self._show_replica(pool, id_)
+        self._plane.fleet.pool(asked.pool).replica(asked.replica)  # Raises where there is none.
+        preview = await self._change(asked, action(asked.pool, asked.replica))
+        return preview or self._show_replica(asked.pool, asked.replica)
 
-    async def _get_history(self, request: web.Request, query: Since) -> web.Response:
-        pool, id_ = names_in_path(request)
-        self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
+    async def _change(self, asked: Asked[schema.Query], command: Command) -> web.Response | None:
+        """Carry out a command, or answer with what it would lead to if that is asked for."""
+        check = Preconditions.of(asked.request, *asked.names).check
+        if isinstance(asked.query, schema.Change) and asked.query.dry_run:
+            return await self._changes.preview(command, asked.request, check)
+        await self._changes.apply(command, asked.request, check)
+        return None
+
+    async def _get_history(self, asked: Asked[schema.Since]) -> web.Response:
+        self._plane.fleet.pool(asked.pool).replica(asked.replica)  # Raises where there is none.
         now = self._clock()
-        items = self._plane.histories.of(pool, id_, now, query.since)
-        return answer(history_view(pool, id_, items, now, self._wall_clock()))
+        items = self._plane.histories.of(asked.pool, asked.replica, now, asked.query.since)
+        return answer(history_view(asked.pool, asked.replica, items, now, self._wall_clock()))
 
-    async def _list_nodes(self, _request: web.Request, _query: Query) -> web.Response:
+    async def _list_nodes(self, _asked: Asked[schema.Query]) -> web.Response:
         now = self._clock()
         disputes, sent = self._plane.disputes(now), self._plane.senders.sent()
         shown = await nodes_view(self._nodes(), now, disputes, self._refusals(), sent)
         return await long_answer(shown)
 
-    async def _follow_events(self, request: web.Request, _query: Query) -> web.StreamResponse:
-        return await self._events.serve(request)
+    async def _follow_events(self, asked: Asked[schema.Query]) -> web.StreamResponse:
+        return await self._events.serve(asked.request)
 
-    async def _read_audit(self, _request: web.Request, query: AuditPage) -> web.Response:
-        entries, older = self._audit.page(query.limit, query.before)
+    async def _read_audit(self, asked: Asked[schema.AuditPage]) -> web.Response:
+        entries, older = self._audit.page(asked.query.limit, asked.query.before)
         return await long_answer({"entries": (entry.data() for entry in entries), "next": older})
 
-    async def _read_metrics(self, request: web.Request, _query: Query) -> web.Response:
-        accept = ",".join(request.headers.getall("Accept", ()))
+    async def _read_metrics(self, asked: Asked[schema.Query]) -> web.Response:
+        accept = ",".join(asked.request.headers.getall("Accept", ()))
         text, content_type = await self._metrics(accept)
         return web.Response(body=text, headers={"Content-Type": content_type})
 
-    async def _join(self, request: web.Request, _query: Query) -> web.Response:
-        asked = await body_as(request, JoinRequest, self._body_timeout)
+    async def _join(self, asked: Asked[schema.Query]) -> web.Response:
+        shown = await body_as(asked.request, schema.JoinRequest, self._body_timeout)
         if self._issuer is None:
             raise Problem(
                 HTTPStatus.NOT_FOUND, "no certificates are issued here: identity.ca is not set"
             )
         try:
-            joined = self._issuer.join(asked.node, asked.csr, asked.token, asked.certificate)
+            joined = self._issuer.join(shown.node, shown.csr, shown.token, shown.certificate)
         except CaError as error:
             raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
         return answer(asdict(joined))
 
-    async def _is_live(self, _request: web.Request, _query: Query) -> web.Response:
+    async def _is_live(self, _asked: Asked[schema.Query]) -> web.Response:
         return answer({"live": True})
 
-    async def _is_ready(self, _request: web.Request, _query: Query) -> web.Response:
+    async def _is_ready(self, _asked: Asked[schema.Query]) -> web.Response:
         is_ready = self._ready()
         return answer({"ready": is_ready}, _OK if is_ready else _UNREADY)
 
@@ -339,7 +329,7 @@ class Handlers:
         return answer(view, status, self._plane.fleet.pool(pool).replica(id_))
 
 
-def _page(names: Iterable[str], query: Page) -> tuple[list[str], str | None]:
+def _page(names: Iterable[str], query: schema.Page) -> tuple[list[str], str | None]:
     """One page of sorted names, and the name to ask for the next page with; None on the last."""
     found = [name for name in names if query.after is None or name > query.after]
     if query.limit is None or len(found) <= query.limit:
@@ -356,7 +346,7 @@ def route(operation: Operation, handle: Handler) -> web.RouteDef:
         query = query_of(request, operation.query)
         if operation.method != "GET":
             _refuse_conditions(request, operation)
-        return await handle(request, query)
+        return await handle(Asked(request, query, names_in_path(request)))
 
     if operation.method == "GET":
         # An event stream has no end, and so no headers without a body.

@@ -16,14 +16,7 @@ from pydantic.json_schema import (
 from pydantic_core import core_schema
 
 from controlplane import __version__
-from controlplane.api.schema.answers import (
-    ErrorDocument,
-    MissedEvent,
-    NodeEvent,
-    PartingEvent,
-    PoolEvent,
-    Preview,
-)
+from controlplane.api import schema
 from controlplane.api.schema.operations import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -31,8 +24,6 @@ from controlplane.api.schema.operations import (
     OPERATIONS,
     Operation,
 )
-from controlplane.api.schema.replicas import ReplicaEvent
-from controlplane.api.schema.requests import Query
 
 _NAME: Final = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"}
 _TAGS: Final = {"type": "string", "pattern": r'^(\*|"[\x21\x23-\x7e]*"(, "[\x21\x23-\x7e]*")*)$'}
@@ -50,15 +41,10 @@ _ETAG: Final = {
     "description": "For If-Match; a dry run has none.",
 }
 
-_EVENTS: Final = (PoolEvent, ReplicaEvent, PartingEvent, NodeEvent, MissedEvent)
-
-_WITH_BODY: Final = (
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
+_EVENTS: Final = (
+    *(schema.PoolEvent, schema.ReplicaEvent, schema.PartingEvent, schema.NodeEvent),
+    schema.MissedEvent,
 )
-_WITH_TOKEN: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 _References: TypeAlias = Mapping[tuple[Any, JsonSchemaMode], JsonSchemaValue]
 
@@ -66,7 +52,7 @@ _References: TypeAlias = Mapping[tuple[Any, JsonSchemaMode], JsonSchemaValue]
 def document() -> dict[str, Any]:
     """Describe the API of this version; no server is needed."""
     used: set[tuple[type[BaseModel], JsonSchemaMode]] = {
-        (model, "serialization") for model in (ErrorDocument, Preview, *_EVENTS)
+        (model, "serialization") for model in (schema.ErrorDocument, schema.Preview, *_EVENTS)
     }
     for operation in OPERATIONS:
         if operation.body is not None:
@@ -191,7 +177,7 @@ def _parameter(name: str, place: str, schema: Any, words: str) -> dict[str, Any]
     return {"name": name, "in": place, "schema": schema, "description": words}
 
 
-def _in_query(model: type[Query]) -> list[dict[str, Any]]:
+def _in_query(model: type[schema.Query]) -> list[dict[str, Any]]:
     properties = model.model_json_schema(schema_generator=_Schemas).get("properties", {})
     found = []
     for name, known in properties.items():
@@ -220,18 +206,15 @@ def _responses(operation: Operation, references: _References) -> dict[str, Any]:
         response: dict[str, Any] = {"description": status.phrase}
         is_ok = status is HTTPStatus.OK
         if status is not HTTPStatus.NO_CONTENT:
-            models = (Preview, model) if is_ok and operation.has_preview else (model,)
+            models = (schema.Preview, model) if is_ok and operation.has_preview else (model,)
             response |= content(operation.media, *models)
         if model is not None and operation.has_etag:
             response["headers"] = {"ETag": _ETAG}
         responses[str(status.value)] = response
     if operation.has_preview and HTTPStatus.OK not in operation.answers:
-        dry = content("application/json", Preview)
+        dry = content("application/json", schema.Preview)
         responses["200"] = {"description": "Of a dry run", **dry}
-    errors = {HTTPStatus.BAD_REQUEST, *operation.errors}
-    errors |= set(_WITH_BODY if operation.body is not None else ())
-    errors |= set(_WITH_TOKEN if operation.role is not None else ())
-    problem = content("application/problem+json", ErrorDocument)
-    for status in sorted(errors):
+    problem = content("application/problem+json", schema.ErrorDocument)
+    for status in sorted(operation.errors):
         responses.setdefault(str(status.value), {"description": status.phrase, **problem})
     return responses

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Final, NoReturn, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
-from controlplane.cli.terminal import USAGE, fail, print_json, printable
+from controlplane.cli.terminal import USAGE, fail, options, print_json, printable
 from controlplane.client import Client, ClientError, NotListeningError, UnauthorizedError
 from controlplane.config import Role, SettingsError, Token, parse_tokens
 
@@ -90,49 +90,43 @@ def files_of_environment() -> dict[str, str | None]:
     return {name: os.environ.get(f"PLIMSOLL_{name.upper()}") or None for name in _FILES}
 
 
-def _option(name: str, words: str, **settings: Any) -> Callable[..., Any]:
-    return click.option(f"--{name}", envvar=f"PLIMSOLL_{name.upper()}", help=words, **settings)
-
-
-_OPTIONS: Final = (
-    _option("url", "URL of the API; also PLIMSOLL_URL.", default=DEFAULT_URL, show_default=True),
-    _option("token", "Token for the API. Better in PLIMSOLL_TOKEN: others see command lines."),
-    _option(
-        "ca",
-        "Roots to trust over https; also PLIMSOLL_CA. Default: those of this machine.",
-        metavar="FILE",
-    ),
-    _option(
-        "certificate",
-        "Certificate to show instead of a token; also PLIMSOLL_CERTIFICATE.",
-        metavar="FILE",
-    ),
-    _option(
-        "key", "Key of the certificate, if in a file of its own; also PLIMSOLL_KEY.", metavar="FILE"
-    ),
-)
-
-
 def api_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--url``, ``--token`` and files of certificates to a command: an `Api` as ``api``."""
 
     @wraps(command)
-    def with_api(
-        *arguments: Any,
-        url: str,
-        token: str | None,
-        ca: str | None,
-        certificate: str | None,
-        key: str | None,
-        **options: Any,
-    ) -> None:
-        api = Api(url, token, ca=ca, certificate=certificate, key=key)
-        command(*arguments, api=api, **options)
+    def with_api(*arguments: Any, **given: Any) -> None:
+        api = Api(**{name: given.pop(name) for name in _OPTIONS})
+        command(*arguments, api=api, **given)
 
-    decorated: Callable[..., None] = with_api
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    named = (
+        click.option(f"--{name}", envvar=f"PLIMSOLL_{name.upper()}", **settings)
+        for name, settings in _OPTIONS.items()
+    )
+    return options(*named)(with_api)
+
+
+_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "url": {
+        "help": "URL of the API; also PLIMSOLL_URL.",
+        "default": DEFAULT_URL,
+        "show_default": True,
+    },
+    "token": {
+        "help": "Token for the API. Better in PLIMSOLL_TOKEN: others see command lines.",
+    },
+    "ca": {
+        "help": "Roots to trust over https; also PLIMSOLL_CA. Default: those of this machine.",
+        "metavar": "FILE",
+    },
+    "certificate": {
+        "help": "Certificate to show instead of a token; also PLIMSOLL_CERTIFICATE.",
+        "metavar": "FILE",
+    },
+    "key": {
+        "help": "Key of the certificate, if in a file of its own; also PLIMSOLL_KEY.",
+        "metavar": "FILE",
+    },
+}
 
 
 def pool_names(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:

@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from controlplane.cli.terminal import fail
+from controlplane.cli.terminal import options as taking
 from controlplane.config import Address, parse_listener_address
 from controlplane.resources.secret_sources import (
     ADS,
@@ -19,9 +19,7 @@ from controlplane.resources.secret_sources import (
     secret_files,
 )
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_OPTIONS = (
+mesh_options = taking(
     click.option(
         "--ingress",
         metavar="POOL=HOST:PORT,HOST:PORT",
@@ -53,13 +51,6 @@ _OPTIONS = (
         " --identity-certificate.",
     ),
 )
-
-
-def mesh_options(command: Command) -> Command:
-    """Give a command these options."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def ingress_of(text: str) -> tuple[str, Address, Address]:

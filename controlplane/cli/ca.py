@@ -65,7 +65,7 @@ def command() -> None:
     "--trust-domain",
     default="plimsoll.local",
     show_default=True,
-    help="Of all SPIFFE ids; identity.trust_domain in the config.",
+    help="Trust domain of all SPIFFE ids; identity.trust_domain in the config.",
 )
 @_errors
 def init(folder: Path, trust_domain: str) -> None:
@@ -80,11 +80,11 @@ def init(folder: Path, trust_domain: str) -> None:
 @command.command
 @_folder
 @click.argument("node", required=False)
-@click.option("--control-plane", is_flag=True, help="For the control plane instead of a node.")
+@click.option("--control-plane", is_flag=True, help="Certify the control plane instead of a node.")
 @click.option(
     "--host", "hosts", multiple=True, help="Host name or IP address to name too; repeat for more."
 )
-@click.option("--ttl", default="2160h", show_default=True, help="How long it is valid.")
+@click.option("--ttl", default="2160h", show_default=True, help="Validity of the certificate.")
 @_out
 @_json
 @_errors
@@ -123,7 +123,7 @@ def issue(
 @command.command
 @_folder
 @click.argument("node")
-@click.option("--ttl", default="1h", show_default=True, help="How long it may be used.")
+@click.option("--ttl", default="1h", show_default=True, help="Validity of the token.")
 @_json
 @_errors
 def token(folder: Path, node: str, ttl: str, as_json: bool) -> None:
@@ -182,8 +182,8 @@ def rotate(folder: Path) -> None:
 @click.option(
     "--join-token",
     envvar="PLIMSOLL_JOIN_TOKEN",
-    help="Of `plimsoll ca token`; better in PLIMSOLL_JOIN_TOKEN. Without one, a certificate that"
-    " is in --out already and still valid is replaced.",
+    help="Token from `plimsoll ca token`; better in PLIMSOLL_JOIN_TOKEN. Without one, the valid"
+    " certificate in --out is replaced.",
 )
 @click.option(
     "--now",

@@ -7,7 +7,6 @@ import asyncio
 import json
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -47,12 +46,14 @@ _GRPC: Final = (
     default=3.0,
     show_default=True,
     type=click.FloatRange(0, 60),
-    help="With --scrape: from its first reading to its last; 0 reads once.",
+    help="With --scrape: seconds from the first reading to the last; 0 reads once.",
 )
-@click.option("--bearer-file", metavar="FILE", help="With --scrape: holds a bearer token.")
-@click.option("--user", metavar="NAME", help="With --scrape: of basic authentication.")
-@click.option("--password-file", metavar="FILE", help="With --scrape: holds its password.")
-@click.option("--ca-file", metavar="FILE", help="With --scrape: certificates to trust over https.")
+@click.option("--bearer-file", metavar="FILE", help="With --scrape: file with a bearer token.")
+@click.option("--user", metavar="NAME", help="With --scrape: user of basic authentication.")
+@click.option(
+    "--password-file", metavar="FILE", help="With --scrape: file with the user's password."
+)
+@click.option("--ca-file", metavar="FILE", help="With --scrape: roots to trust over https.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, also of an error.")
 def command(
     file: str | None, target: str | None, seconds: float, as_json: bool, **access: str | None
@@ -78,27 +79,27 @@ def _check_file(file: str, as_json: bool) -> None:
         config, fleet = loaded(file)
     except ValueError as error:
         _fail_file(file, str(error), USAGE, as_json)
-    found = _ask_envoy(fleet, config.otlp)
-    if found.refused is not None:
-        _fail_file(file, f"{file}: {found.refused}", USAGE, as_json)
-    if found.problem is not None:
-        _fail_file(file, f"{file}: {found.problem}", 1, as_json)
+    # Envoy's messages take seconds to import: a mistake in the file is reported without them.
+    from controlplane.envoy import EnvoyError
+
+    try:
+        envoy, resources = _ask_envoy(fleet, config.otlp)
+    except _RefusedError as refused:
+        _fail_file(file, f"{file}: {refused}", USAGE, as_json)
+    except EnvoyError as error:
+        _fail_file(file, f"{file}: {error}", 1, as_json)
     pools, replicas = len(config.pools), sum(len(pool.replicas) for pool in config.pools)
     if as_json:
+        asked = {"path": str(envoy), "resources": resources} if envoy else None
         counts = {"pools": pools, "replicas": replicas}
-        asked = {"path": str(found.envoy), "resources": found.resources}
-        envoy = asked if found.envoy else None
-        click.echo(json.dumps({"file": file, "ok": True, **counts, "envoy": envoy}))
+        click.echo(json.dumps({"file": file, "ok": True, **counts, "envoy": asked}))
         return
     click.echo(f"{file}: ok: {counted(pools, 'pool')}, {counted(replicas, 'replica')}")
     for pool in config.pools:
         if pool.is_grpc:
             click.echo(f"plimsoll: pool {pool.name!r} {_GRPC}", err=True)
-    if found.envoy is None:
-        click.echo(f"plimsoll: {_MISSING}", err=True)
-    else:
-        resources = counted(found.resources, "resource")
-        click.echo(f"plimsoll: {found.envoy} takes the {resources} it would be sent", err=True)
+    takes = f"{envoy} takes the {counted(resources, 'resource')} it would be sent"
+    click.echo(f"plimsoll: {takes if envoy else _MISSING}", err=True)
 
 
 def loaded(file: str) -> tuple[Config, Fleet]:
@@ -127,47 +128,35 @@ def _fail_file(file: str, sentence: str, code: int, as_json: bool) -> NoReturn:
     raise SystemExit(code)
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """Envoy's verdict.
-
-    Attributes:
-        envoy: The binary; None: none was found, and nothing was asked.
-        resources: How many it was asked about.
-        refused: The first resource that it refuses, with its reason; None: it takes all.
-        problem: Why it could not be asked; None if it could.
-    """
-
-    envoy: Path | None
-    resources: int = 0
-    refused: str | None = None
-    problem: str | None = None
+class _RefusedError(Exception):
+    """Envoy refuses a resource."""
 
 
-def _ask_envoy(fleet: Fleet, otlp: OtlpSettings | None) -> _Verdict:
+def _ask_envoy(fleet: Fleet, otlp: OtlpSettings | None) -> tuple[Path | None, int]:
     """Ask the Envoy of this machine about a fleet whose replicas are all healthy.
 
     Envoy opens no port, sends nothing and leaves nothing behind.
+
+    Returns:
+        The binary, None where there is none; and how many resources it was asked about.
+
+    Raises:
+        _RefusedError: Envoy refuses one.
+        EnvoyError: Envoy could not be asked.
     """
-    # Envoy's messages take seconds to import: a mistake in the file is reported without them.
-    from controlplane.envoy import EnvoyError, find_envoy
+    from controlplane.envoy import find_envoy
     from controlplane.plane import catalog_if_healthy
     from controlplane.resources.resource import CLUSTER
     from controlplane.resources.standalone import gateway_parts, sidecar_parts
 
     envoy = find_envoy()
     if envoy is None:
-        return _Verdict(None)
+        return None, 0
     catalog = catalog_if_healthy(fleet, otlp)
     sidecar, gateway = sidecar_parts(catalog), gateway_parts(catalog)
-    count = len(sidecar) + sum(part.type_url != CLUSTER for part in gateway)
-    try:
-        found = asyncio.run(_first_refused(envoy, sidecar, gateway))
-    except EnvoyError as error:
-        return _Verdict(envoy, count, problem=str(error))
-    if found is None:
-        return _Verdict(envoy, count)
-    return _Verdict(envoy, count, refused=f"Envoy refuses {found[0]}: {found[1]}")
+    if (found := asyncio.run(_first_refused(envoy, sidecar, gateway))) is not None:
+        raise _RefusedError(f"Envoy refuses {found[0]}: {found[1]}")
+    return envoy, len(sidecar) + sum(part.type_url != CLUSTER for part in gateway)
 
 
 async def _first_refused(envoy: Path, *bootstraps: tuple["Part", ...]) -> tuple["Part", str] | None:

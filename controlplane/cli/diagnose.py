@@ -27,7 +27,7 @@ from controlplane import __version__
 from controlplane.cli.admin import Api, api_options
 from controlplane.cli.redaction import Redaction
 from controlplane.cli.terminal import USAGE, fail, parsed, print_json, printable
-from controlplane.client import Client, ClientError, UnreachableError
+from controlplane.client import Answer, Client, ClientError, UnreachableError
 from controlplane.config import Address, parse_address
 
 MAX_BYTES: Final = 64 << 20
@@ -141,6 +141,7 @@ class _Report:
         """Take a part; returns its content, or None where it cannot be had."""
         try:
             content = await question
+            content = content.document() if isinstance(content, Answer) else content
         except (ClientError, OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             self.missing[name] = str(error) or type(error).__name__
             return None
@@ -171,7 +172,7 @@ async def _gather(api: Api, report: _Report, config: Path | None, envoys: list[A
             await report.take("config.json", _config(config))
         await asyncio.gather(
             report.take("control-plane.json", _control_plane(client)),
-            report.take("nodes.json", _nodes(client)),
+            report.take("nodes.json", client.node_list()),
             report.take("metrics.txt", client.metrics()),
             report.take("events.json", _events(client)),
             report.take("audit.json", _first(_MAX_AUDIT, client.each_audit_entry())),
@@ -184,10 +185,6 @@ async def _control_plane(client: Client) -> dict[str, Any]:
     document = await client.openapi()
     is_ready = await client.is_ready()
     return {"url": client.url, "version": document["info"]["version"], "ready": is_ready}
-
-
-async def _nodes(client: Client) -> Any:
-    return (await client.node_list()).document()
 
 
 async def _events(client: Client) -> list[Any]:
@@ -224,14 +221,10 @@ async def _gather_pools(client: Client, report: _Report) -> None:
             report.missing["history"] = f"of {len(ids)} replicas {MAX_HISTORIES} were asked for"
             return
         name = f"history/{pool}/{id_}.json"
-        await report.take(name, _history(client, pool, id_))
+        await report.take(name, client.history(pool, id_))
         if name in report.missing and not await _is_there(client):
             report.missing["history"] = "the control plane does not answer any more"
             return
-
-
-async def _history(client: Client, pool: str, id_: str) -> Any:
-    return (await client.history(pool, id_)).document()
 
 
 async def _is_there(client: Client) -> bool:

@@ -7,19 +7,11 @@ from datetime import datetime
 
 import click
 
+from controlplane.api import schema
 from controlplane.cli.admin import Api, api_options
 from controlplane.cli.terminal import counted, printable
 from controlplane.cli.text import health, percent, shown
-from controlplane.client import (
-    ClientError,
-    Event,
-    Missed,
-    PartingChanged,
-    PoolChanged,
-    ReplicaChanged,
-    ReplicaInShort,
-    StateShown,
-)
+from controlplane.client import ClientError, Event
 
 
 @click.command
@@ -65,24 +57,25 @@ def line(event: Event) -> str:
 
 
 def _words(event: Event) -> str:
-    match event:
-        case StateShown(pools=pools):
+    match event.what:
+        case schema.PoolList(pools=pools):
             each = "; ".join(f"{pool.name}: {health(pool)}" for pool in pools)
             return f"state: {each or 'no pools'}"
-        case PoolChanged(pool=pool, change=change):
+        case schema.PoolEvent(pool=pool, change=change):
             return f"pool {pool} {change}"
-        case ReplicaChanged(pool=pool, replica=replica, change=change, now=now):
-            return f"replica {pool}/{replica} {change}" + ("" if now is None else f": {_is(now)}")
-        case PartingChanged(pool=pool, change=change, classes=classes):
+        case schema.ReplicaEvent(pool=pool, id=id_, change=change) as replica:
+            now = f": {_is(replica)}" if isinstance(replica, schema.ReplicaNow) else ""
+            return f"replica {pool}/{id_} {change}{now}"
+        case schema.PartingEvent(pool=pool, change=change, classes=classes):
             each = ", ".join(f"{name} on {counted(n, 'replica')}" for name, n in classes.items())
             return f"classes of pool {pool} {change}" + (f": {each}" if each else "")
-        case Missed(detail=detail):
+        case schema.MissedEvent(detail=detail):
             return detail
         case _:
             return f"{event.kind}: {json.dumps(dict(event.document))}"
 
 
-def _is(replica: ReplicaInShort) -> str:
+def _is(replica: schema.ReplicaNow) -> str:
     parts = [replica.state]
     if replica.draining:
         parts.append(f"draining ({replica.draining})")

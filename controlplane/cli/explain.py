@@ -6,13 +6,14 @@ With `--request`: where one request went, and why.
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final
 
 import click
 
 from controlplane.cli.admin import Api, api_options, pool_names, replica_ids
 from controlplane.cli.explain_request import Request, context, in_force, request_lines
-from controlplane.cli.terminal import USAGE, fail, json_option, parsed, print_json, printable
+from controlplane.cli.terminal import USAGE, fail, json_option, parsed, print_answer, printable
 from controlplane.cli.text import class_lines, headline, percent, readings, shown
 from controlplane.client import Client, History, HistoryEntry, Pool, Replica
 from controlplane.config import parse_duration
@@ -87,13 +88,9 @@ def command(
             "zone_reasons": list(found.zone_reasons),
         }
         lines = _explained(found, replicas)
-    if as_json:
-        print_json(document)
-        return
-    for line in lines:
-        click.echo(line)
     if not (document.get("replicas") or document.get("histories")):
-        click.echo(f"{pool}: no replicas")
+        lines = chain(lines, [f"{pool}: no replicas"])
+    print_answer(as_json, document, lines)
 
 
 async def _now(client: Client, pool: str, replica: str | None) -> tuple[Pool, list[Replica]]:
@@ -175,20 +172,15 @@ def _explain_request(request: Request, pool: str | None, api: Api, as_json: bool
         fail("--request: Envoy had chosen no pool yet", USAGE)
     known = api.ask(lambda client: context(client, request, name))
     lines = [printable(line) for line in request_lines(request, known)]
-    if not as_json:
-        for line in lines:
-            click.echo(line)
-        return
     then = in_force(request, known.history)
-    print_json(
-        {
-            "pool": name,
-            "class": request.class_name or None,
-            "replica": known.replica,
-            "status": request.status,
-            "attempts": request.attempts,
-            "flags": list(request.flags),
-            "in_force": then.document() if then is not None else None,
-            "sentences": [line.strip() for line in lines],
-        }
-    )
+    document = {
+        "pool": name,
+        "class": request.class_name or None,
+        "replica": known.replica,
+        "status": request.status,
+        "attempts": request.attempts,
+        "flags": list(request.flags),
+        "in_force": then.document() if then is not None else None,
+        "sentences": [line.strip() for line in lines],
+    }
+    print_answer(as_json, document, lines)

@@ -1,13 +1,14 @@
 """Options that describe an Envoy, of ``plimsoll bootstrap`` and ``plimsoll export``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, get_args
 
 import click
 
 from controlplane.cli.bootstrap_mesh import ingress_of, mesh_options, secrets_of
 from controlplane.cli.terminal import USAGE, fail, parsed
+from controlplane.cli.terminal import options as taking
 from controlplane.config import Address, Locality, SettingsError, parse_address, validated
 from controlplane.config.tls import GatewayTls
 from controlplane.config.values import format_size, parse_size
@@ -19,9 +20,7 @@ from controlplane.resources.views import MAX_PROXIES
 LEAST_HEAP: Final = 128 << 20
 """Bytes: twice what Envoy takes with a pool and without requests."""
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_OPTIONS = (
+node_options = taking(
     click.option(
         "--pool", "pools", multiple=True, help="Pool to serve; repeat for more. Default: all pools."
     ),
@@ -87,15 +86,9 @@ _OPTIONS = (
         show_default=True,
         help="Client connections at a time; more are closed at once.",
     ),
+    mesh_options,
 )
-
-
-def node_options(command: Command) -> Command:
-    """Give a command these options, and those of `mesh_options`."""
-    command = mesh_options(command)
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+"""Describe an Envoy, and its certificates."""
 
 
 def envoy_of(

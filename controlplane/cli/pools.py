@@ -8,7 +8,14 @@ import click
 from controlplane.cli.admin import Api, api_options, pool_names
 from controlplane.cli.group import Listing
 from controlplane.cli.tables import UNKNOWN, Column, print_table, rows_of
-from controlplane.cli.terminal import confirm, json_option, print_json, printable, yes_option
+from controlplane.cli.terminal import (
+    confirm,
+    json_option,
+    print_answer,
+    print_json,
+    printable,
+    yes_option,
+)
 from controlplane.cli.text import class_lines, health, notes
 from controlplane.client import Client, Pool, Scaling
 from controlplane.config import Policy, ProfileName
@@ -64,11 +71,7 @@ def print_pools(pools: Sequence[Pool]) -> None:
 def show(pool: str, api: Api, as_json: bool) -> None:
     """Show the settings of POOL, the origin of each value, and the state of its replicas."""
     shown = api.ask(lambda client: client.pool(pool))
-    if as_json:
-        print_json(shown.document())
-        return
-    for line in described(shown):
-        click.echo(line)
+    print_answer(as_json, shown.document(), described(shown))
 
 
 def described(pool: Pool) -> Iterator[str]:
@@ -108,7 +111,7 @@ def _short(value: Any) -> str:
     "--listener", required=True, metavar="IP:PORT", help="Address that sidecars open for the pool."
 )
 @click.option("--objective", metavar="DURATION", help="Wanted p99, as in 250ms.")
-@click.option("--policy", type=click.Choice(get_args(Policy)), help="How the pool is balanced.")
+@click.option("--policy", type=click.Choice(get_args(Policy)), help="Balancing policy of the pool.")
 @click.option(
     "--profile", type=click.Choice(get_args(ProfileName)), help="Metric profile of its servers."
 )
@@ -130,10 +133,8 @@ def add(
     given |= {"balancing": {"policy": policy}} if policy else {}
     given |= {"metrics": {"profile": profile}} if profile else {}
     put = api.ask(lambda client: client.put_pool(pool, given))
-    if as_json:
-        print_json(put.document())
-    else:
-        click.echo(f"{pool}: model {put.model}, listener {put.listener.address}")
+    sentence = f"{pool}: model {put.model}, listener {put.listener.address}"
+    print_answer(as_json, put.document(), sentence)
 
 
 @command.command
@@ -145,10 +146,7 @@ def remove(pool: str, yes: bool, api: Api, as_json: bool) -> None:
     """Remove POOL with its replicas; Envoys drop it at once."""
     confirm(f"remove pool {pool} with its replicas", yes=yes)
     api.ask(lambda client: client.delete_pool(pool))
-    if as_json:
-        print_json({"pool": pool, "removed": True})
-    else:
-        click.echo(f"{pool}: removed")
+    print_answer(as_json, {"pool": pool, "removed": True}, f"{pool}: removed")
 
 
 @click.command("scaling")
@@ -158,16 +156,15 @@ def remove(pool: str, yes: bool, api: Api, as_json: bool) -> None:
 def scaling(pool: str | None, api: Api, as_json: bool) -> None:
     """Say how many replicas POOL should have, or each pool, and why."""
     found = api.ask(lambda client: _recommendations(client, pool))
-    if as_json:
-        print_json({"pools": [each.document() for each in found]})
-        return
+    document = {"pools": [each.document() for each in found]}
+    print_answer(as_json, document, _scaled(found) if found else "no pools")
+
+
+def _scaled(found: Sequence[Scaling]) -> Iterator[str]:
     for each in found:
         first, *rest = each.reasons
-        click.echo(printable(f"{each.pool}: {first}"))
-        for sentence in rest:
-            click.echo(printable(f"  {sentence}"))
-    if not found:
-        click.echo("no pools")
+        yield printable(f"{each.pool}: {first}")
+        yield from (printable(f"  {sentence}") for sentence in rest)
 
 
 async def _recommendations(client: Client, pool: str | None) -> list[Scaling]:

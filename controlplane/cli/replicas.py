@@ -1,14 +1,22 @@
 """`plimsoll replicas`: list, add, drain and remove replicas through the API."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from controlplane.cli.admin import Api, api_options, pool_names, replica_ids
 from controlplane.cli.group import Listing
 from controlplane.cli.tables import UNKNOWN, Column, print_table, rows_of
-from controlplane.cli.terminal import USAGE, confirm, fail, json_option, print_json, yes_option
+from controlplane.cli.terminal import (
+    USAGE,
+    confirm,
+    fail,
+    json_option,
+    print_answer,
+    print_json,
+    yes_option,
+)
 from controlplane.cli.text import percent, shown, state
 from controlplane.client import Client, Replica
 
@@ -23,8 +31,10 @@ _COLUMNS: Final = (
     Column("classes", 8, cell=lambda replica: ", ".join(replica.classes) or UNKNOWN),
     Column("capacity", 3, is_number=True, cell=lambda replica: shown(replica.capacity, "/s")),
     Column("tokens", 7, is_number=True, cell=lambda replica: shown(replica.capacity_tokens, "/s")),
-    Column("rate", 1, is_number=True, cell=lambda replica: _reading(replica, "rate_rps", "/s")),
-    Column("p99", 4, is_number=True, cell=lambda replica: _reading(replica, "p99_ms", " ms")),
+    Column(
+        "rate", 1, is_number=True, cell=lambda replica: shown(replica.reading("rate_rps"), "/s")
+    ),
+    Column("p99", 4, is_number=True, cell=lambda replica: shown(replica.reading("p99_ms"), " ms")),
     Column("scraped", 9, is_number=True, cell=lambda replica: _scraped(replica.scrape.age_s)),
 )
 
@@ -69,7 +79,9 @@ def print_replicas(replicas: Sequence[Replica]) -> None:
 @_pool
 @click.argument("id_", metavar="ID")
 @click.argument("address")
-@click.option("--ingress", metavar="IP:PORT", help="Where an Envoy beside it takes its requests.")
+@click.option(
+    "--ingress", metavar="IP:PORT", help="Address at which an Envoy beside it takes its requests."
+)
 @click.option("--slots", type=int, help="Requests that the replica computes at the same time.")
 @click.option("--region", help="Region of the replica.")
 @click.option("--zone", help="Zone of the replica.")
@@ -83,30 +95,24 @@ def print_replicas(replicas: Sequence[Replica]) -> None:
 def add(
     pool: str,
     id_: str,
-    address: str,
-    ingress: str | None,
-    slots: int | None,
     region: str | None,
     zone: str | None,
     gpu: str | None,
     labels: tuple[str, ...],
-    ttl: str | None,
     api: Api,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Add replica ID at ADDRESS (IP:PORT) to POOL, or replace its settings."""
-    given = {
-        "address": address,
-        "ingress": ingress,
-        "slots": slots,
+    given |= {
         "locality": {"region": region, "zone": zone} if region or zone else None,
         "gpu": {"uuid": gpu} if gpu else None,
         "labels": dict(_label(text) for text in labels) or None,
-        "ttl": ttl,
     }
     body = {key: value for key, value in given.items() if value is not None}
     replica = api.ask(lambda client: client.put_replica(pool, id_, body))
-    _print(replica, as_json, f"{pool}/{id_}: at {replica.address}, {replica.state}")
+    sentence = f"{pool}/{id_}: at {replica.address}, {replica.state}"
+    print_answer(as_json, replica.document(), sentence)
 
 
 @command.command
@@ -119,7 +125,7 @@ def drain(pool: str, id_: str, yes: bool, api: Api, as_json: bool) -> None:
     """Stop new requests to replica ID; `undrain` takes that back."""
     confirm(f"drain {pool}/{id_}", yes=yes, can_be_undone=True)
     replica = api.ask(lambda client: client.drain(pool, id_))
-    _print(replica, as_json, f"{pool}/{id_}: draining")
+    print_answer(as_json, replica.document(), f"{pool}/{id_}: draining")
 
 
 @command.command
@@ -130,7 +136,7 @@ def drain(pool: str, id_: str, yes: bool, api: Api, as_json: bool) -> None:
 def undrain(pool: str, id_: str, api: Api, as_json: bool) -> None:
     """Send requests to replica ID again."""
     replica = api.ask(lambda client: client.undrain(pool, id_))
-    _print(replica, as_json, f"{pool}/{id_}: no longer draining")
+    print_answer(as_json, replica.document(), f"{pool}/{id_}: no longer draining")
 
 
 @command.command
@@ -138,7 +144,7 @@ def undrain(pool: str, id_: str, api: Api, as_json: bool) -> None:
 @_id
 @yes_option
 @click.option(
-    "--force", is_flag=True, help="Also when more than half of the pool was just removed."
+    "--force", is_flag=True, help="Remove it even if more than half of the pool was just removed."
 )
 @api_options
 @json_option
@@ -146,14 +152,7 @@ def remove(pool: str, id_: str, yes: bool, force: bool, api: Api, as_json: bool)
     """Remove replica ID; requests in flight finish."""
     confirm(f"remove {pool}/{id_}", yes=yes)
     api.ask(lambda client: client.delete_replica(pool, id_, force=force))
-    if as_json:
-        print_json({"pool": pool, "id": id_, "removed": True})
-    else:
-        click.echo(f"{pool}/{id_}: removed")
-
-
-def _reading(replica: Replica, key: str, unit: str) -> str:
-    return shown(getattr(replica.readings, key) if replica.readings else None, unit)
+    print_answer(as_json, {"pool": pool, "id": id_, "removed": True}, f"{pool}/{id_}: removed")
 
 
 def _scraped(age: float | None) -> str:
@@ -165,10 +164,3 @@ def _label(text: str) -> tuple[str, str]:
     if not key or not equals:
         fail(f'--label: {text!r} is not KEY=VALUE, as in "rack=7"', USAGE)
     return key, value
-
-
-def _print(replica: Replica, as_json: bool, sentence: str) -> None:
-    if as_json:
-        print_json(replica.document())
-    else:
-        click.echo(sentence)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -12,6 +12,20 @@ USAGE: Final = 2
 """The exit code of bad usage or bad config."""
 
 T = TypeVar("T")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def options(*each: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Give a command options, in this order."""
+
+    def given(command: Command) -> Command:
+        for option in reversed(each):
+            command = option(command)
+        return command
+
+    return given
+
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print the API's answer.")
 yes_option: Final = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -46,6 +60,15 @@ def counted(count: int, noun: str) -> str:
 def print_json(document: Any) -> None:
     """Print plain data for a program."""
     click.echo(json.dumps(document, indent=2))
+
+
+def print_answer(as_json: bool, document: Any, lines: str | Iterable[str]) -> None:
+    """Print plain data for a program, or else lines for people."""
+    if as_json:
+        print_json(document)
+        return
+    for line in (lines,) if isinstance(lines, str) else lines:
+        click.echo(line)
 
 
 def confirm(what: str, *, yes: bool, can_be_undone: bool = False) -> None:

@@ -190,20 +190,18 @@ class Row:
     @property
     def rate_rps(self) -> float | None:
         """Requests per second, by its own metrics."""
-        return self.replica.readings.rate_rps if self.replica.readings else None
+        return self.replica.reading("rate_rps")
 
     @property
     def p99_ms(self) -> float | None:
         """By its own metrics."""
-        return self.replica.readings.p99_ms if self.replica.readings else None
+        return self.replica.reading("p99_ms")
 
     @property
     def in_flight(self) -> float | None:
         """Requests at it, by load reports or, where there are none, by its own metrics."""
-        readings = self.replica.readings
-        if self.replica.in_flight is not None or readings is None:
-            return self.replica.in_flight
-        return readings.in_flight
+        known = self.replica.in_flight
+        return self.replica.reading("in_flight") if known is None else known
 
     @property
     def memory(self) -> float | None:

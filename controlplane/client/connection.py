@@ -3,17 +3,17 @@
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 from yarl import URL
 
 from controlplane.api.schema.answers import Answer
-from controlplane.client.calls import Call
+from controlplane.api.schema.operations import Operation
 from controlplane.client.errors import (
     NotListeningError,
     TimedOutError,
@@ -23,6 +23,46 @@ from controlplane.client.errors import (
     problem,
 )
 from controlplane.config import SettingsError, validated
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request.
+
+    Attributes:
+        query: The parameters; None leaves one out.
+        headers: The headers of `operation` to send; None leaves one out.
+    """
+
+    operation: Operation
+    names: tuple[str, ...] = ()
+    query: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query as they are sent; names may hold any character."""
+        quoted = [quote(name, safe="") for name in self.names]
+        path = self.operation.path.format_map(dict(zip(("pool", "replica"), quoted, strict=False)))
+        pairs = [(key, text) for key, value in self.query.items() for text in _texts(value)]
+        return f"{path}?{urlencode(pairs)}" if pairs else path
+
+    def asking(self, **query: Any) -> Self:
+        """The same call with other parameters."""
+        return replace(self, query={**self.query, **query})
+
+
+def _texts(value: object) -> Sequence[str]:
+    match value:
+        case None:
+            return ()
+        case bool():
+            return ("true" if value else "false",)
+        case tuple() | list():
+            return tuple(map(str, value))
+        case _:
+            return (str(value),)
 
 
 @dataclass(frozen=True, slots=True)

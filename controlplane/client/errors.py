@@ -1,7 +1,7 @@
 """The errors of the client."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar
 
 
 class ClientError(Exception):
@@ -38,6 +38,11 @@ class ProblemError(ClientError):
         retry_after: Seconds after which to try again; None where the control plane does not say.
     """
 
+    by_status: ClassVar[dict[int, type["ProblemError"]]] = {}
+
+    def __init_subclass__(cls, *, of_status: int) -> None:
+        cls.by_status[of_status] = cls
+
     def __init__(
         self, status: int, document: Mapping[str, Any], headers: Mapping[str, str]
     ) -> None:
@@ -53,53 +58,41 @@ class ProblemError(ClientError):
         super().__init__(self.detail)
 
 
-class BadRequestError(ProblemError):
+class BadRequestError(ProblemError, of_status=400):
     """400: the path, the query, a header or the JSON cannot be read."""
 
 
-class UnauthorizedError(ProblemError):
+class UnauthorizedError(ProblemError, of_status=401):
     """401: a token is needed, or this token is unknown."""
 
 
-class ForbiddenError(ProblemError):
+class ForbiddenError(ProblemError, of_status=403):
     """403: the token's role does not allow it."""
 
 
-class NotFoundError(ProblemError):
+class NotFoundError(ProblemError, of_status=404):
     """404: there is no such pool or replica."""
 
 
-class ConflictError(ProblemError):
+class ConflictError(ProblemError, of_status=409):
     """409: the change contradicts something else, or removes too much at once."""
 
 
-class PreconditionFailedError(ProblemError):
+class PreconditionFailedError(ProblemError, of_status=412):
     """412: somebody else has changed it since; `etag` is the present ETag."""
 
 
-class InvalidError(ProblemError):
+class InvalidError(ProblemError, of_status=422):
     """422: a setting is wrong; `pointer` says which."""
 
 
-class UnavailableError(ProblemError):
+class UnavailableError(ProblemError, of_status=503):
     """503: not possible now."""
-
-
-_BY_STATUS: Final[Mapping[int, type[ProblemError]]] = {
-    400: BadRequestError,
-    401: UnauthorizedError,
-    403: ForbiddenError,
-    404: NotFoundError,
-    409: ConflictError,
-    412: PreconditionFailedError,
-    422: InvalidError,
-    503: UnavailableError,
-}
 
 
 def problem(status: int, document: Mapping[str, Any], headers: Mapping[str, str]) -> ProblemError:
     """Return the most specific error for an answer."""
-    return _BY_STATUS.get(status, ProblemError)(status, document, headers)
+    return ProblemError.by_status.get(status, ProblemError)(status, document, headers)
 
 
 def _text(value: object) -> str | None:

@@ -9,12 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controlplane.api.schema.answers import Answer, MissedEvent, PartingEvent, PoolEvent
+from controlplane.api import schema
 from controlplane.api.schema.operations import FOLLOW_EVENTS, LAST_EVENT_ID
-from controlplane.api.schema.pools import Pool
-from controlplane.api.schema.replicas import ReplicaEvent, ReplicaInShort
-from controlplane.client.calls import Call
-from controlplane.client.connection import Connection, read
+from controlplane.client.connection import Call, Connection, read
 from controlplane.client.errors import (
     ClientError,
     UnavailableError,
@@ -27,76 +24,32 @@ _FIRST: Final = 0.25
 _LONGEST: Final = 10.0
 
 
+_MODELS: Final[Mapping[str, type[schema.Answer]]] = {
+    "state": schema.PoolList,
+    "pool": schema.PoolEvent,
+    "replica": schema.ReplicaEvent,
+    "parting": schema.PartingEvent,
+    "node": schema.NodeEvent,
+    "missed": schema.MissedEvent,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event; of a kind that this client does not know, this base class.
+    """What has happened.
 
     Attributes:
         id: For `after`, to continue after this event; None where that is not possible.
-        kind: ``state``, ``pool``, ``replica``, ``parting`` or ``missed``.
+        kind: ``state``, ``pool``, ``replica``, ``parting``, ``node`` or ``missed``.
+        what: For ``state`` a `PoolList`: the present state, first of all and after events were
+            missed. For the others the event of that kind, a `ReplicaNow` of a replica that is
+            there. Of a kind that this client does not know an `Answer`.
     """
 
     id: str | None
     kind: str
     document: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class StateShown(Event):
-    """The present state: first of all, and after events were missed."""
-
-    pools: tuple[Pool, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolChanged(Event):
-    """A pool was ``added``, ``changed`` or ``removed``; a removed pool has no etag."""
-
-    pool: str
-    change: str
-    etag: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaChanged(Event):
-    """A replica was ``added``, ``changed`` or ``removed``.
-
-    A change of readiness, tier or draining is one, too.
-
-    Attributes:
-        now: The replica as it is now; None of a removed replica.
-    """
-
-    pool: str
-    replica: str
-    change: str
-    now: ReplicaInShort | None
-
-
-@dataclass(frozen=True, slots=True)
-class PartingChanged(Event):
-    """Requests of a pool begin or cease to go by class, or a class has other replicas or requests.
-
-    Attributes:
-        change: ``begun``, ``changed`` or ``ended``.
-        classes: How many replicas serve each class first, by its name; empty at the end.
-    """
-
-    pool: str
-    change: str
-    classes: Mapping[str, int]
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Missed(Event):
-    """Some events were missed; a `StateShown` follows."""
-
-    detail: str
-
-
-class _State(Answer):
-    pools: tuple[Pool, ...]
+    what: schema.Answer
 
 
 class Reader:
@@ -146,26 +99,11 @@ def _event(fields: Mapping[str, str]) -> Event:
         document = None
     if not isinstance(document, dict):
         raise UnexpectedAnswerError("an event of the control plane is no JSON object")
-    id_, kind = fields.get("id"), fields.get("event", "message")
-    match kind:
-        case "state":
-            return StateShown(id_, kind, document, read(_State, document).pools)
-        case "pool":
-            pool = read(PoolEvent, document)
-            return PoolChanged(id_, kind, document, pool.pool, pool.change, pool.etag)
-        case "replica":
-            event = read(ReplicaEvent, document)
-            now = read(ReplicaInShort, document) if "state" in document else None
-            return ReplicaChanged(id_, kind, document, event.pool, event.id, event.change, now)
-        case "parting":
-            found = read(PartingEvent, document)
-            return PartingChanged(
-                id_, kind, document, found.pool, found.change, found.classes, found.reasons
-            )
-        case "missed":
-            return Missed(id_, kind, document, read(MissedEvent, document).detail)
-        case _:
-            return Event(id_, kind, document)
+    kind = fields.get("event", "message")
+    model = _MODELS.get(kind, schema.Answer)
+    if kind == "replica" and "state" in document:
+        model = schema.ReplicaNow
+    return Event(fields.get("id"), kind, document, read(model, document))
 
 
 async def followed(

@@ -264,24 +264,6 @@ def check_network(allowed: Iterable[_Network] | None, address: Address, path: Pa
         )
 
 
-def check_exposed(address: Address, clients: str, *, has_tls: bool, insecure: bool) -> None:
-    """Check that a server without TLS is on loopback, or is meant to be insecure.
-
-    `clients` is such as "Envoys reach".
-
-    Raises:
-        SettingsError: With the path from the server's settings on.
-    """
-    if has_tls and insecure:
-        raise SettingsError("insecure and tls exclude each other", ("insecure",))
-    if not (has_tls or insecure or address.is_loopback):
-        raise SettingsError(
-            f"{address} can be reached from other machines: set tls, listen on 127.0.0.1, or set"
-            f" insecure: true where only {clients} it",
-            ("address",),
-        )
-
-
 class Listeners:
     """Addresses that Envoys listen on, each with its owner, as in "pool 'a'".
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final, NamedTuple, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from controlplane.config.balancing import BalancingSettings, Gateways
-from controlplane.config.errors import SettingsError
+from controlplane.config.errors import SettingsError, check_distinct
 from controlplane.config.values import Duration, HeaderName, Name, PathPrefix, Percentage, Settings
 
 DEFAULT: Final = "default"
@@ -159,14 +159,10 @@ def check_classes(
             f"need policy capacity-tiers, not {balancing.policy}: a class has replicas of its own",
             ("classes",),
         )
+    check_distinct("classes", classes, ("name",))
     for index, one in enumerate(classes):
         _check_prefix(one.match, prefix, ("classes", index, "match"))
         for above in classes[:index]:
-            if above.name == one.name:
-                raise SettingsError(
-                    f"two classes have the name {one.name}; each needs its own",
-                    ("classes", index, "name"),
-                )
             _check_order(above, one, prefix, ("classes", index, "match"))
 
 

@@ -3,7 +3,7 @@
 import re
 from decimal import Decimal
 from itertools import chain
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,12 +19,11 @@ from controlplane.config.addresses import (
     BindAddress,
     Listeners,
     Network,
-    check_exposed,
     check_network,
     parse_address,
 )
-from controlplane.config.document import located, read_document
-from controlplane.config.errors import Path, SettingsError, shown, validated
+from controlplane.config.document import load
+from controlplane.config.errors import Path, SettingsError, check_distinct, shown
 from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
 from controlplane.config.pool import PoolEntry, PoolSettings
 from controlplane.config.replica import ReplicaSettings
@@ -57,6 +56,32 @@ def _domain(text: str) -> str:
     return text
 
 
+class Exposed(Settings):
+    """A server that takes TLS, or is meant to be insecure, where other machines can reach it.
+
+    Attributes:
+        clients: Who reaches it, with the verb.
+        insecure: Allows plain text on an address that other machines can reach.
+    """
+
+    clients: ClassVar[str]
+    address: BindAddress
+    tls: Settings | None
+    insecure: bool = False
+
+    @model_validator(mode="after")
+    def _tls_off_loopback(self) -> Self:
+        if self.tls is not None and self.insecure:
+            raise SettingsError("insecure and tls exclude each other", ("insecure",))
+        if self.tls is None and not (self.insecure or self.address.is_loopback):
+            raise SettingsError(
+                f"{self.address} can be reached from other machines: set tls, listen on 127.0.0.1,"
+                f" or set insecure: true where only {self.clients} it",
+                ("address",),
+            )
+        return self
+
+
 class IstioTlsSettings(Settings):
     """TLS of the server that istiod connects to. istiod shows no certificate of its own.
 
@@ -69,32 +94,25 @@ class IstioTlsSettings(Settings):
     key: File
 
 
-class IstioSettings(Settings):
+class IstioSettings(Exposed):
     """What istiod is given: each pool as a host of its mesh.
 
     Attributes:
         address: Where istiod connects.
         tls: None: in plain text.
-        insecure: Whether plain text is meant on an address that other machines can reach.
-        namespace: Of the resources. Not that of istiod: what stands there applies to the hosts of
-            others, too.
+        namespace: Namespace of the resources. Not that of istiod: resources there apply to the
+            hosts of others, too.
         domain: A pool's host is its name, a dot, and this.
-        port: Of the host.
+        port: Port of the host.
     """
+
+    clients = "istiod reaches"
 
     address: BindAddress
     tls: IstioTlsSettings | None = None
-    insecure: bool = False
     namespace: Annotated[str, _NAMESPACE] = "plimsoll"
     domain: Annotated[str, AfterValidator(_domain)] = "plimsoll.internal"
     port: Port = 80
-
-    @model_validator(mode="after")
-    def _tls_off_loopback(self) -> Self:
-        check_exposed(
-            self.address, "istiod reaches", has_tls=self.tls is not None, insecure=self.insecure
-        )
-        return self
 
 
 _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)%", re.ASCII)
@@ -137,7 +155,7 @@ class OtlpSettings(Settings):
     """Where Envoys and the control plane send spans and access logs, as OTLP over gRPC.
 
     Attributes:
-        address: Of the collector, as Envoys reach it; Envoys resolve names.
+        address: Address of the collector, as Envoys reach it; Envoys resolve names.
         sampling: Percentage of requests without a ``traceparent`` that get a trace; a request with
             one is traced where the header says so.
         access_log: Whether a record of every request is sent, too.
@@ -212,25 +230,18 @@ class AdminSettings(Settings):
                 check_network(self.networks, address, ("metrics", "gpu", "addresses", index))
 
 
-class XdsSettings(Settings):
+class XdsSettings(Exposed):
     """Where Envoys connect for their configuration.
 
     Attributes:
         address: Where xDS is served.
         tls: Certificates, and the nodes to admit; None: plain text, and every node is admitted.
-        insecure: Allows plain text on an address that other machines can reach.
     """
+
+    clients = "Envoys reach"
 
     address: BindAddress = Address("127.0.0.1", 18000)
     tls: XdsTlsSettings | None = None
-    insecure: bool = False
-
-    @model_validator(mode="after")
-    def _tls_off_loopback(self) -> Self:
-        check_exposed(
-            self.address, "Envoys reach", has_tls=self.tls is not None, insecure=self.insecure
-        )
-        return self
 
 
 class StoreSettings(Settings):
@@ -261,21 +272,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _pools_differ(self) -> Self:
-        names: set[str] = set()
-        addresses: set[Address] = set()
-        for index, pool in enumerate(self.pools):
-            if pool.name in names:
-                raise SettingsError(
-                    f"two pools have the name {pool.name}; each needs its own",
-                    ("pools", index, "name"),
-                )
-            if (address := pool.listener.address) in addresses:
-                raise SettingsError(
-                    f"two pools have the listener address {address}; each needs its own",
-                    ("pools", index, "listener", "address"),
-                )
-            names.add(pool.name)
-            addresses.add(address)
+        check_distinct("pools", self.pools, ("name", "listener.address"))
         return self
 
     @model_validator(mode="after")
@@ -304,14 +301,5 @@ def load_config(text: str, source: str) -> Config:
     Raises:
         SettingsError: The first error, with file, line and key.
     """
-    document = read_document(text, source)
-    data: Any = {} if document.data is None else document.data
-    if not isinstance(data, dict):
-        raise SettingsError(
-            f"must be a mapping with the keys {', '.join(Config.model_fields)}, not {shown(data)}",
-            place=f"{source}:{document.line(())}",
-        )
-    try:
-        return validated(Config, data)
-    except SettingsError as error:
-        raise located(error, document, source) from None
+    config, _ = load(Config, text, source, may_be_empty=True)
+    return config

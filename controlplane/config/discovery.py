@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
 from controlplane.config.addresses import Address, parse_address
-from controlplane.config.document import located, read_document
-from controlplane.config.errors import SettingsError, shown, validated
+from controlplane.config.document import load
+from controlplane.config.errors import SettingsError, shown
 from controlplane.config.replica import Locality, ReplicaEntry
 from controlplane.config.values import Duration, File, Port, Settings, Slots
 
@@ -34,14 +34,14 @@ class DnsSettings(Settings):
 
     Attributes:
         name: Its A and AAAA records are replicas, which all serve on `port`.
-        port: Of all replicas; SRV records have ports of their own.
+        port: Port of all replicas; SRV records have ports of their own.
         srv: Its SRV records of the lowest priority are replicas.
-        family: Which addresses to ask for.
+        family: Address family to ask for.
         interval: The longest time between two look-ups, in seconds; records with a shorter TTL are
             looked up again when that ends.
         server: The name server; None: those of /etc/resolv.conf.
-        slots: Of each replica; None: learned.
-        locality: Of each replica.
+        slots: Slots of each replica; None: learned.
+        locality: Locality of each replica.
     """
 
     name: DnsName | None = None
@@ -71,8 +71,8 @@ class DockerSettings(Settings):
     """The running containers of one engine that have a label.
 
     Attributes:
-        socket: Of the engine.
-        label: That a container must have: ``key=value``, or a key alone for any value.
+        socket: Socket of the engine.
+        label: Label of the containers: ``key=value``, or a key alone for any value.
         network: The network of the addresses; None: the container's only one.
         port: For containers without the label ``plimsoll.port``; None: the only port that the image
             exposes.
@@ -104,8 +104,8 @@ class DirectorySettings(Settings):
     """A folder of YAML files, each with a list of replicas.
 
     Attributes:
-        path: Of the folder, relative to the config file. Its .yaml and .yml files count, unless
-            they begin with a dot.
+        path: Path of the folder, relative to the config file. Its .yaml and .yml files count,
+            unless they begin with a dot.
         interval: Seconds between two looks at the folder.
     """
 
@@ -171,14 +171,7 @@ def load_replicas(text: str, source: str) -> tuple[tuple[ReplicaEntry, int], ...
     Raises:
         SettingsError: The first error, with file, line and key.
     """
-    document = read_document(text, source)
-    if not isinstance(document.data, dict):
-        raise SettingsError(
-            f"must be a mapping with the key replicas, not {shown(document.data)}",
-            place=f"{source}:{document.line(())}",
-        )
-    try:
-        entries = validated(_ReplicasFile, document.data).replicas
-    except SettingsError as error:
-        raise located(error, document, source) from None
-    return tuple((entry, document.line(("replicas", index))) for index, entry in enumerate(entries))
+    found, document = load(_ReplicasFile, text, source)
+    return tuple(
+        (entry, document.line(("replicas", index))) for index, entry in enumerate(found.replicas)
+    )

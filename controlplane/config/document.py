@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 from yaml import events
 
-from controlplane.config.errors import Path, SettingsError, shown
+from controlplane.config.errors import ModelT, Path, SettingsError, shown, validated
 
 MAX_CHARACTERS: Final = 8_000_000
 MAX_DEPTH: Final = 32
@@ -183,6 +183,22 @@ def _scalar(event: events.ScalarEvent) -> Any:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def located(error: SettingsError, document: Document, source: str) -> SettingsError:
-    """The same error with the file and the line of its path."""
-    return SettingsError(error.problem, error.path, f"{source}:{document.line(error.path)}")
+def load(
+    model: type[ModelT], text: str, source: str, *, may_be_empty: bool = False
+) -> tuple[ModelT, Document]:
+    """Read a model from a YAML document; `source` is the file's name, for messages.
+
+    Raises:
+        SettingsError: The first error, with file, line and key.
+    """
+    document = read_document(text, source)
+    data = {} if document.data is None and may_be_empty else document.data
+    if not isinstance(data, dict):
+        keys = f"key{'s' * (len(model.model_fields) > 1)} {', '.join(model.model_fields)}"
+        problem = f"must be a mapping with the {keys}, not {shown(data)}"
+        raise SettingsError(problem, place=f"{source}:{document.line(())}")
+    try:
+        return validated(model, data), document
+    except SettingsError as error:
+        place = f"{source}:{document.line(error.path)}"
+        raise SettingsError(error.problem, error.path, place) from None

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -81,49 +82,54 @@ def validated(model: type[ModelT], data: Mapping[str, Any]) -> ModelT:
         raise SettingsError(_problem(first, model, path), path) from None
 
 
+_SENTENCES: Final = {
+    "value_error": "{error}",
+    "missing": "is required and missing",
+    "literal_error": "{given} is not one of {expected}",
+    "string_pattern_mismatch": "{given} must match {pattern}",
+    **dict.fromkeys(
+        ("model_type", "dict_type", "model_attributes_type"),
+        "must be a mapping of keys to values, not {given}",
+    ),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list, not {given}"),
+    "string_type": "must be text, not {given}; put it in quotes",
+    **dict.fromkeys(("int_type", "int_from_float"), "must be a whole number, not {given}"),
+    "float_type": "must be a number, not {given}",
+    "bool_type": "must be true or false, not {given}",
+    "none_required": "must be null, not {given}",
+    "invalid_key": "a key must be text, not {given}; put it in quotes",
+    "string_unicode": "{given} is half of a character, which is no text; write it in full",
+}
+"""By pydantic's kind of error."""
+
+
 def _problem(detail: ErrorDetails, model: type[BaseModel], path: Path) -> str:
-    kind, context = detail["type"], detail.get("ctx", {})
-    match kind:
-        case "value_error":
-            return str(context["error"])
-        case "extra_forbidden":
-            known = _known_keys(model, path[:-1])
-            near = difflib.get_close_matches(str(path[-1]), known, n=1)
-            return (
-                f"unknown key; did you mean {near[0]!r}?"
-                if near
-                else (f"unknown key; known here are {', '.join(known)}")
-            )
-        case "missing":
-            return "is required and missing"
-        case "literal_error":
-            return f"{_given(detail)} is not one of {context['expected']}"
-        case "string_pattern_mismatch":
-            return f"{_given(detail)} must match {context['pattern']}"
-        case "model_type" | "dict_type" | "model_attributes_type":
-            return f"must be a mapping of keys to values, not {_given(detail)}"
-        case "tuple_type" | "list_type":
-            return f"must be a list, not {_given(detail)}"
-        case "string_type":
-            return f"must be text, not {_given(detail)}; put it in quotes"
-        case "int_type" | "int_from_float":
-            return f"must be a whole number, not {_given(detail)}"
-        case "float_type":
-            return f"must be a number, not {_given(detail)}"
-        case "bool_type":
-            return f"must be true or false, not {_given(detail)}"
-        case "none_required":
-            return f"must be null, not {_given(detail)}"
-        case "invalid_key":
-            return f"a key must be text, not {_given(detail)}; put it in quotes"
-        case "string_unicode":
-            return f"{_given(detail)} is half of a character, which is no text; write it in full"
-        case _:
-            return f"{_given(detail)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(model, path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(known)}"
+        return f"unknown key; {hint}"
+    words, given = detail["msg"], shown(detail["input"])
+    sentence = _SENTENCES.get(detail["type"], f"{{given}}: {words[:1].lower()}{words[1:]}")
+    return sentence.format(given=given, **detail.get("ctx", {}))
 
 
-def _given(detail: ErrorDetails) -> str:
-    return shown(detail["input"])
+def check_distinct(what: str, items: Sequence[object], keys: Sequence[str]) -> None:
+    """Check that no two items, such as ``pools``, have the same value of one of the keys.
+
+    Raises:
+        SettingsError: With the path from `what` on.
+    """
+    for key in keys:
+        seen = set()
+        for index, item in enumerate(items):
+            value = attrgetter(key)(item)
+            if value is not None and value in seen:
+                raise SettingsError(
+                    f"two {what} have the {key.replace('.', ' ')} {value}; each needs its own",
+                    (what, index, *key.split(".")),
+                )
+            seen.add(value)
 
 
 def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
@@ -131,10 +137,8 @@ def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
     for part in path:
         if isinstance(part, int):
             continue
-        inner = (
-            _models_in(model.model_fields[part].annotation) if part in model.model_fields else []
-        )
-        if not inner:
+        field = model.model_fields.get(part)
+        if field is None or not (inner := _models_in(field.annotation)):
             return []
         model = inner[0]
     return list(model.model_fields)

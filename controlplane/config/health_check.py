@@ -75,7 +75,7 @@ class HealthCheckSettings(Settings):
         timeout: Seconds after which a check has failed.
         host: Header ``Host``; None: the replica's address.
         headers: More headers; for ``grpc`` they are metadata.
-        expected_statuses: Of a healthy replica.
+        expected_statuses: Statuses of a healthy replica.
         unhealthy_threshold: Failed checks in a row until Envoy takes a replica out.
         healthy_threshold: Successful checks in a row until Envoy takes a replica back.
     """

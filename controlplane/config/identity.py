@@ -183,7 +183,7 @@ class IdentitySettings(Settings):
     """The identity of nodes.
 
     Attributes:
-        trust_domain: Of the SPIFFE ids in certificates.
+        trust_domain: Trust domain of the SPIFFE ids in certificates.
         ca: Issues the leaves of nodes; None: leaves come from elsewhere.
     """
 

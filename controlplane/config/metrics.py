@@ -49,11 +49,11 @@ class LatencyFamily(Settings):
     """Request durations.
 
     Attributes:
-        family: As exposed, without ``_bucket``, ``_sum`` or ``_count``.
+        family: Name as exposed, without ``_bucket``, ``_sum`` or ``_count``.
         kind: A histogram, a summary, or two counters: the total duration, and `count`. Only the sum
             and the count of a summary are read, because quantiles cannot be combined.
         count: The counter of requests (``counters`` only).
-        unit: Of the durations.
+        unit: Unit of the durations.
         labels: Which samples are summed.
     """
 
@@ -78,7 +78,7 @@ class MemoryFamily(Settings):
 
     Attributes:
         family: The gauge's name as exposed.
-        unit: Of its samples; a fraction or a percentage needs no total.
+        unit: Unit of its samples; a fraction or a percentage needs no total.
         labels: Which samples are summed for each GPU.
         gpu_label: The label that holds a GPU's UUID.
     """
@@ -100,7 +100,7 @@ class MemoryTotalFamily(Settings):
     Attributes:
         family: The gauge's name as exposed.
         plus: More gauges to add, for servers that expose used, free and reserved memory.
-        unit: Of all samples.
+        unit: Unit of all samples.
         labels: Which samples are summed for each GPU.
     """
 
@@ -118,7 +118,7 @@ class AccessSettings(Settings):
         ca_file: The certificates to trust; by default those of this machine.
         server_name: The name in the certificate; by default the scraped address.
         bearer_file: Holds the token of ``Authorization: Bearer``.
-        username: Of ``Authorization: Basic``.
+        username: User of ``Authorization: Basic``.
         password_file: Holds the user's password.
     """
 
@@ -148,8 +148,8 @@ class ScrapingSettings(Settings):
     """How the expositions of a pool are requested. Not for the API to set: it names files.
 
     Attributes:
-        replicas: Of its replicas.
-        exporters: Of its exporters of GPU memory.
+        replicas: Access to its replicas.
+        exporters: Access to its exporters of GPU memory.
     """
 
     replicas: AccessSettings | None = None
@@ -199,10 +199,10 @@ class GpuSettings(Settings):
     Attributes:
         profile: The exporter.
         addresses: One for each node that has replicas of the pool.
-        path: Of the exposition.
+        path: Path of the exposition.
         interval: Seconds between two scrapes of an exporter, which by default collects every 30 s.
         timeout: Seconds for one scrape; by default the interval, at most 10 s.
-        max_bytes: Of an exposition; a longer one is a failed scrape.
+        max_bytes: Longest exposition in bytes; a longer one is a failed scrape.
     """
 
     profile: DeviceProfileName = "dcgm"
@@ -221,11 +221,11 @@ class MetricsSettings(Settings):
     Attributes:
         profile: A server with known families; ``prometheus``: the families are given here;
             ``none``: the replicas are never scraped.
-        path: Of the exposition; by default that of the server.
-        port: Of the exposition, if not the port that serves requests; by default the server's.
+        path: Path of the exposition; by default that of the server.
+        port: Port of the exposition, if not the one that serves requests; by default the server's.
         interval: Seconds between two scrapes of a replica.
         timeout: Seconds for one scrape; by default the interval, at most 10 s.
-        max_bytes: Of an exposition; a longer one is a failed scrape.
+        max_bytes: Longest exposition in bytes; a longer one is a failed scrape.
         labels: Narrows a known profile's families to one of several models; not its GPU memory.
         latency: Request durations (this and the following with ``prometheus`` only).
         memory_used: Gauge of GPU memory in use.

@@ -16,15 +16,10 @@ from controlplane.config.classes import (
     check_classes,
 )
 from controlplane.config.discovery import DiscoverySettings
-from controlplane.config.errors import Path, SettingsError, validated
+from controlplane.config.errors import Path, SettingsError, check_distinct, validated
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.config.metrics import MetricsSettings, ScrapingSettings
-from controlplane.config.replica import (
-    MemorySettings,
-    ReplicaEntry,
-    ReplicaSettings,
-    check_distinct,
-)
+from controlplane.config.replica import MemorySettings, ReplicaEntry, ReplicaSettings
 from controlplane.config.servers import SERVERS
 from controlplane.config.tls import ListenerTls, MeshSettings, UpstreamSettings
 from controlplane.config.values import (
@@ -87,7 +82,7 @@ class RouteSettings(Settings):
     """Which requests of the listener go to the pool, and how long one may take.
 
     Attributes:
-        prefix: Of the request's path.
+        prefix: Start of the request's path.
         timeout: Seconds for the answer to a complete request, retries included. The request has as
             long to arrive.
         retry_buffer: Bytes of a request's body that Envoy keeps for retries. A longer request is
@@ -120,8 +115,8 @@ class PoolSettings(Settings):
     Attributes:
         model: The model that the replicas serve, as applications name it.
         objective: None: no objective.
-        classes: Of requests, in matching order; None: requests are parted by length where that
-            helps.
+        classes: Classes of requests, in matching order; None: requests are parted by length where
+            that helps.
     """
 
     model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
@@ -275,7 +270,7 @@ class PoolEntry(PoolSettings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        check_distinct(self.replicas, ("id", "address", "ingress"))
+        check_distinct("replicas", self.replicas, ("id", "address", "ingress"))
         return self
 
     @model_validator(mode="after")
@@ -288,10 +283,7 @@ class PoolEntry(PoolSettings):
 
     def settings(self) -> PoolSettings:
         """The pool without its name, its replicas and their sources."""
-        return PoolSettings.model_construct(
-            _fields_set=self.model_fields_set & PoolSettings.model_fields.keys(),
-            **{name: getattr(self, name) for name in PoolSettings.model_fields},
-        )
+        return self.as_base(PoolSettings)
 
 
 SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)

@@ -1,6 +1,5 @@
 """What a user declares of one replica: where it is, and what it runs on."""
 
-from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -34,7 +33,7 @@ class Gpu(Settings):
     """The device that a replica computes on.
 
     Attributes:
-        uuid: As the vendor's tool prints it; replicas with the same one share its memory.
+        uuid: UUID as the vendor's tool prints it; replicas with the same one share its memory.
     """
 
     uuid: Label
@@ -44,7 +43,7 @@ class ReplicaSettings(Settings):
     """One replica, as declared in the file or put through the API.
 
     Attributes:
-        address: Of requests, the health check and the metrics.
+        address: Address of requests, the health check and the metrics.
         ingress: Where an Envoy beside the replica takes its requests; None: the replica takes them
             itself. Health and metrics are read at `address` in any case.
         slots: Requests that the replica computes at the same time; None: learned.
@@ -92,26 +91,4 @@ class ReplicaEntry(ReplicaSettings):
 
     def settings(self) -> ReplicaSettings:
         """The replica without its id."""
-        # Not validated again: durations are numbers of seconds by now.
-        return ReplicaSettings.model_construct(
-            _fields_set=self.model_fields_set - {"id"},
-            **{name: getattr(self, name) for name in ReplicaSettings.model_fields},
-        )
-
-
-def check_distinct(replicas: Sequence[ReplicaEntry], keys: Sequence[str]) -> None:
-    """Check that no two replicas of a list have the same value of one of the keys.
-
-    Raises:
-        SettingsError: With the path from ``replicas`` on.
-    """
-    for key in keys:
-        seen = set()
-        for index, replica in enumerate(replicas):
-            value = getattr(replica, key)
-            if value is not None and value in seen:
-                raise SettingsError(
-                    f"two replicas have the {key} {value}; each needs its own",
-                    ("replicas", index, key),
-                )
-            seen.add(value)
+        return self.as_base(ReplicaSettings)

@@ -2,7 +2,7 @@
 
 import re
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -34,10 +34,20 @@ _SIZE: Final = re.compile(r"(\d{1,9})(B|KiB|MiB|GiB)", re.ASCII)
 _UNIT_BYTES: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
+SettingsT = TypeVar("SettingsT", bound="Settings")
+
+
 class Settings(BaseModel):
     """Base of every declared type: frozen, strict about types, closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    def as_base(self, base: type[SettingsT]) -> SettingsT:
+        """Return the part of the settings that a base class has."""
+        # Not validated again: durations are numbers of seconds by now.
+        given, values = self.model_fields_set & base.model_fields.keys(), dict(self)
+        kept = {name: values[name] for name in base.model_fields}
+        return cast("SettingsT", base.model_construct(given, **kept))
 
 
 def parse_duration(text: object) -> float:

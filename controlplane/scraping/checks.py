@@ -22,7 +22,7 @@ from controlplane.fleet import Change
 from controlplane.plane import Plane, Probe, Target
 from controlplane.scraping.access import Access
 from controlplane.scraping.probe import Prober, probing
-from controlplane.scraping.replica_tasks import ReplicaTasks, offset
+from controlplane.scraping.replica_tasks import Pace, ReplicaTasks
 
 _log = logging.getLogger(__name__)
 
@@ -100,21 +100,15 @@ class HealthChecks:
         """Check one replica for as long as it is the same one."""
         key, at = target.key, (target.pool, target.replica.id)
         soon = self._soon[at] = asyncio.Event()
-        due, first = self._clock(), True
+        pace = Pace(key, self._clock())
         try:
             while (now := self._plane.target(*at)) is not None and now.key == key:
                 soon.clear()
                 interval = await self._check(now)
-                # Replicas that came together are spread over the interval after their first check.
-                due += interval * offset(key) if first else interval
-                first = False
-                # Whoever is late keeps its turn: all late at once would else be asked at once.
-                late = self._clock() - due
-                due += max(late // interval, 0.0) * interval
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(due - self._clock(), 0.0)):
+                    async with asyncio.timeout(pace.wait(interval, self._clock())):
                         await soon.wait()
-                        due = self._clock()
+                        pace.due = self._clock()
         finally:
             self._unready.discard(key)
             if self._soon.get(at) is soon:

@@ -79,6 +79,22 @@ class ReplicaTasks:
         }
 
 
-def offset(key: Hashable) -> float:
-    """A fraction from ½ to 1½ that is the same for the same replica."""
-    return 0.5 + crc32(repr(key).encode()) / 2**32
+class Pace:
+    """When a replica is asked next, so that many that came together are spread over the interval.
+
+    `due`: when that is to be, seconds of a clock.
+    """
+
+    def __init__(self, key: Hashable, now: float) -> None:
+        """The first time is now."""
+        # A fraction from ½ to 1½ that is the same for the same replica.
+        self._part = 0.5 + crc32(repr(key).encode()) / 2**32
+        self.due = now
+
+    def wait(self, interval: float, now: float) -> float:
+        """Seconds to wait from now on, at an interval."""
+        self.due += interval * self._part
+        self._part = 1.0
+        # A late replica keeps its turn: all late ones would else be asked at once, for ever.
+        self.due += max((now - self.due) // interval, 0.0) * interval
+        return max(self.due - now, 0.0)

@@ -20,7 +20,7 @@ from controlplane.plane import Exporter, Failure, Plane, Target
 from controlplane.scraping.access import Access
 from controlplane.scraping.http_connection import Receiver
 from controlplane.scraping.probe import name_of, upstream_access
-from controlplane.scraping.replica_tasks import ReplicaTasks, offset
+from controlplane.scraping.replica_tasks import Pace, ReplicaTasks
 from controlplane.scraping.scrape import MAX_DEADLINE, Getter, ScrapeError, scrape
 from controlplane.telemetry import (
     ExpositionError,
@@ -115,26 +115,17 @@ class Scraper:
 
     async def _follow(self, target: Target) -> None:
         """Scrape one replica for as long as it is the same one and has metrics."""
+        pace = Pace(target.key, self._clock())
         with closing(Getter(self._receiver)) as getter:
-            await self._ask(getter, target)
-
-    async def _ask(self, getter: Getter, target: Target) -> None:
-        due, first = self._clock(), True
-        while (now := self._plane.target(target.pool, target.replica.id)) is not None:
-            metrics = now.settings.metrics
-            if now.key != target.key or not metrics.is_scraped:
-                return
-            try:
-                await self._scrape(getter, now)
-            except Exception:  # noqa: BLE001 - one replica must not end all the others
-                _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
-            # Replicas that came together are spread over the interval after their first scrape.
-            due += metrics.interval * offset(now.key) if first else metrics.interval
-            first = False
-            # Whoever is late keeps its turn: all late at once would else be asked at once for ever.
-            late = self._clock() - due
-            due += max(late // metrics.interval, 0.0) * metrics.interval
-            await asyncio.sleep(max(due - self._clock(), 0.0))
+            while (now := self._plane.target(target.pool, target.replica.id)) is not None:
+                if now.key != target.key or not now.settings.metrics.is_scraped:
+                    return
+                try:
+                    await self._scrape(getter, now)
+                except Exception:  # noqa: BLE001 - one replica must not end all the others
+                    _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
+                interval = now.settings.metrics.interval
+                await asyncio.sleep(pace.wait(interval, self._clock()))
 
     async def _scrape(self, getter: Getter, target: Target) -> None:
         metrics, served = target.settings.metrics, target.replica.settings.address
@@ -149,12 +140,9 @@ class Scraper:
         if isinstance(outcome, Failure) and address != served:
             # Who refuses on a port of its metrics alone may still serve requests.
             outcome = replace(outcome, refused=False)
-        self._record(target, outcome)
-        self._noticed()
-
-    def _record(self, target: Target, outcome: Reading | Failure) -> None:
         self._plane.record(target, outcome, self._clock())
         self._scraped(isinstance(outcome, Reading))
+        self._noticed()
 
 
 LONG: Final = 1 << 17

@@ -13,25 +13,3 @@ from controlplane.telemetry.reading import Reading, read
 from controlplane.telemetry.servers import PROFILES, profile_of
 from controlplane.telemetry.sums import GpuMemory
 from controlplane.telemetry.window import WINDOW, History, Window
-
-__all__ = [
-    "PROFILES",
-    "WINDOW",
-    "BatchTotals",
-    "Batches",
-    "Device",
-    "ExpositionError",
-    "Fit",
-    "GpuMemory",
-    "Histogram",
-    "History",
-    "Profile",
-    "Reading",
-    "Source",
-    "Window",
-    "device_profile_of",
-    "fits",
-    "profile_of",
-    "read",
-    "read_devices",
-]

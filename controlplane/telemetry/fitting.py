@@ -108,14 +108,7 @@ def _wanted(
     if profile.memory is not None:
         families = tuple(dict.fromkeys(each.family for each in profile.memory.sources))
         yield "memory", families, bool(reading.memory)
-    gauges: tuple[tuple[str, Source | None, float | None], ...] = (
-        ("queue", profile.queue, reading.queue),
-        ("running", profile.running, reading.running),
-    )
-    for quantity, source, value in gauges:
+    for quantity in ("queue", "running", "errors", "tokens"):
+        source: Source | None = getattr(profile, quantity)
         if source is not None:
-            yield quantity, (source.family,), value is not None
-    if profile.errors is not None:
-        yield "errors", (profile.errors.family,), reading.errors is not None
-    if profile.tokens is not None:
-        yield "tokens", (profile.tokens.family,), reading.tokens is not None
+            yield quantity, (source.family,), getattr(reading, quantity) is not None

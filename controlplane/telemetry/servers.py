@@ -4,8 +4,10 @@ Above each stands where its names were read; where a server counts several thing
 why this one.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from controlplane.config import MetricsSettings
 from controlplane.telemetry.profile import (
@@ -27,6 +29,9 @@ _TRITON: Final = Latency(
 _RANKS: Final = ("tp_rank", "pp_rank", "moe_ep_rank", "moe_dp_rank", "attn_tp_rank", "attn_cp_rank")
 """Labels of the processes that compute one batch together; `dp_rank` tells engines apart."""
 
+_KINDS: Final = ("embed", "predict")
+"""What text-embeddings-inference computes."""
+
 _CLIENT: Final = ("batch_size", "missing_values", "model_type", "tokenization", "validation")
 """What text-embeddings-inference calls requests that it answers with 4xx: as sent they can never
 succeed. Those that are `overloaded`, `inference` or `dropped` are its own."""
@@ -40,13 +45,55 @@ _CLIENT_STATUS: Final = (
 _REQUESTS: Final = tuple(("endpoint", f"!/{path}") for path in ("healthz", "livez", "readyz"))
 
 
-def _of_sglang(name: str, unit: str = "", **labels: str) -> Source:
+def _seconds(family: str, *labels: tuple[str, str]) -> Latency:
+    return Latency(Source(family, "s", labels))
+
+
+def _memory(family: str, gpu_label: str = "gpu_uuid", *, is_uuid: bool = True) -> Memory:
+    used, total = (Source(f"{family}_{which}_bytes", "bytes") for which in ("used", "total"))
+    return Memory(used, (total,), gpu_label, is_uuid)
+
+
+Naming = Callable[[str], Source]
+"""Makes the source of a family of vLLM's engine, whose names other servers have taken over."""
+
+
+def _of_engine(naming: Naming, name: str, **more: Any) -> Profile:
+    """A server with families as vLLM's engine has them. All that it counts is texts."""
+    known: dict[str, Any] = {
+        "latency": (Latency(replace(naming("e2e_request_latency_seconds"), unit="s")),),
+        "queue": naming("num_requests_waiting"),
+        "running": naming("num_requests_running"),
+        "tokens": naming("prompt_tokens_total"),
+        "queue_unit": "texts",
+        "model_label": "model_name",
+    }
+    return Profile(name=name, **(known | more))
+
+
+def _batches_of_engine(naming: Naming) -> BatchFamilies:
+    return BatchFamilies(
+        tokens=naming("iteration_tokens_total"),
+        texts=(naming("e2e_request_latency_seconds_count"),),
+    )
+
+
+def _of_vllm(name: str) -> Source:
+    return Source(f"vllm:{name}")
+
+
+def _of_ray(name: str) -> Source:
+    return Source(f"ray_vllm:{name}", others=(f"ray_vllm_{name}",))
+
+
+def _of_sglang(name: str, **labels: str) -> Source:
     others = (f"sglang_{name}", f"ray_sglang_{name}")
-    return Source(f"sglang:{name}", unit, tuple(labels.items()), others, copies=_RANKS)
+    return Source(f"sglang:{name}", "", tuple(labels.items()), others, copies=_RANKS)
 
 
-def _of_ray(name: str, unit: str = "") -> Source:
-    return Source(f"ray_vllm:{name}", unit, others=(f"ray_vllm_{name}",))
+def _of_bentoml(name: str, *labels: tuple[str, str], unit: str = "") -> Source:
+    others = (f"bentoml_api_server_request_{name}",)
+    return Source(f"bentoml_service_request_{name}", unit, (*labels, *_REQUESTS), others)
 
 
 _PROFILES: Final = (
@@ -55,11 +102,8 @@ _PROFILES: Final = (
     # memory; our example replica does, under these names.
     Profile(
         name="tei",
-        latency=(Latency(Source("te_request_duration", "s")),),
-        memory=Memory(
-            Source("te_gpu_memory_used_bytes", "bytes"),
-            (Source("te_gpu_memory_total_bytes", "bytes"),),
-        ),
+        latency=(_seconds("te_request_duration"),),
+        memory=_memory("te_gpu_memory"),
         queue=Source("te_queue_size"),
         # Each place that counts one is followed by the answer: router/src/http/server.rs,
         # router/src/grpc/server.rs, core/src/infer.rs.
@@ -72,14 +116,8 @@ _PROFILES: Final = (
         batches=BatchFamilies(
             tokens=Source("te_batch_next_tokens"),
             sizes=Source("te_batch_next_size"),
-            texts=(
-                Source("te_embed_inference_duration_count"),
-                Source("te_predict_inference_duration_count"),
-            ),
-            seconds=(
-                Source("te_embed_inference_duration_sum", "s"),
-                Source("te_predict_inference_duration_sum", "s"),
-            ),
+            texts=tuple(Source(f"te_{kind}_inference_duration_count") for kind in _KINDS),
+            seconds=tuple(Source(f"te_{kind}_inference_duration_sum", "s") for kind in _KINDS),
         ),
         # An entry for each input of a request (core/src/queue.rs).
         queue_unit="texts",
@@ -90,50 +128,33 @@ _PROFILES: Final = (
     # faster the more sidecars ask for its health; this one has three buckets and the handler.
     Profile(
         name="infinity",
-        latency=(
-            Latency(
-                Source("http_request_duration_seconds", "s", (("handler", "*/embeddings"),)),
-            ),
-        ),
+        latency=(_seconds("http_request_duration_seconds", ("handler", "*/embeddings")),),
         errors=Source("http_requests_total", "", (("handler", "*/embeddings"), ("status", "5*"))),
     ),
     # vllm-project/vllm: vllm/v1/metrics/loggers.py. Its first bucket ends at 0.3 s.
     # vllm:kv_cache_usage_perc is the share of the cache in use and says nothing of the device.
-    Profile(
+    _of_engine(
+        _of_vllm,
         name="vllm",
-        latency=(Latency(Source("vllm:e2e_request_latency_seconds", "s")),),
-        queue=Source("vllm:num_requests_waiting"),
-        running=Source("vllm:num_requests_running"),
-        tokens=Source("vllm:prompt_tokens_total"),
         # Of each step with output (`record` there): the prompts that it ended, which is all of a
-        # step unless a prompt is longer than one. The time of a step is not exposed.
-        batches=BatchFamilies(
-            tokens=Source("vllm:iteration_tokens_total"),
-            texts=(Source("vllm:e2e_request_latency_seconds_count"),),
-        ),
-        # Each text of a request is one of the engine (vllm/entrypoints/pooling and
-        # vllm/v1/engine/async_llm.py), so all that it counts is texts.
-        queue_unit="texts",
-        model_label="model_name",
+        # step unless a prompt is longer than one. The time of a step is not exposed. Each text of a
+        # request is one of the engine (vllm/entrypoints/pooling and vllm/v1/engine/async_llm.py).
+        batches=_batches_of_engine(_of_vllm),
     ),
     # sgl-project/sglang: python/sglang/srt/observability/metrics_collector.py (before:
     # srt/metrics/collector.py), with --enable-metrics. Some releases write sglang_ (#15758), and
     # Ray Serve LLM writes ray_sglang_ (ray_wrappers.py beside it).
     # sglang:token_usage is the share of the cache in use and says nothing of the device.
-    Profile(
-        name="sglang",
+    _of_engine(
         # Each scheduler of an engine tells of the engine's whole queue, all of them with
-        # --enable-metrics-for-all-schedulers.
-        latency=(Latency(_of_sglang("e2e_request_latency_seconds", "s")),),
+        # --enable-metrics-for-all-schedulers. Each text of a request goes to the scheduler alone
+        # (`_handle_batch_request` in python/sglang/srt/managers/tokenizer_manager.py).
+        _of_sglang,
+        name="sglang",
         # With --enable-priority-scheduling the total has an empty priority, and stands beside its
         # parts (`_log_gauge_queue_count` there).
         queue=_of_sglang("num_queue_reqs", priority=""),
         running=_of_sglang("num_running_reqs", priority=""),
-        tokens=_of_sglang("prompt_tokens_total"),
-        # Each text of a request goes to the scheduler by itself (`_handle_batch_request` in
-        # python/sglang/srt/managers/tokenizer_manager.py).
-        queue_unit="texts",
-        model_label="model_name",
         # Its processes share files, which have what was counted once (prometheus_client).
         is_lazy=True,
     ),
@@ -142,10 +163,7 @@ _PROFILES: Final = (
     Profile(
         name="triton",
         latency=(_TRITON,),
-        memory=Memory(
-            Source("nv_gpu_memory_used_bytes", "bytes"),
-            (Source("nv_gpu_memory_total_bytes", "bytes"),),
-        ),
+        memory=_memory("nv_gpu_memory"),
         queue=Source("nv_inference_pending_request_count"),
         errors=Source("nv_inference_request_failure").without("reason", ("CANCELED",)),
         # core: src/infer_stats.cc. An execution counts once; each request of it counts its texts
@@ -163,23 +181,16 @@ _PROFILES: Final = (
     ),
     # https://docs.nvidia.com/nim/large-language-models/latest/observability.html has the first
     # latency, the queue and the GPUs; releases on vLLM and on Triton expose theirs as it comes.
-    Profile(
+    _of_engine(
+        Source,
         name="nim",
         latency=(
-            Latency(Source("e2e_request_latency_seconds", "s")),
-            Latency(Source("vllm:e2e_request_latency_seconds", "s")),
+            _seconds("e2e_request_latency_seconds"),
+            _seconds("vllm:e2e_request_latency_seconds"),
             _TRITON,
         ),
-        memory=Memory(
-            Source("gpu_memory_used_bytes", "bytes"),
-            (Source("gpu_memory_total_bytes", "bytes"),),
-            gpu_label="device_id",
-            is_uuid=False,
-        ),
-        queue=Source("num_requests_waiting"),
-        running=Source("num_requests_running"),
-        tokens=Source("prompt_tokens_total"),
-        queue_unit="texts",
+        memory=_memory("gpu_memory", "device_id", is_uuid=False),
+        model_label="",
     ),
     # openvinotoolkit/model_server: docs/metrics.md, and 33 buckets, times 1.8 from 10 µs, in
     # src/model_metric_reporter.cpp. /v3/embeddings is a MediaPipe graph, of which only the first
@@ -199,13 +210,8 @@ _PROFILES: Final = (
     # among the durations (xinference/core/model.py).
     Profile(
         name="xinference",
-        latency=(Latency(Source("xinference:model_request_duration_seconds", "s")),),
-        memory=Memory(
-            Source("xinference:worker_gpu_memory_used_bytes", "bytes"),
-            (Source("xinference:worker_gpu_memory_total_bytes", "bytes"),),
-            gpu_label="gpu_index",
-            is_uuid=False,
-        ),
+        latency=(_seconds("xinference:model_request_duration_seconds"),),
+        memory=_memory("xinference:worker_gpu_memory", "gpu_index", is_uuid=False),
         running=Source("xinference:model_serve_count"),
         errors=Source("xinference:model_request_errors_total"),
     ),
@@ -243,20 +249,8 @@ _PROFILES: Final = (
     ),
     # ray-project/ray: python/ray/llm (serve/engines/vllm), which has vLLM record through
     # vllm/v1/metrics/ray_wrappers.py: its names with Ray's prefix, from 2.53 on without a colon.
-    Profile(
-        name="ray-llm",
-        latency=(Latency(_of_ray("e2e_request_latency_seconds", "s")),),
-        queue=_of_ray("num_requests_waiting"),
-        running=_of_ray("num_requests_running"),
-        tokens=_of_ray("prompt_tokens_total"),
-        batches=BatchFamilies(
-            tokens=_of_ray("iteration_tokens_total"),
-            texts=(_of_ray("e2e_request_latency_seconds_count"),),
-        ),
-        started=None,
-        queue_unit="texts",
-        model_label="model_name",
-        is_lazy=True,
+    _of_engine(
+        _of_ray, name="ray-llm", batches=_batches_of_engine(_of_ray), started=None, is_lazy=True
     ),
     # bentoml/BentoML: src/bentoml/_internal/server/http/instruments.py; namespace bentoml_service
     # in src/_bentoml_impl, bentoml_api_server for a Service of 1.0 and 1.1. Health checks are
@@ -264,37 +258,15 @@ _PROFILES: Final = (
     # folder of metrics (serving.py there), so a request counts once more for each that it asks.
     Profile(
         name="bentoml",
-        latency=(
-            Latency(
-                Source(
-                    "bentoml_service_request_duration_seconds",
-                    "s",
-                    _REQUESTS,
-                    others=("bentoml_api_server_request_duration_seconds",),
-                )
-            ),
-        ),
-        running=Source(
-            "bentoml_service_request_in_progress",
-            "",
-            _REQUESTS,
-            others=("bentoml_api_server_request_in_progress",),
-        ),
-        errors=Source(
-            "bentoml_service_request_total",
-            "",
-            (("http_response_code", "5*"), *_REQUESTS),
-            others=("bentoml_api_server_request_total",),
-        ),
+        latency=(Latency(_of_bentoml("duration_seconds", unit="s")),),
+        running=_of_bentoml("in_progress"),
+        errors=_of_bentoml("total", ("http_response_code", "5*")),
         model_label="runner_name",
         is_layered=True,
     ),
     # mudler/LocalAI: core/services/monitoring/metrics.go, core/http/endpoints/localai/metrics.go:
     # seconds, in OpenTelemetry's default buckets (le 0, 5, 10 …), which are meant for ms.
-    Profile(
-        name="localai",
-        latency=(Latency(Source("api_call", "s", (("path", "*/embeddings"),))),),
-    ),
+    Profile(name="localai", latency=(_seconds("api_call", ("path", "*/embeddings")),)),
     # ggml-org/llama.cpp: tools/server/server-context.cpp and its README, with --metrics. No family
     # has durations of requests.
     Profile(
@@ -306,15 +278,7 @@ _PROFILES: Final = (
     ),
     # InternLM/lmdeploy: lmdeploy/metrics/loggers.py, with --enable-metrics. What it calls failed
     # includes what clients cancelled (`num_failed_reqs` in stats.py), so no errors are read.
-    Profile(
-        name="lmdeploy",
-        latency=(Latency(Source("lmdeploy:e2e_request_latency_seconds", "s")),),
-        queue=Source("lmdeploy:num_requests_waiting"),
-        running=Source("lmdeploy:num_requests_running"),
-        tokens=Source("lmdeploy:prompt_tokens_total"),
-        queue_unit="texts",
-        model_label="model_name",
-    ),
+    _of_engine(lambda name: Source(f"lmdeploy:{name}"), name="lmdeploy"),
     # pytorch/serve: ts/configs/metrics.yaml. The durations begin when a worker takes a request.
     Profile(
         name="torchserve",
@@ -340,7 +304,7 @@ _PROFILES: Final = (
     # families of its own.
     Profile(
         name="kserve",
-        latency=(Latency(Source("request_predict_seconds", "s")),),
+        latency=(_seconds("request_predict_seconds"),),
         model_label="model_name",
     ),
 )

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from controlplane.api.schema import Answer, MissedEvent, PartingEvent
 from controlplane.cli.events import line
-from controlplane.client import Event, Missed, PartingChanged
+from controlplane.client import Event
 from tests.api.served import POOL, Served, served
 from tests.client.test_events import Cutting
 from tests.processes import DEADLINE, until
@@ -97,12 +98,15 @@ async def test_after_a_cut_it_says_so_once_and_goes_on(api: Served) -> None:
 
 
 def test_what_an_older_client_does_not_know_is_shown_and_harmless() -> None:
-    assert line(Event(None, "new", {"a": "\x1b[2J"})) == 'new: {"a": "\\u001b[2J"}'
-    assert line(Missed(None, "missed", {}, "gone\x1b")) == "gone�"
+    assert line(Event(None, "new", {"a": "\x1b[2J"}, Answer())) == 'new: {"a": "\\u001b[2J"}'
+    missed = Event(None, "missed", {}, MissedEvent(detail="gone\x1b"))
+    assert line(missed) == "gone�"
 
 
 def test_an_event_about_classes_is_a_line_with_who_serves_each() -> None:
-    begun = PartingChanged(None, "parting", {}, "m", "begun", {"bulk": 1, "search": 2}, ())
-    assert line(begun) == "classes of pool m begun: bulk on 1 replica, search on 2 replicas"
-    ended = PartingChanged(None, "parting", {}, "m", "ended", {}, ())
-    assert line(ended) == "classes of pool m ended"
+    serving = {"bulk": 1, "search": 2}
+    begun = PartingEvent(pool="m", change="begun", classes=serving, reasons=())
+    words = "classes of pool m begun: bulk on 1 replica, search on 2 replicas"
+    assert line(Event(None, "parting", {}, begun)) == words
+    ended = PartingEvent(pool="m", change="ended", classes={}, reasons=())
+    assert line(Event(None, "parting", {}, ended)) == "classes of pool m ended"

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from controlplane.client import Client
-from controlplane.client.calls import Call
-from controlplane.client.connection import Received
+from controlplane.client.connection import Call, Received
 from tests.api.served import Served
 
 

@@ -5,7 +5,7 @@ import pytest
 from controlplane.api.schema.operations import GET_REPLICA, OPERATIONS
 from controlplane.api.schema.pools import PoolList
 from controlplane.client import NotFoundError
-from controlplane.client.calls import Call
+from controlplane.client.connection import Call
 from tests.api.served import POOL, REPLICA, served
 from tests.client.clients import client, sent
 

@@ -9,15 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.api.schema import (
+    Answer,
+    MissedEvent,
+    PartingEvent,
+    PoolEvent,
+    PoolList,
+    ReplicaEvent,
+    ReplicaNow,
+)
 from controlplane.client import (
     Client,
     ClientError,
     Event,
-    Missed,
-    PartingChanged,
-    PoolChanged,
-    ReplicaChanged,
-    StateShown,
     UnauthorizedError,
     UnexpectedAnswerError,
     UnreachableError,
@@ -61,9 +65,9 @@ def read(*pieces: bytes) -> list[Event]:
 def test_events_are_read_as_the_standard_says() -> None:
     document = {"pool": "m", "change": "added", "etag": None}
     assert read(STREAM) == [
-        PoolChanged("s-1", "pool", document, "m", "added", None),
-        Missed(None, "missed", {"detail": "ü"}, "ü"),
-        Event("s-2", "new", {}),
+        Event("s-1", "pool", document, PoolEvent(pool="m", change="added", etag=None)),
+        Event(None, "missed", {"detail": "ü"}, MissedEvent(detail="ü")),
+        Event("s-2", "new", {}, Answer()),
     ]
 
 
@@ -83,19 +87,19 @@ def test_an_event_that_cannot_be_read_is_an_error_of_its_own(data: bytes) -> Non
 async def test_first_comes_the_state_and_then_each_change(api: Served) -> None:
     async with client(api) as here, aclosing(here.events()) as events:
         state = await soon(events)
-        assert isinstance(state, StateShown)
-        assert [(pool.name, pool.counts.total) for pool in state.pools] == [("m", 2)]
+        assert isinstance(state.what, PoolList)
+        assert [(pool.name, pool.counts.total) for pool in state.what.pools] == [("m", 2)]
         await here.drain("m", "a")
         await here.delete_replica("m", "b")
         await here.put_pool("m", POOL | {"model": "other"})
-        drained, removed, changed = [await soon(events) for _ in range(3)]
-    assert isinstance(drained, ReplicaChanged)
-    assert (drained.pool, drained.replica, drained.change) == ("m", "a", "changed")
-    assert drained.now is not None
-    assert drained.now.draining == "operator"
-    assert isinstance(removed, ReplicaChanged)
-    assert (removed.replica, removed.change, removed.now) == ("b", "removed", None)
-    assert isinstance(changed, PoolChanged)
+        drained, removed, changed = [(await soon(events)).what for _ in range(3)]
+    assert isinstance(drained, ReplicaNow)
+    assert (drained.pool, drained.id, drained.change) == ("m", "a", "changed")
+    assert drained.draining == "operator"
+    assert isinstance(removed, ReplicaEvent)
+    assert not isinstance(removed, ReplicaNow)
+    assert (removed.id, removed.change) == ("b", "removed")
+    assert isinstance(changed, PoolEvent)
     assert (changed.pool, changed.change) == ("m", "changed")
     assert changed.etag is not None
 
@@ -109,9 +113,8 @@ async def test_it_goes_on_after_the_event_that_is_named(api: Served) -> None:
         await here.undrain("m", "a")
         async with aclosing(here.events(after=known.id)) as events:
             event = await soon(events)
-    assert isinstance(event, ReplicaChanged)
-    assert event.now is not None
-    assert event.now.draining is None
+    assert isinstance(event.what, ReplicaNow)
+    assert event.what.draining is None
 
 
 class Cutting:
@@ -156,7 +159,7 @@ async def test_after_a_cut_it_goes_on_where_it_was_and_nothing_is_lost_or_told_t
     async with await asyncio.start_server(way, "127.0.0.1", 0) as server, client(api) as beside:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with Client(url) as here, aclosing(here.events(on_cut=cuts.append)) as events:
-            assert isinstance(await soon(events), StateShown)
+            assert isinstance((await soon(events)).what, PoolList)
             await beside.drain("m", "a")
             first = await soon(events)
             way.refuses = True
@@ -170,7 +173,7 @@ async def test_after_a_cut_it_goes_on_where_it_was_and_nothing_is_lost_or_told_t
             way.refuses = False
             second, third = await waiting, await soon(events)
     assert f"Last-Event-ID: {first.id}".encode() in way.seen
-    told = [(each.replica, each.now and each.now.draining) for each in (first, second, third)]  # type: ignore[attr-defined]
+    told = [(each.what.id, each.what.draining) for each in (first, second, third)]  # type: ignore[attr-defined]
     assert told == [("a", "operator"), ("a", None), ("b", "operator")]
     assert all(isinstance(item, UnreachableError) for item in cuts)
 
@@ -180,9 +183,9 @@ async def test_after_a_restart_it_says_that_something_was_missed_and_shows_the_s
 ) -> None:
     async with client(api) as here, aclosing(here.events(after="another-7")) as events:
         missed, state = await soon(events), await soon(events)
-    assert isinstance(missed, Missed)
-    assert "missed" in missed.detail
-    assert isinstance(state, StateShown)
+    assert isinstance(missed.what, MissedEvent)
+    assert "missed" in missed.what.detail
+    assert isinstance(state.what, PoolList)
 
 
 async def test_when_nobody_is_there_at_first_it_does_not_wait_for_somebody() -> None:
@@ -210,9 +213,9 @@ async def test_that_a_pools_requests_are_parted_is_told_with_why() -> None:
     async with served() as api:
         life = living(api)
         async with client(api) as here, aclosing(here.events()) as events:
-            assert isinstance(await soon(events), StateShown)
+            assert isinstance((await soon(events)).what, PoolList)
             go(api, life, 60, *SIZES)
-            while not isinstance(event := await soon(events), PartingChanged):
+            while not isinstance(event := (await soon(events)).what, PartingEvent):
                 pass
     assert (event.pool, event.change) == ("m", "begun")
     assert event.classes == {"bulk": 2, "search": 1}

@@ -46,7 +46,7 @@ class Declared(Answer):
     sources: dict[str, Annotated[str, one_of("file", "api", "discovery", "default")]]
     """Where the value of each setting comes from."""
     etag: str | None = Field(default=None, exclude=True)
-    """For `if_match`; None in a list."""
+    """ETag for `if_match`; None in a list."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -59,12 +59,12 @@ class Sender(Answer):
     """The sender of a request."""
 
     name: str
-    """Of the token or the certificate; `loopback` for a program of this machine."""
+    """Name of the token or of the certificate; `loopback` for a program of this machine."""
     role: Annotated[str, one_of("read", "register", "operate")]
     kind: Annotated[str, one_of("token", "certificate", "loopback")]
     """What the sender has shown."""
     version: str
-    """Of the control plane."""
+    """Version of the control plane."""
 
 
 class NodeLocality(Answer):
@@ -177,7 +177,7 @@ class Audit(Answer):
 
     entries: tuple[AuditEntry, ...]
     next: int | None = None
-    """For `before`; None where there are no older entries."""
+    """Value for `before` on the next page; None where there are no older entries."""
 
 
 class Put(Answer):
@@ -212,7 +212,7 @@ class Preview(Answer):
     diff: tuple[Difference, ...]
 
 
-class Joined(Answer):
+class NodeCertificate(Answer):
     """A node's certificate."""
 
     certificate: str

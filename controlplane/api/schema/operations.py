@@ -7,38 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from controlplane.api.schema.answers import (
-    Answer,
-    Audit,
-    Joined,
-    Live,
-    NodeList,
-    Put,
-    Ready,
-    Sender,
-)
-from controlplane.api.schema.pools import (
-    NodeResources,
-    Pool,
-    PoolHistory,
-    PoolList,
-    PoolResources,
-    Scaling,
-)
-from controlplane.api.schema.replicas import History, Replica, ReplicaList
-from controlplane.api.schema.requests import (
-    AuditPage,
-    Batch,
-    Change,
-    JoinRequest,
-    NodeRequest,
-    PoolPage,
-    Query,
-    Removal,
-    ReplicaBatch,
-    ReplicaPage,
-    Since,
-)
+from controlplane.api import schema
 from controlplane.config import PoolSettings, ReplicaSettings, Role
 
 IF_MATCH: Final = "If-Match"
@@ -54,7 +23,15 @@ _OK, _CREATED, _NO_CONTENT = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CO
 _NOT_FOUND, _CONFLICT = HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
 _STALE, _UNAVAILABLE = HTTPStatus.PRECONDITION_FAILED, HTTPStatus.SERVICE_UNAVAILABLE
 
-_ON_CHANGE: Final = (_NOT_FOUND, _CONFLICT, _STALE, _UNAVAILABLE)
+_OF_TOKENS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_OF_BODIES: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
 
 _REPLICA_EXAMPLE: Final = {"address": "10.0.0.11:8080", "slots": 2, "locality": {"zone": "a"}}
 _POOL_EXAMPLE: Final = {
@@ -73,7 +50,7 @@ class Operation:
         path: With ``{pool}`` and ``{replica}``.
         role: The role that it takes; None: no token is needed.
         answers: The model by status; None: no body, or one of another media type.
-        errors: The error statuses beside those of all operations.
+        more_errors: The error statuses that do not follow from the other attributes.
     """
 
     id: str
@@ -82,23 +59,36 @@ class Operation:
     role: Role | None = Role.READ
     summary: str
     description: str
-    answers: Mapping[HTTPStatus, type[Answer] | None]
-    query: type[Query] = Query
+    answers: Mapping[HTTPStatus, type[schema.Answer] | None]
+    query: type[schema.Query] = schema.Query
     body: type[BaseModel] | None = None
     example: Mapping[str, Any] | None = None
     headers: tuple[str, ...] = ()
-    errors: tuple[HTTPStatus, ...] = ()
+    more_errors: tuple[HTTPStatus, ...] = ()
     media: str = "application/json"
 
     @property
     def has_preview(self) -> bool:
         """Whether ``?dry_run=true`` is answered with a `Preview`."""
-        return issubclass(self.query, Change)
+        return issubclass(self.query, schema.Change)
 
     @property
     def has_etag(self) -> bool:
         """Whether an answer has an ETag: it shows one pool or one replica."""
-        return self.answers.get(HTTPStatus.OK) in (Pool, Replica)
+        return self.answers.get(HTTPStatus.OK) in (schema.Pool, schema.Replica)
+
+    @property
+    def errors(self) -> frozenset[HTTPStatus]:
+        """The statuses of its errors."""
+        found = {HTTPStatus.BAD_REQUEST, *self.more_errors}
+        if "{pool}" in self.path and (self.method, self.path) != ("PUT", _POOL):
+            found.add(_NOT_FOUND)
+        if self.has_preview:
+            found |= {_CONFLICT, _UNAVAILABLE}
+        if IF_MATCH in self.headers:
+            found |= {_CONFLICT, _STALE}
+        with_token = _OF_TOKENS if self.role is not None else frozenset()
+        return with_token.union(found, _OF_BODIES if self.body is not None else ())
 
 
 WHO_AM_I: Final = Operation(
@@ -106,23 +96,22 @@ WHO_AM_I: Final = Operation(
     path="/v1/whoami",
     summary="Show who asks, and with which role",
     description="As the token or the certificate of the request says.",
-    answers={_OK: Sender},
+    answers={_OK: schema.Sender},
 )
 LIST_POOLS: Final = Operation(
     id="listPools",
     path=_POOLS,
     summary="List the pools",
     description="In alphabetical order; all of them, unless `limit` asks for pages.",
-    answers={_OK: PoolList},
-    query=PoolPage,
+    answers={_OK: schema.PoolList},
+    query=schema.PoolPage,
 )
 GET_POOL: Final = Operation(
     id="getPool",
     path=_POOL,
     summary="Show a pool",
     description="Its settings are shown as they can be put. The ETag stands for them.",
-    answers={_OK: Pool},
-    errors=(_NOT_FOUND,),
+    answers={_OK: schema.Pool},
 )
 GET_POOL_HISTORY: Final = Operation(
     id="getPoolHistory",
@@ -130,9 +119,8 @@ GET_POOL_HISTORY: Final = Operation(
     summary="Show what a pool did in the last hour",
     description="Traffic, latency, errors and capacity of all its replicas together, every ten"
     " seconds, the oldest first. A restart of the control plane begins anew.",
-    answers={_OK: PoolHistory},
-    query=Since,
-    errors=(_NOT_FOUND,),
+    answers={_OK: schema.PoolHistory},
+    query=schema.Since,
 )
 GET_RESOURCES: Final = Operation(
     id="getResources",
@@ -140,8 +128,7 @@ GET_RESOURCES: Final = Operation(
     summary="Show a pool as Envoys get it",
     description="The clusters, assignments, routes and listeners of the pool. Secrets are none of"
     " them. An Envoy with a view or listeners of its own may get less, or other addresses.",
-    answers={_OK: PoolResources},
-    errors=(_NOT_FOUND,),
+    answers={_OK: schema.PoolResources},
 )
 GET_NODE_RESOURCES: Final = Operation(
     id="getNodeResources",
@@ -151,10 +138,10 @@ GET_NODE_RESOURCES: Final = Operation(
     description="The body has what its bootstrap says under `node`; it need not be connected. Keys"
     " and certificates that the control plane issues are none of it. The answer is 503 while the"
     " replicas are not known well enough.",
-    answers={_OK: NodeResources},
-    body=NodeRequest,
+    answers={_OK: schema.NodeResources},
+    body=schema.NodeRequest,
     example={"metadata": {"plimsoll": {"pools": ["minilm"]}}, "locality": {"zone": "a"}},
-    errors=(_NOT_FOUND, _UNAVAILABLE),
+    more_errors=(_NOT_FOUND, _UNAVAILABLE),
 )
 PUT_POOL: Final = Operation(
     id="putPool",
@@ -165,12 +152,11 @@ PUT_POOL: Final = Operation(
     description="The body holds all settings; a setting that is left out gets its default. Replicas"
     " of a pool that exists stay. The same body again changes nothing. The body overrides what the"
     " config file declares.",
-    answers={_OK: Pool, _CREATED: Pool},
-    query=Change,
+    answers={_OK: schema.Pool, _CREATED: schema.Pool},
+    query=schema.Change,
     body=PoolSettings,
     example=_POOL_EXAMPLE,
     headers=(IF_MATCH, IF_NONE_MATCH),
-    errors=(_CONFLICT, _STALE, _UNAVAILABLE),
 )
 DELETE_POOL: Final = Operation(
     id="deletePool",
@@ -181,9 +167,8 @@ DELETE_POOL: Final = Operation(
     description="Envoys drop the pool at once: drain its replicas first, and let requests finish."
     " For a pool of the config file, only what was put over it is removed.",
     answers={_NO_CONTENT: None},
-    query=Change,
+    query=schema.Change,
     headers=(IF_MATCH,),
-    errors=_ON_CHANGE,
 )
 GET_SCALING: Final = Operation(
     id="getScaling",
@@ -192,17 +177,15 @@ GET_SCALING: Final = Operation(
     description="`replicas` is for autoscalers, such as KEDA's metrics-api scaler with"
     " `valueLocation: replicas` and `targetValue: 1`. The number rises with the load forecast for"
     " when a new replica would serve, and falls once fewer were enough for `scale_down_after`.",
-    answers={_OK: Scaling},
-    errors=(_NOT_FOUND,),
+    answers={_OK: schema.Scaling},
 )
 LIST_REPLICAS: Final = Operation(
     id="listReplicas",
     path=_REPLICAS,
     summary="List the replicas of a pool",
     description="In alphabetical order of their ids; all of them, unless `limit` asks for pages.",
-    answers={_OK: ReplicaList},
-    query=ReplicaPage,
-    errors=(_NOT_FOUND,),
+    answers={_OK: schema.ReplicaList},
+    query=schema.ReplicaPage,
 )
 PUT_REPLICAS: Final = Operation(
     id="putReplicas",
@@ -213,11 +196,10 @@ PUT_REPLICAS: Final = Operation(
     description="All of them or none, in one step for Envoys. Replicas that are not named stay. Two"
     " replicas may swap their addresses. A replica at a new address is not ready yet, so at most"
     " half of the replicas that serve can move together.",
-    answers={_OK: Put},
-    query=Batch,
-    body=ReplicaBatch,
+    answers={_OK: schema.Put},
+    query=schema.Batch,
+    body=schema.ReplicaBatch,
     example={"replicas": [{"id": "gpu-7", **_REPLICA_EXAMPLE}]},
-    errors=(_NOT_FOUND, _CONFLICT, _UNAVAILABLE),
 )
 GET_REPLICA: Final = Operation(
     id="getReplica",
@@ -225,8 +207,7 @@ GET_REPLICA: Final = Operation(
     summary="Show a replica, and why it gets what it gets",
     description="Its settings are shown as they can be put. The ETag stands for them, and for"
     " draining.",
-    answers={_OK: Replica},
-    errors=(_NOT_FOUND,),
+    answers={_OK: schema.Replica},
 )
 PUT_REPLICA: Final = Operation(
     id="putReplica",
@@ -237,12 +218,11 @@ PUT_REPLICA: Final = Operation(
     description="The body holds all settings; a setting that is left out gets its default. The same"
     " body again changes nothing, but renews the lease. Another address or another `instance` is"
     " another process, which is measured anew. The body overrides what the config file declares.",
-    answers={_OK: Replica, _CREATED: Replica},
-    query=Change,
+    answers={_OK: schema.Replica, _CREATED: schema.Replica},
+    query=schema.Change,
     body=ReplicaSettings,
     example=_REPLICA_EXAMPLE,
     headers=(IF_MATCH, IF_NONE_MATCH),
-    errors=_ON_CHANGE,
 )
 DELETE_REPLICA: Final = Operation(
     id="deleteReplica",
@@ -254,9 +234,8 @@ DELETE_REPLICA: Final = Operation(
     " file, only what was put over it is removed. Within ten seconds at most half of a pool's"
     " replicas that are not drained can be removed.",
     answers={_NO_CONTENT: None},
-    query=Removal,
+    query=schema.Removal,
     headers=(IF_MATCH,),
-    errors=_ON_CHANGE,
 )
 GET_HISTORY: Final = Operation(
     id="getHistory",
@@ -264,9 +243,8 @@ GET_HISTORY: Final = Operation(
     summary="Show when a replica's share changed, and why",
     description="The explanations of the last hour, the oldest first, with what changed from each"
     " to the next. Of many similar entries some are left out.",
-    answers={_OK: History},
-    query=Since,
-    errors=(_NOT_FOUND,),
+    answers={_OK: schema.History},
+    query=schema.Since,
 )
 DRAIN_REPLICA: Final = Operation(
     id="drainReplica",
@@ -275,10 +253,9 @@ DRAIN_REPLICA: Final = Operation(
     role=Role.REGISTER,
     summary="Send a replica no new requests",
     description="The replica stays known. The answer says how many requests are still in flight.",
-    answers={_OK: Replica},
-    query=Change,
+    answers={_OK: schema.Replica},
+    query=schema.Change,
     headers=(IF_MATCH,),
-    errors=_ON_CHANGE,
 )
 UNDRAIN_REPLICA: Final = Operation(
     id="undrainReplica",
@@ -287,10 +264,9 @@ UNDRAIN_REPLICA: Final = Operation(
     role=Role.REGISTER,
     summary="Let a drained replica have requests again",
     description="A replica that is drained because its lease ran out takes a heartbeat instead.",
-    answers={_OK: Replica},
-    query=Change,
+    answers={_OK: schema.Replica},
+    query=schema.Change,
     headers=(IF_MATCH,),
-    errors=_ON_CHANGE,
 )
 HEARTBEAT_REPLICA: Final = Operation(
     id="heartbeatReplica",
@@ -300,9 +276,8 @@ HEARTBEAT_REPLICA: Final = Operation(
     summary="Renew a replica's lease",
     description="A replica without a heartbeat for its `ttl` is drained, and removed ten seconds"
     " later. A replica of the config file stays, drained, until the next heartbeat.",
-    answers={_OK: Replica},
+    answers={_OK: schema.Replica},
     headers=(IF_MATCH,),
-    errors=(_NOT_FOUND, _CONFLICT, _STALE),
 )
 LIST_NODES: Final = Operation(
     id="listNodes",
@@ -310,7 +285,7 @@ LIST_NODES: Final = Operation(
     summary="List the connected Envoys",
     description="For each: what it was sent and has acknowledged of every type, and its last"
     " rejection. `refused` has clients whose certificate was not admitted.",
-    answers={_OK: NodeList},
+    answers={_OK: schema.NodeList},
 )
 FOLLOW_EVENTS: Final = Operation(
     id="followEvents",
@@ -323,7 +298,7 @@ FOLLOW_EVENTS: Final = Operation(
     " is an Envoy that connects, leaves, or rejects a response.",
     answers={_OK: None},
     headers=(LAST_EVENT_ID,),
-    errors=(_UNAVAILABLE,),
+    more_errors=(_UNAVAILABLE,),
     media="text/event-stream",
 )
 READ_AUDIT: Final = Operation(
@@ -333,8 +308,8 @@ READ_AUDIT: Final = Operation(
     summary="Who changed what",
     description="The newest entries first. Some thousand are kept, also over restarts. The log has"
     " a line for each.",
-    answers={_OK: Audit},
-    query=AuditPage,
+    answers={_OK: schema.Audit},
+    query=schema.AuditPage,
 )
 READ_METRICS: Final = Operation(
     id="readMetrics",
@@ -353,10 +328,10 @@ JOIN: Final = Operation(
     description="For a join token of `plimsoll ca token`, which is used up, or for the certificate"
     " until now and a request of the same key. Of the request only the public key counts. Needs no"
     " token for the API; without `identity.ca` in the config nothing is issued.",
-    answers={_OK: Joined},
-    body=JoinRequest,
+    answers={_OK: schema.NodeCertificate},
+    body=schema.JoinRequest,
     example={"node": "search-1", "csr": "-----BEGIN CERTIFICATE REQUEST-----", "token": "…"},
-    errors=(HTTPStatus.FORBIDDEN, _NOT_FOUND),
+    more_errors=(HTTPStatus.FORBIDDEN, _NOT_FOUND),
 )
 IS_LIVE: Final = Operation(
     id="isLive",
@@ -364,7 +339,7 @@ IS_LIVE: Final = Operation(
     role=None,
     summary="Whether the process answers",
     description="For orchestrators; needs no token.",
-    answers={_OK: Live},
+    answers={_OK: schema.Live},
 )
 IS_READY: Final = Operation(
     id="isReady",
@@ -373,7 +348,7 @@ IS_READY: Final = Operation(
     summary="Whether Envoys are served",
     description="503 until the state of the replicas is known; needs no token. Without any pool"
     " the answer is 200, so that the API can add the first pool.",
-    answers={_OK: Ready, _UNAVAILABLE: Ready},
+    answers={_OK: schema.Ready, _UNAVAILABLE: schema.Ready},
 )
 
 OPERATIONS: Final = tuple(each for each in globals().values() if isinstance(each, Operation))

@@ -34,7 +34,7 @@ class Objective(Answer, settings=ObjectiveSettings):
     """What the pool is to achieve."""
 
     p99: str
-    """Such as `250ms`."""
+    """Duration such as `250ms`."""
     availability: str | None = None
     """Part of requests to answer without an error, such as `99.9%`; None: no objective."""
 
@@ -136,14 +136,14 @@ class PoolResources(Answer):
 
     pool: str
     resources: dict[str, dict[str, Any]]
-    """By type and name, in protobuf's JSON."""
+    """Resources by type and name, in protobuf's JSON."""
 
 
 class NodeResources(Answer):
     """What an Envoy would be sent."""
 
     resources: dict[str, dict[str, Any]]
-    """By type and name, in protobuf's JSON."""
+    """Resources by type and name, in protobuf's JSON."""
 
 
 class Header(Answer, settings=HeaderMatch):
@@ -231,7 +231,7 @@ class FoundIn(Answer):
 
     name: str
     replicas: int | None = None
-    """In its last answer; None before the first."""
+    """Replicas in its last answer; None before the first."""
     answer_age_s: float | None = None
     failing: bool
     problem: str | None = None
@@ -256,7 +256,7 @@ class Pool(InForce, Declared):
     route: Route
     objective: Objective | None = None
     classes: tuple[Class, ...] | None = None
-    """Of requests; None: they are parted by length where that helps."""
+    """Classes of requests; None: requests are parted by length where that helps."""
     balancing: Balancing
     health_check: HealthCheck
     metrics: Metrics
@@ -288,7 +288,7 @@ class PoolList(Answer):
 
     pools: tuple[Pool, ...]
     next: str | None = None
-    """For `after`; None on the last page."""
+    """Value for `after` on the next page; None on the last."""
 
 
 class ClassScaling(Answer):
@@ -310,7 +310,7 @@ class ClassScaling(Answer):
     p99_ms: float | None = None
     """Predicted with these replicas."""
     objective_ms: float | None = None
-    """Of the p99; None: no objective."""
+    """Objective of the p99; None: no objective."""
     reachable: bool
     """Whether any number of replicas keeps the objective."""
 

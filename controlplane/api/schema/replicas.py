@@ -205,13 +205,17 @@ class Replica(Weighed, InForce, Declared):
     """Why it gets what it gets, in sentences."""
     steps: tuple[Step, ...]
 
+    def reading(self, name: str) -> float | None:
+        """One of its readings, by name; None where it has none."""
+        return getattr(self.readings, name) if self.readings is not None else None
+
 
 class ReplicaList(Answer):
     """A page of replicas."""
 
     replicas: tuple[Replica, ...]
     next: str | None = None
-    """For `after`; None on the last page."""
+    """Value for `after` on the next page; None on the last."""
 
 
 class ReplicaEvent(Answer):
@@ -223,6 +227,10 @@ class ReplicaEvent(Answer):
     pool: str
     id: str
     change: Annotated[str, one_of("added", "changed", "removed")]
+
+
+class ReplicaNow(ReplicaEvent, ReplicaInShort):
+    """The same of a replica that is there, as it is now."""
 
 
 class HistoryEntry(Answer):

@@ -26,7 +26,7 @@ from controlplane.config import (
     parse_duration,
     shown,
 )
-from controlplane.config.replica import check_distinct
+from controlplane.config.errors import check_distinct
 from controlplane.config.values import Name, Settings, format_duration
 
 MAX_PAGE: Final = 10_000
@@ -178,7 +178,7 @@ class ReplicaBatch(Settings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        check_distinct(self.replicas, ("id", "address"))
+        check_distinct("replicas", self.replicas, ("id", "address"))
         return self
 
     def by_id(self) -> dict[str, ReplicaSettings]:

@@ -21,7 +21,7 @@ from controlplane.tools.interrupt import Stopped
     type=click.FloatRange(min=0, max=86_400),
     default=60.0,
     show_default=True,
-    help="How long requests are sent; 0 until Ctrl-C.",
+    help="Time for which requests are sent; 0: until Ctrl-C.",
 )
 @click.option(
     "--rate",

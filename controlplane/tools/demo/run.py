@@ -10,6 +10,7 @@ from typing import Final
 
 import aiohttp
 
+from controlplane.client import Client, ReplicaInShort
 from controlplane.tools.demo.layout import PORTS, SLOW, SLOWED, Installed, Layout, free_ports
 from controlplane.tools.demo.processes import Processes
 from controlplane.tools.demo.screen import Result, Row, Scene, Screen, speeds
@@ -19,7 +20,7 @@ from controlplane.tools.interrupt import Interrupt, Stopped, together
 from controlplane.tools.load.envoy import Tally
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.record import Answer, Series, nearest_rank
-from controlplane.tools.load.replicas import Reported
+from controlplane.tools.load.run import ANSWER
 from controlplane.tools.load.schedule import Step
 
 SAMPLE: Final = 0.5
@@ -45,7 +46,9 @@ async def demonstrate(found: Installed, seconds: float, rate: float, screen: Scr
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plimsoll-demo-")))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         processes = await stack.enter_async_context(Processes(folder))
-        stage = Stage(Layout.on(free_ports(PORTS)), session)
+        layout = Layout.on(free_ports(PORTS))
+        api = await stack.enter_async_context(Client(f"http://{layout.admin}", timeout=ANSWER))
+        stage = Stage(layout, session, api)
         began = asyncio.get_running_loop().time()
 
         def ready(line: str) -> None:
@@ -78,8 +81,8 @@ class _Play:
         )
         self._recent: deque[float] = deque(maxlen=_RECENT_REQUESTS)
         self._tally = Tally()
-        self._reported: dict[str, Reported] = {}
-        self._undisturbed: dict[str, Reported] = {}
+        self._reported: dict[str, ReplicaInShort] = {}
+        self._undisturbed: dict[str, ReplicaInShort] = {}
         self._act = Act(0.0, Phase.UNDISTURBED)
         self._start = asyncio.get_running_loop().time()
 
@@ -156,7 +159,7 @@ class _Play:
             p50=nearest_rank(recent, 0.5) if recent else None,
             p99=nearest_rank(recent, 0.99) if recent else None,
             rows=[
-                Row(id_, speed, self._reported.get(id_, Reported()), shares.get(id_, 0.0))
+                Row(id_, speed, self._reported.get(id_), shares.get(id_, 0.0))
                 for id_, speed in speeds(given, self._act.phase).items()
             ],
         )

@@ -11,13 +11,22 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from controlplane.api.schema import ReplicaInShort
 from controlplane.tools.demo.layout import SLOW, SLOWED
 from controlplane.tools.demo.traffic import Phase, Span, after, before, undisturbed
 from controlplane.tools.load.envoy import Tally
 from controlplane.tools.load.record import Series
-from controlplane.tools.load.replicas import Reported
 
 _BAR: Final = 24
+
+_FORMS: Final = {
+    "capacity": "{:.0f}/s",
+    "p99_ms": "{:.0f} ms",
+    "memory": "{:.0%}",
+    "tier": "{}",
+    "weight": "{}",
+}
+"""How what the control plane reports of a replica is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class Row:
 
     id: str
     speed: float
-    reported: Reported
+    reported: ReplicaInShort | None
     share: float
 
 
@@ -59,7 +68,9 @@ def headline(scene: Scene) -> str:
     share = next((row.share for row in scene.rows if row.id == SLOWED), 0.0)
     now = f"it gets {share:.0%} of the requests"
     match scene.phase:
-        case Phase.UNDISTURBED if any(row.reported.capacity is None for row in scene.rows):
+        case Phase.UNDISTURBED if any(
+            not (row.reported and row.reported.capacity) for row in scene.rows
+        ):
             return "all replicas get the same until something is measured"
         case Phase.UNDISTURBED:
             return "the replicas are undisturbed; each gets what it can carry"
@@ -94,22 +105,17 @@ def render(scene: Scene) -> RenderableType:
 
 def cells(row: Row) -> list[str]:
     """Return the cells of a replica's row."""
-    reported = row.reported
     bar = "█" * round(row.share * _BAR)
+    shown = (getattr(row.reported, name, None) for name in _FORMS)
     return [
         row.id,
         f"{row.speed:g}×",
-        _shown(reported.capacity, "{:.0f}/s"),
-        _shown(reported.p99_ms, "{:.0f} ms"),
-        _shown(reported.memory, "{:.0%}"),
-        reported.tier or "",
-        _shown(reported.weight, "{}"),
+        *(
+            "" if value is None else form.format(value)
+            for value, form in zip(shown, _FORMS.values(), strict=True)
+        ),
         f"{row.share:4.0%} {bar}",
     ]
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
 
 
 def speeds(given: Mapping[str, float], phase: Phase) -> dict[str, float]:
@@ -173,7 +179,7 @@ class Result:
 
     outcome: Series
     envoys: int
-    reported: Mapping[str, Reported]
+    reported: Mapping[str, ReplicaInShort]
     shares: Mapping[str, float]
     slowed: Slowed
 
@@ -182,7 +188,7 @@ class Result:
         cls,
         outcome: Series,
         tally: Tally,
-        reported: Mapping[str, Reported],
+        reported: Mapping[str, ReplicaInShort],
         *,
         envoys: int,
         slowed: str,

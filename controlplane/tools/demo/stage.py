@@ -11,10 +11,10 @@ from typing import Any, Final
 import aiohttp
 import yaml
 
+from controlplane.client import Client, ClientError, ReplicaInShort
 from controlplane.tools.demo.layout import POOL, Installed, Layout, Replica, Sidecar
 from controlplane.tools.demo.processes import DemoError, Processes
 from controlplane.tools.load.envoy import Host, hosts, hosts_of_all
-from controlplane.tools.load.replicas import Reported, reported
 
 READY_SECONDS: Final = 60.0
 """Until when a part must be ready; a small machine that is busy takes a while."""
@@ -25,9 +25,8 @@ _ANSWER: Final = aiohttp.ClientTimeout(total=2.0)
 class Stage:
     """The parts of a demonstration, once they run."""
 
-    def __init__(self, layout: Layout, session: aiohttp.ClientSession) -> None:
-        self.layout = layout
-        self._session = session
+    def __init__(self, layout: Layout, session: aiohttp.ClientSession, api: Client) -> None:
+        self.layout, self._session, self._api = layout, session, api
 
     async def rise(
         self, found: Installed, processes: Processes, folder: Path, say: Callable[[str], None]
@@ -70,10 +69,12 @@ class Stage:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise DemoError(f"replica {replica.id} did not take another speed: {error}") from error
 
-    async def reported(self) -> dict[str, Reported]:
+    async def reported(self) -> dict[str, ReplicaInShort]:
         """Return what the control plane reports of each replica; empty without an answer."""
-        url = f"http://{self.layout.admin}/v1/pools/{POOL}/replicas"
-        return reported(await self._get(url) or {})
+        try:
+            return {each.id: each for each in (await self._api.pool(POOL)).replicas}
+        except ClientError:
+            return {}
 
     async def hosts(self) -> dict[str, dict[str, Host]]:
         """Return what each Envoy shows of each replica, without Envoys that do not answer."""

@@ -32,30 +32,33 @@ from controlplane.tools.load.workload import MOST, LoadError, Workload
 )
 @click.option("--steps", type=click.IntRange(2, 100), help="Rates from LOW to HIGH.  [default: 8]")
 @click.option(
-    "--duration", default="30s", show_default=True, help="How long each rate is measured."
+    "--duration", default="30s", show_default=True, help="Time for which each rate is measured."
 )
 @click.option(
-    "--warmup", default="2s", show_default=True, help="How long each is sent before that."
+    "--warmup",
+    default="2s",
+    show_default=True,
+    help="Time for which each rate is sent before that.",
 )
 @click.option(
     "--tokens",
     metavar="N|lognormal:MEAN:SIGMA",
-    help="Of a text of random words, about.  [default: lognormal:100:1]",
+    help="Approximate length of a text of random words.  [default: lognormal:100:1]",
 )
 @click.option("--texts", type=click.Path(path_type=Path), help="A file of texts, one a line.")
-@click.option("--model", help="As requests name it; the pool's, with --admin.")
+@click.option("--model", help="Model that requests name. Default with --admin: the pool's.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["openai", "tei"]),
-    help="Of a request's body.  [default: tei where a target ends in /embed, else openai]",
+    help="Format of the body.  [default: tei where a target ends in /embed, else openai]",
 )
 @click.option(
     "--body-file",
     type=click.Path(path_type=Path),
     help='A JSON document instead, with "{{text}}" and "{{model}}" in it.',
 )
-@click.option("--timeout", default="30s", show_default=True, help="Of a request.")
+@click.option("--timeout", default="30s", show_default=True, help="Timeout of a request.")
 @click.option(
     "--concurrency-limit",
     type=click.IntRange(1, 100_000),
@@ -63,19 +66,21 @@ from controlplane.tools.load.workload import MOST, LoadError, Workload
     show_default=True,
     help="Requests in flight at which further ones are held back.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of times and texts.")
-@click.option("--objective", help="Of the p99, as in 250ms; the pool's, with --admin.")
-@click.option("--admin", metavar="URL", help="Of the control plane's API; watched meanwhile.")
-@click.option("--pool", help="That the targets lead to; not needed where there is one.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of times and texts.")
+@click.option("--objective", help="Wanted p99, as in 250ms. Default with --admin: the pool's.")
+@click.option(
+    "--admin", metavar="URL", help="API of the control plane, which is watched meanwhile."
+)
+@click.option("--pool", help="Pool that the targets lead to; not needed where there is one.")
 @click.option(
     "--envoy-admin",
     multiple=True,
     metavar="URL",
-    help="Of an Envoy's admin interface; repeat for each Envoy on the way.",
+    help="Admin interface of an Envoy; repeat for each Envoy on the way.",
 )
-@click.option("--replica-header", metavar="NAME", help="Of answers, that names the replica.")
+@click.option("--replica-header", metavar="NAME", help="Header of answers that names the replica.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--png", type=click.Path(path_type=Path), help="Draw it into a file.")
+@click.option("--png", type=click.Path(path_type=Path), help="Draw the result into this file.")
 def command(as_json: bool, png: Path | None, **given: Any) -> None:
     """Send requests to each TARGET in turn: http://HOST:PORT/PATH, or 3@http://... for three turns.
 

@@ -54,8 +54,8 @@ class Finding:
     """
 
     where: Where
-    name: str | None
     sentence: str
+    name: str | None = None
 
 
 def diagnose(
@@ -63,7 +63,7 @@ def diagnose(
 ) -> tuple[Finding, ...]:
     """Return the bottlenecks of a step, the most important first; at least one finding."""
     if not record.whole.requests:
-        return (Finding("none", None, "no request of this rate has ended: nothing is known"),)
+        return (Finding("none", "no request of this rate has ended: nothing is known"),)
     found = (
         *_generator(record),
         *_failures(record),
@@ -72,7 +72,7 @@ def diagnose(
         *_full(replicas),
         *_growing(step, record),
     )
-    return found or (Finding("none", None, _nothing(record)),)
+    return found or (Finding("none", _nothing(record)),)
 
 
 def spoiled(record: StepRecord, objective: float) -> bool:
@@ -96,7 +96,6 @@ def _generator(record: StepRecord) -> Iterator[Finding]:
     if record.cpu is not None and record.cpu > BUSY:
         yield Finding(
             "generator",
-            None,
             f"the generator itself is too busy to measure: it takes {record.cpu:.0%} of a core,"
             f" and above {BUSY:.0%} its own queue is in every latency; run several, or send less",
         )
@@ -104,7 +103,6 @@ def _generator(record: StepRecord) -> Iterator[Finding]:
     if late is not None and latency is not None and not record.held_back and _is_late(record):
         yield Finding(
             "generator",
-            None,
             f"the generator is late itself: 1 % of the requests left {ms(late)} or more after they"
             f" were due, of a p99 of {ms(latency)}; give it cores of its own, run several, or"
             " send less",
@@ -112,14 +110,12 @@ def _generator(record: StepRecord) -> Iterator[Finding]:
     if record.unsent:
         yield Finding(
             "generator",
-            None,
             f"the generator does not keep up: {record.unsent} requests were still to leave when"
             " the step was over, and never did",
         )
     if record.held_back:
         yield Finding(
             "generator",
-            None,
             f"{record.held_back} requests were held back by --concurrency-limit, so the load was"
             " not open loop: fewer were sent than asked for, and latency counts from when they"
             " were due",
@@ -132,7 +128,6 @@ def _failures(record: StepRecord) -> Iterator[Finding]:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in whole.faults.most_common(3))
         yield Finding(
             "requests",
-            None,
             f"{whole.failed / whole.requests:.1%} of the requests failed: {kinds}",
         )
 
@@ -146,7 +141,6 @@ def _hop(record: StepRecord) -> Iterator[Finding]:
     if hop > max(HOP, HOP_PART * service):
         yield Finding(
             "proxy",
-            None,
             f"the hop to Envoy is the bottleneck: p99 {ms(hop)} outside of the"
             f" {ms(upstream)} in which Envoy waited for a replica",
         )
@@ -166,7 +160,7 @@ def _slow(replicas: Sequence[ReplicaLoad]) -> Iterator[Finding]:
                 f"replica {replica.id} is far slower than its peers: {ms(replica.latency)} on"
                 f" average, {times:.1f} × their median of {ms(middle)}{_with(replica)}"
             )
-            slow.append((times, Finding("replica", replica.id, sentence)))
+            slow.append((times, Finding("replica", sentence, replica.id)))
     yield from (finding for _, finding in sorted(slow, key=lambda pair: -pair[0]))
 
 
@@ -190,7 +184,6 @@ def _full(replicas: Sequence[ReplicaLoad]) -> Iterator[Finding]:
     if len(known) == len(replicas) and rate / capacity >= FULL:
         yield Finding(
             "fleet",
-            None,
             f"the fleet is full: {rate:.3g} requests/s against a capacity of {capacity:.3g} of its"
             f" {len(known)} replicas together ({rate / capacity:.0%})",
         )
@@ -201,10 +194,10 @@ def _full(replicas: Sequence[ReplicaLoad]) -> Iterator[Finding]:
         if load >= FULL and load >= UNEVEN * elsewhere:
             yield Finding(
                 "replica",
-                each.id,
                 f"replica {each.id} gets more than it can carry: {each.share or 0:.0%} of the"
                 f" requests, {each.rate:.3g}/s against a capacity of {each.capacity:.3g}/s"
                 f" ({load:.0%}), while the others are at {elsewhere:.0%}",
+                each.id,
             )
 
 
@@ -213,7 +206,6 @@ def _growing(step: Step, record: StepRecord) -> Iterator[Finding]:
     if queue(thirds, step.rate) == "growing":
         yield Finding(
             "fleet",
-            None,
             "requests queue up: in flight were, third by third,"
             f" {', '.join(f'{count:.3g}' for count in thirds)}; at this rate latency has no bound",
         )

@@ -11,8 +11,8 @@ from typing import Final, NoReturn, TypeVar
 from controlplane.cli.admin import Api, files_of_environment
 from controlplane.cli.terminal import USAGE, fail
 from controlplane.client import Client, Pool
-from controlplane.client.connection import Tls
 from controlplane.config import parse_duration
+from controlplane.tools.load.run import ANSWER, Sources
 from controlplane.tools.load.schedule import Step, plan, staircase
 from controlplane.tools.load.texts import Texts, Words, parse_sizes, parse_texts
 from controlplane.tools.load.workload import (
@@ -21,7 +21,6 @@ from controlplane.tools.load.workload import (
     Classes,
     Format,
     RequestClass,
-    Sources,
     Target,
     Workload,
     body_of,
@@ -115,10 +114,8 @@ def order(given: Given) -> Order:
         ),
         Sources(
             pool=pool.name if pool else given.pool or "",
-            admin=given.admin and given.admin.rstrip("/"),
+            api=Client(given.admin, token=token, timeout=ANSWER, **files) if given.admin else None,
             envoys=envoys,
-            headers={"Authorization": f"Bearer {token}"} if given.admin and token else {},
-            tls=Tls(**files).context() if (given.admin or "").startswith("https:") else None,
         ),
         objective or None,
     )

@@ -7,65 +7,14 @@ and a header of the replicas, where they send one, each show a part.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
+from controlplane.api.schema import Replica
 from controlplane.tools.load.envoy import Host, grown
 from controlplane.tools.load.record import Series
 
 FEW: Final = 20
 """Requests below which a mean says nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """What ``GET /v1/pools/{pool}/replicas`` reports of a replica; None for unknown.
-
-    Attributes:
-        capacity: Requests per second.
-        capacity_tokens: Tokens per second, where its server counts them.
-        memory: GPU memory in use, 0 to 1.
-        share: Of the pool's traffic that its weight gives it, 0 to 1.
-        rate: Requests per second, by its own metrics.
-        latency: Seconds of a request on average, by its own metrics.
-        queue: Requests that wait inside the replica.
-    """
-
-    capacity: float | None = None
-    capacity_tokens: float | None = None
-    p99_ms: float | None = None
-    memory: float | None = None
-    tier: str | None = None
-    weight: int | None = None
-    share: float | None = None
-    rate: float | None = None
-    latency: float | None = None
-    in_flight: float | None = None
-    queue: float | None = None
-
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> "Reported":
-        """Read one replica."""
-        readings = body.get("readings") or {}
-        gpus = readings.get("memory") or [{}]
-        mean_ms = readings.get("latency_mean_ms")
-        return cls(
-            capacity=body.get("capacity"),
-            capacity_tokens=body.get("capacity_tokens"),
-            p99_ms=readings.get("p99_ms"),
-            memory=gpus[0].get("fraction"),
-            tier=body.get("tier"),
-            weight=body.get("weight"),
-            share=body.get("share"),
-            rate=readings.get("rate_rps"),
-            latency=None if mean_ms is None else mean_ms / 1000,
-            in_flight=readings.get("in_flight"),
-            queue=readings.get("queue"),
-        )
-
-
-def reported(answer: Mapping[str, Any]) -> dict[str, Reported]:
-    """Read the API's answer, by replica id."""
-    return {body["id"]: Reported.of(body) for body in answer.get("replicas", ())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +53,11 @@ class StepWatch:
 
     Attributes:
         requests: That the Envoys have sent to each replica since the first look.
+        reported: The replicas as the control plane shows them.
     """
 
     requests: Counter[str] = field(default_factory=Counter)
-    reported: dict[str, Reported] = field(default_factory=dict)
+    reported: dict[str, Replica] = field(default_factory=dict)
     _first: float | None = None
     _until: float = 0.0
     _looks: int = 0
@@ -118,7 +68,7 @@ class StepWatch:
         self,
         at: float,
         envoys: Mapping[str, Mapping[str, Host]],
-        reported: Mapping[str, Reported],
+        reported: Mapping[str, Replica],
     ) -> None:
         """Add a look; Envoys that did not answer are left out."""
         self.reported |= reported
@@ -147,13 +97,14 @@ class StepWatch:
         if self._first is not None and self._until > self._first:
             length = self._until - self._first
             return {id_: count / length for id_, count in self.requests.items()}
-        return {id_: each.rate for id_, each in self.reported.items() if each.rate is not None}
+        rates = {id_: each.reading("rate_rps") for id_, each in self.reported.items()}
+        return {id_: rate for id_, rate in rates.items() if rate is not None}
 
     def _one(self, id_: str, rate: float | None, total: float, named: Series | None) -> ReplicaLoad:
-        known = self.reported.get(id_, Reported())
-        counted = id_ in self.requests
-        active = self._active[id_] / self._looks if counted else known.in_flight
-        latency = known.latency
+        known, counted = self.reported.get(id_), id_ in self.requests
+        active = self._active[id_] / self._looks if counted else _reading(known, "in_flight")
+        mean_ms = _reading(known, "latency_mean_ms")
+        latency = None if mean_ms is None else mean_ms / 1000
         # A few sightings of requests in flight are worth less than the replica's own measurement.
         is_busy = self._active[id_] >= FEW or latency is None
         if named is not None:
@@ -164,10 +115,14 @@ class StepWatch:
             id=id_,
             share=rate / total if rate is not None and total else None,
             rate=rate,
-            capacity=known.capacity,
-            capacity_tokens=known.capacity_tokens,
-            given=known.share,
+            capacity=getattr(known, "capacity", None),
+            capacity_tokens=getattr(known, "capacity_tokens", None),
+            given=getattr(known, "share", None),
             latency=latency,
             in_flight=active,
-            queue=known.queue,
+            queue=_reading(known, "queue"),
         )
+
+
+def _reading(replica: Replica | None, name: str) -> float | None:
+    return None if replica is None else replica.reading(name)

@@ -4,28 +4,46 @@ import asyncio
 import gc
 import json
 import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from ssl import SSLContext
 from typing import Any, Final
-from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
+from controlplane.client import Client, ClientError, Replica
 from controlplane.tools.interrupt import Interrupt, Stopped, together
 from controlplane.tools.load import envoy
 from controlplane.tools.load.envoy import Host, clusters_of, hosts_of_all
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.outcome import Measured, Outcome
-from controlplane.tools.load.replicas import Reported, StepWatch, reported
+from controlplane.tools.load.replicas import StepWatch
 from controlplane.tools.load.schedule import Step, looks
-from controlplane.tools.load.workload import LoadError, Sources, Workload, departures
+from controlplane.tools.load.workload import LoadError, Workload, departures
 
 EVERY: Final = 0.5
 """Seconds between two looks at most: requests in flight are sampled, not counted."""
 
-_ANSWER: Final = aiohttp.ClientTimeout(total=2.0)
+ANSWER: Final = 2.0
+"""Seconds for a source to answer."""
+
+_ANSWER: Final = aiohttp.ClientTimeout(total=ANSWER)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What can tell what replicas get and do.
+
+    Attributes:
+        pool: That the targets lead to; also the name of Envoy's cluster.
+        api: Of the control plane.
+        envoys: URLs of their admin interfaces.
+    """
+
+    pool: str = ""
+    api: Client | None = None
+    envoys: Sequence[str] = ()
 
 
 class Watch:
@@ -91,24 +109,19 @@ class Watch:
         clusters = clusters_of(known, pool) if isinstance(known, dict) else [pool]
         return await self._get(url + envoy.query(pool, clusters))
 
-    async def _reported(self) -> dict[str, Reported]:
-        if self._sources.admin is None:
+    async def _reported(self) -> dict[str, Replica]:
+        if self._sources.api is None:
             return {}
-        url = f"{self._sources.admin}/v1/pools/{quote(self._sources.pool, safe='')}/replicas"
-        answer = await self._get(url, self._sources.headers, self._sources.tls)
-        return reported(answer) if isinstance(answer, dict) else {}
+        try:
+            return {each.id: each for each in await self._sources.api.replicas(self._sources.pool)}
+        except ClientError:
+            return {}
 
-    async def _get(
-        self, url: str, headers: Mapping[str, str] | None = None, tls: SSLContext | None = None
-    ) -> Any:
+    async def _get(self, url: str) -> Any:
         """Return the JSON of a page; None when there is none."""
         try:
             async with self._session.get(
-                URL(url, encoded=True),
-                headers=headers,
-                ssl=tls or True,
-                timeout=_ANSWER,
-                allow_redirects=False,
+                URL(url, encoded=True), timeout=_ANSWER, allow_redirects=False
             ) as answer:
                 return json.loads(await answer.read()) if answer.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, ValueError):
@@ -148,7 +161,10 @@ async def send(
     """
     interrupt = Interrupt()
     _allow_files(workload.most + _SPARE)
-    async with aiohttp.ClientSession(trust_env=False) as beside:
+    async with AsyncExitStack() as stack:
+        beside = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        if sources.api is not None:
+            await stack.enter_async_context(sources.api)
         watch = Watch(sources, beside)
         await watch.open()
         generator = Generator(

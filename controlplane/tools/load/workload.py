@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
-from ssl import SSLContext
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -238,20 +237,3 @@ def departures(workload: Workload) -> Iterator[Departure]:
         path = workload.targets[target].path
         kind = class_of(workload.classes, path, len(body), HEADERS)
         yield Departure(at, step, target, body, kind, tokens(len(body)))
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What can tell what replicas get and do.
-
-    Attributes:
-        pool: That the targets lead to; also the name of Envoy's cluster.
-        headers: Of requests to `admin`.
-        tls: Of `admin`; None: what this machine trusts.
-    """
-
-    pool: str = ""
-    admin: str | None = None
-    envoys: Sequence[str] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    tls: SSLContext | None = None

@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
+from controlplane.api.schema import ReplicaInShort
 from controlplane.tools.demo.screen import Result
 from controlplane.tools.load.envoy import Tally
 from controlplane.tools.load.record import Series
-from controlplane.tools.load.replicas import Reported, reported
 
 KEYS = ["requests", "failed", "envoys", "p50_ms", "p99_ms", "replicas", "slowed"]
 
@@ -31,11 +32,18 @@ def outcome(*latencies: float, failed: int = 0) -> Series:
     return made
 
 
+def shown(id_: str, **known: Any) -> ReplicaInShort:
+    return ReplicaInShort(id=id_, address="127.0.0.1:9001", state="ready", **known)
+
+
 def result(series: Series | None = None, counted: Tally | None = None) -> Result:
     return Result.of(
         series or outcome(*(0.01 * n for n in range(1, 101))),
         counted or tally(),
-        {"b": Reported(40.04, None, 71.23, 0.4, "tier-8", 1000), "a": Reported()},
+        {
+            "b": shown("b", capacity=40.04, p99_ms=71.23, tier="tier-8", weight=1000),
+            "a": shown("a"),
+        },
         envoys=2,
         slowed="b",
         seconds=10,
@@ -80,5 +88,5 @@ def test_people_are_told_what_the_slow_replica_got() -> None:
 
 
 def test_a_replica_that_was_not_weighed_yet_is_unknown() -> None:
-    body = {"id": "a", "capacity": None, "tier": None, "weight": None, "readings": None}
-    assert reported({"replicas": [body]}) == {"a": Reported()}
+    (a, _) = result().as_json()["replicas"]
+    assert (a["id"], a["capacity"], a["tier"], a["weight"]) == ("a", None, None, None)

@@ -5,14 +5,23 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from controlplane.api.schema import ReplicaInShort
 from controlplane.tools.demo.screen import Row, Scene, headline, render, speeds
 from controlplane.tools.demo.traffic import Phase
-from controlplane.tools.load.replicas import Reported
 
-KNOWN = Reported(40.2, None, 71.4, 0.38, "tier-8", 1000)
+KNOWN = ReplicaInShort(
+    id="b",
+    address="127.0.0.1:9001",
+    state="ready",
+    capacity=40.2,
+    p99_ms=71.4,
+    memory=0.38,
+    tier="tier-8",
+    weight=1000,
+)
 
 
-def scene(phase: Phase, reported: Reported = KNOWN) -> Scene:
+def scene(phase: Phase, reported: ReplicaInShort | None = KNOWN) -> Scene:
     rows = [Row("a", 1.0, reported, 0.9), Row("b", 0.1, reported, 0.1)]
     return Scene(phase, 3.2, 20.0, 100, 0, 0.03, 0.2, rows)
 
@@ -31,7 +40,7 @@ def test_a_row_says_everything_of_its_replica() -> None:
 
 
 def test_what_is_unknown_stays_empty() -> None:
-    assert "None" not in drawn(scene(Phase.UNDISTURBED, Reported()))
+    assert "None" not in drawn(scene(Phase.UNDISTURBED, None))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +58,7 @@ def test_the_line_below_says_what_is_happening(phase: Phase, said: str) -> None:
 
 
 def test_nothing_is_claimed_before_anything_is_measured() -> None:
-    assert "get the same until" in headline(scene(Phase.UNDISTURBED, Reported()))
+    assert "get the same until" in headline(scene(Phase.UNDISTURBED, None))
 
 
 def test_only_the_slowed_phase_changes_a_speed() -> None:

@@ -215,12 +215,15 @@ async def test_model_objective_and_classes_are_taken_from_the_pool(tmp_path: Pat
     async with served() as real:
         await real.ask("PUT", "/v1/pools/p", json=settings)
         pools = (await real.ask("GET", "/v1/pools")).body
+        settings = {"address": "127.0.0.1:9001"}
+        known = (await real.ask("PUT", "/v1/pools/p/replicas/a", json=settings)).body
 
     async def api(request: web.Request) -> web.Response:
         if request.path == "/v1/pools":
             return web.json_response(pools)
-        replica = {"id": "a", "capacity": 40.0, "readings": {"rate_rps": 10.0}, "share": 1.0}
-        return web.json_response({"replicas": [replica]})
+        readings = {"rate_rps": 10.0, "p99_resolution": "ok", "memory": []}
+        replica = known | {"capacity": 40.0, "readings": readings, "share": 1.0}
+        return web.json_response({"replicas": [replica], "next": None})
 
     # Roots that only the environment names hold for what is watched, too.
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

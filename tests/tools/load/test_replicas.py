@@ -1,16 +1,25 @@
 """What each replica got and did, from what Envoys, the control plane and answers tell."""
 
+from typing import Any
+
 import pytest
 
+from controlplane.api.schema import Readings, Replica
 from controlplane.tools.load.envoy import Host
 from controlplane.tools.load.record import Answer, Series
-from controlplane.tools.load.replicas import ReplicaLoad, Reported, StepWatch
+from controlplane.tools.load.replicas import ReplicaLoad, StepWatch
 from controlplane.tools.load.schedule import Departure
 from tests.tools.load.records import step
 
 
 def host(requests: int, active: int = 0, pending: int = 0) -> Host:
     return Host(requests, usable=True, active=active, pending=pending)
+
+
+def shown(known: dict[str, Any] | None = None, **readings: Any) -> Replica:
+    """As the control plane shows a replica; what is not named is unknown."""
+    read = Readings.model_construct(**readings) if readings else None
+    return Replica.model_construct(readings=read, **(known or {}))
 
 
 def series(count: int, service: float) -> Series:
@@ -56,9 +65,8 @@ def test_a_few_sightings_in_flight_say_less_than_the_replicas_own_metrics() -> N
     for active, latency in ((1, 0.02), (5, 5 / 10)):
         watch = StepWatch()
         for at in range(11):
-            watch.add(
-                float(at), {"one": {"a": host(10 * at, active)}}, {"a": Reported(latency=0.02)}
-            )
+            reported = {"a": shown(latency_mean_ms=20.0)}
+            watch.add(float(at), {"one": {"a": host(10 * at, active)}}, reported)
         assert watch.seen({}, 10.0)[0].latency == pytest.approx(latency)
 
 
@@ -78,16 +86,14 @@ def test_without_envoy_the_control_planes_readings_tell() -> None:
         0.0,
         {},
         {
-            "a": Reported(
-                capacity=40,
-                capacity_tokens=2000,
-                rate=30,
-                share=0.8,
-                latency=0.05,
+            "a": shown(
+                {"capacity": 40, "capacity_tokens": 2000, "share": 0.8},
+                rate_rps=30,
+                latency_mean_ms=50.0,
                 in_flight=1.5,
                 queue=2,
             ),
-            "b": Reported(rate=10),
+            "b": shown(rate_rps=10),
         },
     )
     a, b = watch.seen({}, 10.0)
@@ -98,7 +104,7 @@ def test_without_envoy_the_control_planes_readings_tell() -> None:
 
 def test_who_has_told_nothing_is_unknown_and_not_zero() -> None:
     watch = StepWatch()
-    watch.add(0.0, {}, {"a": Reported()})
+    watch.add(0.0, {}, {"a": shown()})
     assert watch.seen({}, 10.0) == (ReplicaLoad("a"),)
 
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from controlplane.tools.load import plot
 from controlplane.tools.load.envoy import Hop
 from controlplane.tools.load.outcome import Outcome
-from controlplane.tools.load.run import Moment, send
-from controlplane.tools.load.workload import LoadError, Sources, Workload
+from controlplane.tools.load.run import Moment, Sources, send
+from controlplane.tools.load.workload import LoadError, Workload
 from tests.processes import DEADLINE, free_port
 from tests.tools.load.servers import Counting, server, workload
 
