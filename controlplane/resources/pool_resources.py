@@ -16,7 +16,7 @@ from controlplane.resources.classes import (
     retry_cluster_of,
     weights_in_class,
 )
-from controlplane.resources.clusters import cluster, is_scanned, retry_cluster
+from controlplane.resources.clusters import cluster, gateway_clusters, is_scanned, retry_cluster
 from controlplane.resources.endpoints import (
     NO_SHARES,
     EndpointWeight,
@@ -287,6 +287,9 @@ def _clusters(
     if encoded is not None:
         clusters = {pool.name: encoded, **clusters}
     clusters |= {retry_cluster_of(name): retry_cluster(pool, name, trust) for name in names}
+    for name in names:
+        if gateways := pool.settings.gateways_of(class_of(name)):
+            clusters |= gateway_clusters(pool, name, gateways)
     return tuple(Resource.of(CLUSTER, name, each) for name, each in clusters.items())
 
 
