@@ -145,7 +145,7 @@ bench-scrape: $(READY)  ## a thousand replicas scraped at 1 Hz, 11 minutes (BENC
 bench-registry: $(READY)  ## 10,000 replicas registered, changed, restarted, 20 minutes (BENCH_ARGS="--repetitions 1")
 	@$(BIN)/python -m benchmarks.registry $(BENCH_ARGS)
 
-bench-mesh: $(READY)  ## what a second Envoy and mutual TLS cost, 13 minutes (BENCH_ARGS="--quick" for three)
+bench-mesh: $(READY)  ## what TLS, a second Envoy and mutual TLS cost, 25 minutes (BENCH_ARGS="--quick" for five)
 	@$(BIN)/python -m benchmarks.mesh $(BENCH_ARGS)
 
 clean:  ## remove what the other targets made

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from controlplane.cli.text import percent, shown
 from controlplane.client import Client, History, HistoryEntry, NotFoundError, Pool, ServedClass
 from controlplane.config.pool import EXPLAIN_HEADER
-from controlplane.resources.classes import class_of, pool_of, retry_cluster_of
+from controlplane.resources.classes import AT_GATEWAY, class_of, pool_of, retry_cluster_of
 
 _PAIR: Final = re.compile(r"(?:^|\s)([a-z_]+)=(\S*)")
 _HEADER: Final = re.compile(rf"^[<\s]*{EXPLAIN_HEADER}:(.*)", re.IGNORECASE)
@@ -257,7 +257,7 @@ async def context(client: Client, request: Request, name: str) -> Context:
             if address in (replica.address, replica.ingress):
                 id_ = replica.id
                 break
-    if id_ is None:
+    if id_ is None or id_ == AT_GATEWAY:
         return Context(pool, None, None)
     try:
         return Context(pool, id_, await client.history(name, id_))
@@ -322,6 +322,9 @@ def _served_class(request: Request, pool: Pool) -> ServedClass | None:
 
 
 def _of_replica(request: Request, known: Context) -> Iterator[str]:
+    if request.replica == AT_GATEWAY:
+        yield f"It went through the gateway {request.upstream}, whose log knows the replica."
+        return
     if known.replica is None:
         if request.upstream is not None:
             yield f"No replica of the pool has the address {request.upstream} any more."

@@ -1,7 +1,6 @@
 """The client: a method for each operation of the REST API, and one for each preview of a change."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from controlplane.api import schema
@@ -183,12 +182,7 @@ class Client(Changes[Pool, Replica, Put, None]):
         await self._connection.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._connection.close()
 
     async def pools(self) -> tuple[Pool, ...]:
