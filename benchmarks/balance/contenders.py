@@ -11,7 +11,7 @@ from benchmarks.balance.oracle import oracle, with_gateway
 from benchmarks.balance.smg import SETTINGS as SMG
 from benchmarks.balance.smg import smg
 from benchmarks.balance.static import ORCA_SETTINGS
-from benchmarks.balance.table import GATEWAY, ORACLE, OURS, REPORTS
+from benchmarks.balance.table import GATEWAY, ORACLE, OURS, REPORTS, THROUGH
 from benchmarks.balance.traefik import SETTINGS as TRAEFIK
 from benchmarks.balance.traefik import traefik
 
@@ -61,6 +61,14 @@ CONTENDERS: Final = (
         plimsoll.by_metrics,
         "defaults; replicas that have slots declare them",
         "Plimsoll",
+    ),
+    Contender(
+        THROUGH,
+        "Plimsoll, bulk through a gateway",
+        plimsoll.through_a_gateway,
+        "balancing: {long_requests_via: [ADDRESS]} of one more Envoy, a gateway; else defaults",
+        "Plimsoll",
+        only="classes-70",
     ),
     Contender(
         REPORTS,

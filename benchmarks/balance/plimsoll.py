@@ -59,7 +59,12 @@ class Plane:
 
 @asynccontextmanager
 async def plimsoll(
-    settings: Mapping[str, Any], folder: Path, cell: Cell, replicas: Sequence[Address]
+    settings: Mapping[str, Any],
+    folder: Path,
+    cell: Cell,
+    replicas: Sequence[Address],
+    *,
+    has_gateway: bool = False,
 ) -> AsyncIterator[Running]:
     """Run the control plane and its Envoys.
 
@@ -68,8 +73,11 @@ async def plimsoll(
         folder: For files.
         cell: Says how many sidecars, and how many slots replicas declare.
         replicas: Where they serve.
+        has_gateway: Whether bulk requests go through one more Envoy.
     """
-    admin, xds, listener, *rest = free_ports(3 + 2 * cell.sidecars)
+    admin, xds, listener, *rest = free_ports(3 + 2 * (cell.sidecars + has_gateway))
+    ports = pairs(rest)
+    gateways, sidecars = ports[:has_gateway], ports[has_gateway:]
     ids = [f"r{number}" for number in range(len(replicas))]
     pool: dict[str, Any] = {
         "name": POOL,
@@ -82,6 +90,8 @@ async def plimsoll(
         "metrics": {"profile": cell.scenario.world.profile},
         **settings,
     }
+    if has_gateway:
+        pool["balancing"] = {"long_requests_via": [str(loopback(port)) for port, _ in gateways]}
     config = folder / "plimsoll.yaml"
     data = {
         "admin": {"address": str(loopback(admin))},
@@ -90,16 +100,19 @@ async def plimsoll(
         "pools": [pool],
     }
     config.write_text(yaml.safe_dump(data))
-    ports = pairs(rest)
     configs = [
+        bootstrap("gateway", loopback(xds), admin_port=own_admin, gateway=loopback(port))
+        for port, own_admin in gateways
+    ]
+    configs += [
         bootstrap(
             f"sidecar-{number}",
             loopback(xds),
             pools=[POOL],
-            admin_port=sidecar_admin,
+            admin_port=own_admin,
             listen={POOL: loopback(port)},
         )
-        for number, (port, sidecar_admin) in enumerate(ports)
+        for number, (port, own_admin) in enumerate(sidecars)
     ]
     command = (sys.executable, "-m", "controlplane", "serve", "--config", config)
     async with (
@@ -110,7 +123,7 @@ async def plimsoll(
         # An Envoy that finds nobody there waits longer each time before it tries again.
         await until(f"plimsoll serves; see {folder}", partial(_answers, session, admin))
         started = envoys(folder, cell.ready_at_first, POOL, ports, configs)
-        sidecars = await stack.enter_async_context(started)
+        running = await stack.enter_async_context(started)
 
         async def told() -> dict[str, Any]:
             said = {}
@@ -122,15 +135,20 @@ async def plimsoll(
             return said
 
         async def changes() -> int:
-            # All sidecars are served the same; the first speaks for them.
+            # All sidecars are served the same; the last speaks for them.
             # The clusters of classes are called after the pool's.
-            return await sidecars[0].stat(f"cluster.{POOL}.*update_success")
+            return await running[-1].stat(f"cluster.{POOL}.*update_success")
 
-        processes = {"sidecars": pids(sidecars), "plane": [plane.pid]}
-        yield Running([port for port, _ in ports], processes, told, changes, plane)
+        processes = {
+            "sidecars": pids(running[has_gateway:]),
+            **({"gateway": pids(running[:has_gateway])} if has_gateway else {}),
+            "plane": [plane.pid],
+        }
+        yield Running([port for port, _ in sidecars], processes, told, changes, plane)
 
 
 by_metrics = partial(plimsoll, {})
+through_a_gateway = partial(plimsoll, {}, has_gateway=True)
 by_load_reports = partial(plimsoll, {"metrics": {"profile": "none"}})
 
 

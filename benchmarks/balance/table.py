@@ -13,6 +13,8 @@ ORACLE: Final = "oracle"
 """Who knows sizes and capacities: shown beside the others, and nobody's peer."""
 GATEWAY: Final = "oracle-gateway"
 """The same with one Envoy for all bulk requests."""
+THROUGH: Final = "plimsoll-gateway"
+"""Plimsoll, told to send bulk requests through one more Envoy."""
 REPORTS: Final = "plimsoll-reports"
 """Plimsoll without metrics, steered by load reports alone."""
 
@@ -95,6 +97,8 @@ _MIXED: Final = "searches and bulk 90/10, batching"
 ROWS: Final = (
     Row(f"{_MIXED}, 2 of speed 4, 6 of 1, 70 %", "classes-70", 12,
         "search p99 <= 0.10, bulk p99 <= 1.0"),
+    Row("the same, bulk through a gateway", "classes-70", 12,
+        "search p99 <= 0.10, bulk p99 <= 0.55", THROUGH),
     Row("the same", "classes-70", 1, "search p99 <= 0.20, bulk p99 <= 1.0"),
     Row("the same, 40 %", "classes-40", 12, "search p99 <= 0.10, bulk p99 <= 0.7"),
     Row("the same, 85 %", "classes-85", 12, "search p99 <= 0.25, bulk p99 <= 1.2"),

@@ -20,6 +20,7 @@ from benchmarks.simulation.peers import (
     TwoChoices,
 )
 from benchmarks.worlds.scenarios import SCENARIOS, Scenario
+from controlplane.config import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ def _true_weights(fleet: Fleet) -> Dispatching:
 
 PLIMSOLL: Final = "Plimsoll"
 
+GATEWAY: Final = Address("127.0.0.1", 10100)
+"""Nobody is there: the number of gateways matters alone."""
+
 CONTENDERS: Final[Sequence[Contender]] = (
     Contender("two choices", lambda fleet: Proxies(fleet, TwoChoices()), peer=True),
     Contender("FULL_SCAN", lambda fleet: Proxies(fleet, FullScan()), peer=True),
@@ -61,6 +65,12 @@ CONTENDERS: Final[Sequence[Contender]] = (
     Contender(
         f"{PLIMSOLL}, not parted",
         lambda fleet: Envoys(fleet, balancing.Balanced(fleet, long_requests="any-replica")),
+    ),
+    Contender(
+        f"{PLIMSOLL}, bulk through a gateway",
+        lambda fleet: Envoys(
+            fleet, balancing.Balanced(fleet, long_requests_via=(GATEWAY,)), gateways=1
+        ),
     ),
     Contender(
         f"{PLIMSOLL}, load reports only", lambda fleet: Envoys(fleet, balancing.Reported(fleet))

@@ -215,9 +215,15 @@ def sharing_of(frame: Frame) -> Floats:
         _, group = np.unique(band, return_inverse=True)
         counts = np.bincount(group, weights=frame.ready.astype(float))
         others = np.maximum(counts[group] - 1, 0)
-    return (
-        1 + others / max(frame.envoys or 1, 1) if frame.since is not None else np.ones(frame.size)
-    )
+    if frame.since is None:
+        return np.ones(frame.size)
+    dispatchers = np.full(frame.size, max(frame.envoys or 1, 1))
+    if frame.settings.gateways:
+        for name, rows in frame.sets_before().items():
+            if name is not None:
+                dispatchers[rows] = frame.dispatchers(name)
+    sharing: Floats = 1 + others / dispatchers
+    return sharing
 
 
 def _idle(frame: Frame) -> np.typing.NDArray[np.bool_]:

@@ -15,6 +15,7 @@ and Murta, 1999).
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -180,6 +181,8 @@ class Given(NamedTuple):
         fast: By a threshold that suits the fast replicas; None: there are none, or it is unknown.
         waits: Mean seconds of work at the replicas of each class, as far as known.
         dispatchers: Envoys that share out requests.
+        gateways: Those that share out the requests of a class with replicas of its own, by its
+            name, where it is not all Envoys.
         notice: Seconds that Envoys need until requests can go by class.
         now: Seconds of a monotonic clock.
     """
@@ -191,6 +194,7 @@ class Given(NamedTuple):
     dispatchers: int
     notice: float
     now: float
+    gateways: Mapping[str, int] = MappingProxyType({})
 
 
 Score = tuple[float, float]
@@ -232,7 +236,7 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     fleet, now, is_divided = given.fleet, given.now, found.rest is not None
     if len(demand.flows) < 2:
         return found
-    prediction = _Prediction(demand, given.dispatchers)
+    prediction = _Prediction(demand, given.dispatchers, given.gateways)
     together = prediction.without_classes(fleet)
     goals = {name: demand.objectives.get(name, max(p99, 1e-6)) for name, p99 in together.items()}
     usual = present = _worth([together[name] / goals[name] for name in demand.flows])
@@ -379,14 +383,18 @@ class _Best(NamedTuple):
 class _Prediction:
     """Predicts p99s of what comes, in seconds."""
 
-    def __init__(self, demand: Demand, dispatchers: int) -> None:
-        self._demand, self._flows, self._dispatchers = demand, demand.flows, dispatchers
+    def __init__(self, demand: Demand, dispatchers: int, gateways: Mapping[str, int]) -> None:
+        self._demand, self._flows = demand, demand.flows
+        self._dispatchers, self._gateways = dispatchers, gateways
 
     def without_classes(self, fleet: Fleet) -> dict[str, float]:
         """Predict the p99 of each class where all replicas serve all."""
         everything = self._demand.all
         groups, shares = fleet.groups(everything.tokens)
-        return {name: self._p99(groups, shares, everything, name) for name in self._flows}
+        return {
+            name: self._p99(groups, shares, everything, name, self._dispatchers)
+            for name in self._flows
+        }
 
     def score(
         self, fleets: Mapping[str, Fleet], goals: Mapping[str, float]
@@ -397,7 +405,8 @@ class _Prediction:
             some = fleets[name]
             if not some.ids or flow.tokens > FULL * float(some.capacity.sum()):
                 return HOPELESS, {}
-            forecasts[name] = self._p99(*some.groups(flow.tokens), flow, name)
+            dispatchers = self._gateways.get(name, self._dispatchers)
+            forecasts[name] = self._p99(*some.groups(flow.tokens), flow, name, dispatchers)
         return _worth([forecasts[name] / goals[name] for name in self._flows]), forecasts
 
     def best(self, fleet: Fleet, goals: Mapping[str, float], ids: Sequence[str]) -> _Best | None:
@@ -445,10 +454,15 @@ class _Prediction:
         return min(near, key=lambda each: each[0])[1]
 
     def _p99(
-        self, groups: Sequence[Group], shares: Sequence[float], flow: Flow, name: str
+        self,
+        groups: Sequence[Group],
+        shares: Sequence[float],
+        flow: Flow,
+        name: str,
+        dispatchers: int,
     ) -> float:
         of, short = self._flows[name], self._demand.is_short(name)
-        return percentile(groups, shares, flow, of, self._dispatchers, short=short)
+        return percentile(groups, shares, flow, of, dispatchers, short=short)
 
 
 def _worth(ratios: Sequence[float]) -> Score:

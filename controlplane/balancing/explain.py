@@ -380,6 +380,8 @@ def _division_sentences(decision: Decision, division: Division) -> Iterator[str]
         if p99 is not None and without is not None:
             words += f"; predicted p99 {duration(p99)}, without classes {duration(without)}"
         yield f"{words}."
+        if decision.frame is not None and (via := decision.frame.settings.gateways_of(name)):
+            yield f"Class {title} goes through {counted(len(via), 'gateway')}."
 
 
 def _titles(decision: Decision) -> Mapping[str, str]:

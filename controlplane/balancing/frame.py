@@ -277,6 +277,10 @@ class Frame:
             [(at, sum(counts.get(name, 0.0) for name in names)) for at, counts in points]
         )
 
+    def dispatchers(self, class_name: str) -> int:
+        """How many Envoys choose a replica for the requests of a class: its gateways, or all."""
+        return len(self.settings.gateways_of(class_name)) or self.envoys or 1
+
     def sets_before(self) -> dict[str | None, Bools]:
         """Rows of each set of replicas that serve a class of their own, as decided last.
 

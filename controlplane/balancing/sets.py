@@ -127,6 +127,11 @@ def part(frame: Frame) -> None:
         frame.envoys or 1,
         _notice(frame),
         frame.now,
+        {
+            name: frame.dispatchers(name)
+            for name in (frame.demand.flows if frame.demand is not None else ())
+            if frame.settings.gateways_of(name)
+        },
     )
     frame.pool = replace(frame.pool, division=divided(before, given))
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from controlplane.cli.text import percent, shown
 from controlplane.client import Client, History, HistoryEntry, NotFoundError, Pool, ServedClass
 from controlplane.config.pool import EXPLAIN_HEADER
-from controlplane.resources.classes import class_of, pool_of, retry_cluster_of
+from controlplane.resources.classes import AT_GATEWAY, class_of, pool_of, retry_cluster_of
 
 _PAIR: Final = re.compile(r"(?:^|\s)([a-z_]+)=(\S*)")
 _HEADER: Final = re.compile(rf"^[<\s]*{EXPLAIN_HEADER}:(.*)", re.IGNORECASE)
@@ -63,7 +63,7 @@ _DETAILS: Final[Mapping[str, str]] = {
     "downstream_remote_disconnect": "the client did not wait for the answer",
     "CERTIFICATE_VERIFY_FAILED": "the replica's certificate is not trusted",
 }
-"""What a word in the details means; the first word that is found counts."""
+"""What a word in the details means; the first one that is there as a whole word counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,8 @@ class Request:
             yield f"{flag}: {_FLAGS.get(flag, 'see the documentation of Envoy')}."
         if self.details is None or (self.details == "via_upstream" and not self.is_error):
             return
-        known = next((text for word, text in _DETAILS.items() if word in self.details), None)
+        words = re.split(r"\W+", self.details)
+        known = next((text for word, text in _DETAILS.items() if word in words), None)
         yield f"{self.details}: {known}." if known else f"Envoy says: {self.details}."
 
     @property
@@ -201,7 +202,11 @@ def _logged(line: str) -> Mapping[str, Any] | None:
         fields = None
     if not isinstance(fields, dict):
         fields = _pairs(line)
-    return fields if {"flags", "cluster"} <= fields.keys() else None
+    if {"flags", "cluster"} <= fields.keys():
+        return fields
+    # A collector may have put the line into JSON of its own, as Docker does.
+    texts = (value for value in fields.values() if isinstance(value, str) and value != line)
+    return next((found for text in texts if (found := _logged(text)) is not None), None)
 
 
 def _time(text: str) -> datetime | None:
@@ -252,7 +257,7 @@ async def context(client: Client, request: Request, name: str) -> Context:
             if address in (replica.address, replica.ingress):
                 id_ = replica.id
                 break
-    if id_ is None:
+    if id_ is None or id_ == AT_GATEWAY:
         return Context(pool, None, None)
     try:
         return Context(pool, id_, await client.history(name, id_))
@@ -317,6 +322,9 @@ def _served_class(request: Request, pool: Pool) -> ServedClass | None:
 
 
 def _of_replica(request: Request, known: Context) -> Iterator[str]:
+    if request.replica == AT_GATEWAY:
+        yield f"It went through the gateway {request.upstream}, whose log knows the replica."
+        return
     if known.replica is None:
         if request.upstream is not None:
             yield f"No replica of the pool has the address {request.upstream} any more."

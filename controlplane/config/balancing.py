@@ -1,9 +1,10 @@
 """How Envoy chooses a replica of a pool: a policy, and what some policies need."""
 
-from typing import Final, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from controlplane.config.addresses import EndpointAddress
 from controlplane.config.errors import SettingsError
 from controlplane.config.values import Duration, HeaderName, Settings
 
@@ -26,6 +27,13 @@ COMPARING: Final[frozenset[Policy]] = frozenset({*WEIGHED, "least-request"})
 
 HASHING: Final[tuple[Policy, ...]] = ("ring-hash", "maglev")
 """Policies that send requests with the same hash to the same replica."""
+
+
+MAX_GATEWAYS: Final = 16
+"""Of one class: every Envoy checks the health of each."""
+
+Gateways = Annotated[tuple[EndpointAddress, ...], Field(strict=False, max_length=MAX_GATEWAYS)]
+"""Where Envoys reach the gateways that a class's requests go through."""
 
 
 class HashSettings(Settings):
@@ -77,6 +85,7 @@ class BalancingSettings(Settings):
             the policies with shares; None: at once.
         long_requests: Whether long requests go to the fast replicas alone, in a pool with capacity
             tiers whose replicas count their tokens.
+        long_requests_via: The gateways that long requests go through; empty: none.
     """
 
     policy: Policy = "capacity-tiers"
@@ -84,6 +93,7 @@ class BalancingSettings(Settings):
     locality: Literal["any", "nearest"] = "any"
     slow_start: Duration | None = 10.0
     long_requests: Literal["fast-replicas", "any-replica"] = "fast-replicas"
+    long_requests_via: Gateways = ()
 
     @model_validator(mode="after")
     def _hash_where_it_is_used(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Annotated, Final, NamedTuple, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from controlplane.config.balancing import BalancingSettings
+from controlplane.config.balancing import BalancingSettings, Gateways
 from controlplane.config.errors import SettingsError, check_distinct
 from controlplane.config.values import (
     Duration,
@@ -131,11 +131,13 @@ class ClassSettings(Settings):
         name: Unique in the pool.
         match: Which requests belong to the class.
         objective: None: no objective.
+        via: The gateways that its requests go through; empty: none.
     """
 
     name: Name
     match: ClassMatch
     objective: ObjectiveSettings | None = None
+    via: Gateways = ()
 
     @model_validator(mode="after")
     def _name_is_free(self) -> Self:

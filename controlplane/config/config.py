@@ -2,6 +2,7 @@
 
 import re
 from decimal import Decimal
+from itertools import chain
 from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import (
@@ -216,11 +217,14 @@ class AdminSettings(Settings):
         check_network(self.networks, settings.address, (*path, "address"))
 
     def check_pool(self, settings: PoolSettings) -> None:
-        """Check the exporters of GPU memory in the same way: the control plane scrapes them, too.
+        """Check gateways and exporters of GPU memory in the same way.
 
         Raises:
-            SettingsError: An exporter is elsewhere.
+            SettingsError: One of them is elsewhere.
         """
+        for path, via in settings.gateways.items():
+            for index, address in enumerate(via):
+                check_network(self.networks, address, (*path, index))
         if settings.metrics.gpu is not None:
             for index, address in enumerate(settings.metrics.gpu.addresses):
                 check_network(self.networks, address, ("metrics", "gpu", "addresses", index))
@@ -274,6 +278,14 @@ class Config(Settings):
     @model_validator(mode="after")
     def _no_loops(self) -> Self:
         listeners = Listeners((each.listener.address, f"pool {each.name!r}") for each in self.pools)
+        for index, pool in enumerate(self.pools):
+            for path, via in pool.gateways.items():
+                for place, at in enumerate(via):
+                    if (why := listeners.refusal(at)) is not None:
+                        raise SettingsError(why, ("pools", index, *path, place))
+        for pool in self.pools:
+            for at in chain(*pool.gateways.values()):
+                listeners.add(at, f"pool {pool.name!r} as its gateway")
         for index, pool in enumerate(self.pools):
             for place, replica in enumerate(pool.replicas):
                 for key in ("address", "ingress"):

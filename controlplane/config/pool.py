@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from controlplane.config.addresses import ListenerAddress
+from controlplane.config.addresses import Address, ListenerAddress
 from controlplane.config.balancing import BalancingSettings
 from controlplane.config.classes import (
     MAX_CLASSES,
@@ -16,7 +16,7 @@ from controlplane.config.classes import (
     check_classes,
 )
 from controlplane.config.discovery import DiscoverySettings
-from controlplane.config.errors import SettingsError, check_distinct, validated
+from controlplane.config.errors import Path, SettingsError, check_distinct, validated
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.config.metrics import MetricsSettings, ScrapingSettings
 from controlplane.config.replica import MemorySettings, ReplicaEntry, ReplicaSettings
@@ -146,6 +146,24 @@ class PoolSettings(Settings):
                 return one.objective
         return self.objective
 
+    def gateways_of(self, class_name: str) -> tuple[Address, ...]:
+        """The gateways that the requests of a class go through; empty: none.
+
+        The class of all requests that no other takes, whose name is empty, never has any.
+        """
+        if self.classes is None:
+            return self.balancing.long_requests_via if class_name else ()
+        return next((one.via for one in self.classes if one.name == class_name), ())
+
+    @property
+    def gateways(self) -> dict[Path, tuple[Address, ...]]:
+        """The gateways of all classes that have any, by the path of the key that lists them."""
+        found: dict[Path, tuple[Address, ...]] = {
+            ("classes", index, "via"): one.via for index, one in enumerate(self.classes or ())
+        }
+        found["balancing", "long_requests_via"] = self.balancing.long_requests_via
+        return {path: via for path, via in found.items() if via}
+
     @property
     def is_grpc(self) -> bool:
         """Whether the replicas speak gRPC; such requests do not state their length."""
@@ -196,6 +214,44 @@ class PoolSettings(Settings):
         if self.classes is not None:
             check_classes(self.classes, self.route.prefix, self.balancing)
         return self
+
+    @model_validator(mode="after")
+    def _gateways_fit(self) -> Self:
+        for path, via in self.gateways.items():
+            if (why := self._no_gateways(path)) is not None:
+                raise SettingsError(why, path)
+            for index, address in enumerate(via):
+                if address in via[:index]:
+                    raise SettingsError(f"{address} is already given above", (*path, index))
+                if address == self.listener.address:
+                    raise SettingsError(
+                        f"{address} is the pool's own listener: requests would come back for ever",
+                        (*path, index),
+                    )
+        return self
+
+    def _no_gateways(self, path: Path) -> str | None:
+        """Why requests cannot go through gateways, in a sentence; None: they can."""
+        if self.is_grpc:
+            return "does not go with health_check.protocol grpc: its calls go straight to replicas"
+        if self.mesh.mode == "strict" or self.upstream.tls is not None:
+            key = "mesh mode strict" if self.upstream.tls is None else "upstream.tls"
+            return f"does not go with {key}: requests reach a gateway in plain text"
+        if self.route.hedge is not None:
+            return "does not go with route.hedge: a gateway and a sidecar would both hedge"
+        if self.scaling.min_replicas == 0:
+            return (
+                "does not go with scaling.min_replicas 0: no request through a gateway wakes a pool"
+            )
+        if path[0] == "classes":
+            return None
+        if self.classes is not None:
+            return "is for requests that are parted by length: say via in a class instead"
+        if self.balancing.policy != "capacity-tiers":
+            return f"needs policy capacity-tiers, not {self.balancing.policy}"
+        if self.balancing.long_requests == "any-replica":
+            return "does not go with long_requests: any-replica, which parts no requests by length"
+        return None
 
 
 class PoolEntry(PoolSettings):

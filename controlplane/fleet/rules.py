@@ -1,6 +1,7 @@
 """What the fleet refuses: loops, removals that would empty a pool, changes of others' replicas."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Final
 
 from controlplane.config import Address, ReplicaSettings
@@ -55,12 +56,13 @@ def unless_most_move(pool: Pool, wanted: Mapping[str, ReplicaSettings]) -> None:
 
 
 def listeners_of(fleet: Fleet, counts: Callable[[Pool], bool] = lambda _: True) -> Listeners:
-    """Where the pools of a fleet are listened for that count."""
-    return Listeners(
-        (pool.settings.listener.address, f"pool {pool.name!r}")
-        for pool in fleet.pools.values()
-        if counts(pool)
-    )
+    """Where the pools of a fleet are listened for that count, gateways included."""
+    pools = [pool for pool in fleet.pools.values() if counts(pool)]
+    found = Listeners((pool.settings.listener.address, f"pool {pool.name!r}") for pool in pools)
+    for pool in pools:
+        for address in chain(*pool.settings.gateways.values()):
+            found.add(address, f"pool {pool.name!r} as its gateway")
+    return found
 
 
 def refuse_loops(fleet: Fleet, listeners: Listeners | None = None) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Place
-from controlplane.config import Config, PoolEntry
+from controlplane.config import Address, Config, PoolEntry
 from controlplane.config.addresses import Listeners
 from controlplane.fleet import Applied, Change, Command, Refused
 from controlplane.plane.decisions import decide, is_near
@@ -179,14 +179,21 @@ class Plane(PlaneState):
         self._dirty.add_replicas(found)
 
     def sampled(self, samples: Sequence[Sample], now: float, place: Place | None = None) -> None:
-        """Take in what an Envoy reports of some requests; those to unknown pools are dropped."""
+        """Take in what an Envoy reports of some requests; those to unknown pools are dropped.
+
+        Of a request that a gateway answered, the gateway reports, and what its sidecar reports is
+        dropped: so a request counts once, and no Envoy need believe a client about where it came
+        through.
+        """
         found: dict[str, dict[str, list[Sample]]] = {}
         for sample in samples:
             if (pool := self.fleet.pools.get(sample.pool)) is not None:
                 # Names that an Envoy makes up count as the default class.
                 named = [each.name for each in pool.settings.classes or ()]
                 name = sample.class_name if sample.class_name in (BULK, *named) else OTHERS
-                found.setdefault(pool.name, {}).setdefault(name, []).append(sample)
+                via = pool.settings.gateways_of(name)
+                if not via or Address(sample.host, sample.port) not in via:
+                    found.setdefault(pool.name, {}).setdefault(name, []).append(sample)
         for pool_name, classes in found.items():
             self.scalings.requested(pool_name, now)
             known = self.sizes.setdefault(pool_name, RequestSizes())

@@ -7,7 +7,7 @@ from typing import Final
 from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
-from controlplane.resources.classes import UNPARTED, Parting, pool_of
+from controlplane.resources.classes import UNPARTED, Parting, leads_to_gateways, pool_of
 from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.ingress import Ingress
 from controlplane.resources.listeners import Downstream
@@ -136,11 +136,11 @@ class Shown(Snapshot):
             return None
         if type_url == ENDPOINT and held.pool.settings.mesh.mode == "strict" and not self._trust:
             # Who has no certificates would ask in plain text, and be refused.
-            return held.nothing(name) if held.get(type_url, name) is not None else None
+            return held.empty_assignment(name) if held.get(type_url, name) is not None else None
         if self._view.is_grpc:
             return held.of_grpc(type_url, name, self._view.place, ejects=self._view.ejects)
         if type_url == CLUSTER:
-            return held.cluster(name, self._trust)
+            return held.cluster(name, self._trust) if self._has(name) else None
         if type_url == ENDPOINT:
             return held.endpoints(name, self._view.place)
         if type_url == LISTENER:
@@ -169,7 +169,12 @@ class Shown(Snapshot):
         elif type_url == CLUSTER and self._catalog.otlp is not None:
             own = [COLLECTOR]
         pools = self._catalog.pools
-        return [*own, *(each.name for name in shown for each in pools[name].resources[type_url])]
+        named = (each.name for name in shown for each in pools[name].resources[type_url])
+        return [*own, *filter(self._has, named)]
+
+    def _has(self, name: str) -> bool:
+        """Whether it has this of a pool's resources: a gateway sends to replicas alone."""
+        return self._view.gateway is None or not leads_to_gateways(name)
 
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:
         """Whether a client keeps what it has of a pool that is not released.
@@ -184,7 +189,9 @@ class Shown(Snapshot):
         if pool in released:
             return False
         held = self._catalog.pools.get(pool)
-        return type_url != ENDPOINT or held is None or version != held.nothing(name).version
+        return (
+            type_url != ENDPOINT or held is None or version != held.empty_assignment(name).version
+        )
 
     def _shown(self) -> Collection[str]:
         """The names of the pools that the view shows."""
@@ -200,10 +207,10 @@ class Shown(Snapshot):
             return {**changed, LISTENER: changed.get(LISTENER, frozenset()) | changed[ROUTE]}
         if changed is None or not self._view.gateway:
             return changed
-        # Its listener is its own, and its routes are to all pools; both go by their timeouts.
+        # Its listener is its own, and its routes are to all pools; both go by their settings.
         seen = {url: names for url, names in changed.items() if url not in (LISTENER, ROUTE)}
         own = frozenset((GATEWAY,))
-        return seen | {LISTENER: own, ROUTE: own} if ROUTE in changed else seen
+        return seen | {LISTENER: own, ROUTE: own} if changed.keys() & {ROUTE, CLUSTER} else seen
 
     def _of_gateway(self, type_url: str) -> Resource | None:
         pools, shown = self._catalog.pools, sorted(self._shown())
@@ -212,6 +219,8 @@ class Shown(Snapshot):
             timeouts = (pools[name].pool.settings.route.timeout for name in shown)
             upload = max(timeouts, default=Downstream().upload)
             downstream = self._view.downstream(upload, self._view.terminated, self._catalog.otlp)
+            asked = tuple(name for name in shown if pools[name].pool.settings.gateways)
+            downstream = downstream._replace(asked=asked)
             gateway = self._view.gateway
             return listener_at(GATEWAY, gateway, downstream) if gateway else None
         return gateway_routes(

@@ -26,6 +26,16 @@ _SEPARATOR: Final = ":"
 _RETRIES: Final = "/retries"
 """At the end of the name of the cluster for what is tried again: no name can have a slash."""
 
+_VIA: Final = "/via"
+"""At the end of the name of the cluster for what goes through gateways, or straight to replicas
+where no gateway is healthy."""
+
+_GATEWAYS: Final = "/gateways"
+"""At the end of the name of the cluster of these gateways."""
+
+AT_GATEWAY: Final = "(gateway)"
+"""What an Envoy calls a gateway where it gives a replica's id: no id has parentheses."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrafficClass:
@@ -96,14 +106,29 @@ def retry_cluster_of(cluster: str) -> str:
     return f"{cluster}{_RETRIES}"
 
 
+def via_cluster_of(cluster: str) -> str:
+    """The name of the cluster for requests of a class that go through gateways."""
+    return f"{cluster}{_VIA}"
+
+
+def gateways_cluster_of(cluster: str) -> str:
+    """The name of the cluster of the gateways that requests of a class go through."""
+    return f"{cluster}{_GATEWAYS}"
+
+
+def leads_to_gateways(cluster: str) -> bool:
+    """Whether requests to a cluster may go through a gateway."""
+    return cluster.endswith((_VIA, _GATEWAYS))
+
+
 def pool_of(cluster: str) -> str:
     """The pool that a cluster belongs to."""
-    return cluster.removesuffix(_RETRIES).partition(_SEPARATOR)[0]
+    return cluster.partition("/")[0].partition(_SEPARATOR)[0]
 
 
 def class_of(cluster: str) -> str:
     """The class that a cluster is for."""
-    return cluster.removesuffix(_RETRIES).partition(_SEPARATOR)[2]
+    return cluster.partition("/")[0].partition(_SEPARATOR)[2]
 
 
 def weights_in_class(

@@ -1,14 +1,17 @@
 """CDS: a pool as an Envoy cluster: how it chooses a host, checks it, ejects it, and retries."""
 
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import betterproto2
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.common.matcher.v3 as common_matcher_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.extensions.clusters.aggregate.v3 as aggregate_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 as client_side_v3  # noqa: E501 - a module's name has no shorter form
 import envoy_data_plane.envoy.extensions.load_balancing_policies.common.v3 as lb_common_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 as least_request_v3  # noqa: E501 - as above
@@ -21,10 +24,15 @@ import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.config import COMPARING, Policy, PoolSettings
+from controlplane.config import COMPARING, Address, Policy, PoolSettings
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.fleet import Pool
-from controlplane.resources.classes import retry_cluster_of
+from controlplane.resources.classes import (
+    AT_GATEWAY,
+    gateways_cluster_of,
+    retry_cluster_of,
+    via_cluster_of,
+)
 from controlplane.resources.mesh import RENEWED, Trust, secure
 from controlplane.resources.messages import (
     HTTP_OPTIONS,
@@ -32,6 +40,7 @@ from controlplane.resources.messages import (
     lb_policy,
     over_ads,
     set_header,
+    socket_address,
 )
 from controlplane.resources.retries import GRPC_AS_HTTP
 from controlplane.resources.tls import upstream_socket
@@ -182,6 +191,62 @@ def retry_cluster(pool: Pool, of: str, trust: Trust | None = None) -> bytes:
         consecutive_local_origin_failure=1,
     )
     return bytes(message)
+
+
+def gateway_clusters(pool: Pool, of: str, gateways: Sequence[Address]) -> dict[str, bytes]:
+    """Encode the two clusters, by name, through which one of a pool's clusters is reached.
+
+    One has the gateways. What they answer says something of replicas and not of them, so they are
+    ejected by their health checks alone. One healthy gateway is enough for all requests, and
+    gateways take turns. The other cluster has them first, and behind them what goes straight to
+    the replicas: Envoy's own failover, between clusters that differ in checks and policies.
+    """
+    there = _cluster(pool, gateways_cluster_of(of), None)
+    there.type, there.eds_cluster_config = cluster_v3.ClusterDiscoveryType.STATIC, None
+    there.load_assignment = endpoint_v3.ClusterLoadAssignment(
+        cluster_name=there.name,
+        endpoints=[
+            endpoint_v3.LocalityLbEndpoints(
+                lb_endpoints=[
+                    endpoint_v3.LbEndpoint(
+                        endpoint=endpoint_v3.Endpoint(
+                            address=socket_address(address), hostname=AT_GATEWAY
+                        )
+                    )
+                    for address in gateways
+                ]
+            )
+        ],
+        policy=endpoint_v3.ClusterLoadAssignmentPolicy(overprovisioning_factor=100 * len(gateways)),
+    )
+    there.load_balancing_policy, there.outlier_detection = taking_turns(), None
+    there.health_checks = [health_check(pool.settings)]
+    there.health_checks[0].http_health_check = core_v3.HealthCheckHttpHealthCheck(
+        path=readiness_path(pool.name), host="gateway"
+    )
+    first = aggregate_v3.ClusterConfig(clusters=[there.name, of])
+    via = cluster_v3.Cluster(
+        name=via_cluster_of(of),
+        cluster_type=cluster_v3.ClusterCustomClusterType(
+            name="envoy.clusters.aggregate", typed_config=protobuf.Any.pack(first)
+        ),
+        lb_policy=cluster_v3.ClusterLbPolicy.CLUSTER_PROVIDED,
+        connect_timeout=there.connect_timeout,
+        common_lb_config=cluster_v3.ClusterCommonLbConfig(
+            healthy_panic_threshold=type_v3.Percent(value=PANIC)
+        ),
+        typed_extension_protocol_options=there.typed_extension_protocol_options,
+        circuit_breakers=there.circuit_breakers,
+    )
+    return {via.name: bytes(via), there.name: bytes(there)}
+
+
+def readiness_path(pool: str) -> str:
+    """The path below which a gateway says whether it has a healthy replica of a pool.
+
+    No pool's name begins with a dot, so it is no path of a request.
+    """
+    return f"/.plimsoll/{pool}"
 
 
 def _cluster(
@@ -345,26 +410,33 @@ def _outlier_detection() -> cluster_v3.OutlierDetection:
     fewer than five hosts is never far enough below their mean, and of many hosts that hardly fail
     one always is. What each Envoy sees too little of, the control plane adds up over all of them.
     """
-    return cluster_v3.OutlierDetection(
-        interval=timedelta(seconds=1),
-        base_ejection_time=timedelta(seconds=5),
-        max_ejection_time=timedelta(seconds=60),
-        max_ejection_percent=40,
+    return ejection(
         always_eject_one_host=True,
         consecutive_5xx=5,
         split_external_local_origin_errors=True,
         consecutive_local_origin_failure=3,
-        enforcing_success_rate=0,
         enforcing_local_origin_success_rate=0,
         # A body that is cut off counts as a failure, and its connection as a success before: half
         # of what a replica does is failing when all of its answers are cut off.
         failure_percentage_threshold=30,
         failure_percentage_minimum_hosts=1,
-        failure_percentage_request_volume=4,
-        enforcing_failure_percentage=100,
         enforcing_failure_percentage_local_origin=100,
         # A static health endpoint says nothing of the requests that got the host ejected.
         successful_active_health_check_uneject_host=False,
+    )
+
+
+def ejection(**more: Any) -> cluster_v3.OutlierDetection:
+    """Ejection of replicas for seconds up to a minute, by the part of requests that fail there."""
+    return cluster_v3.OutlierDetection(
+        interval=timedelta(seconds=1),
+        base_ejection_time=timedelta(seconds=5),
+        max_ejection_time=timedelta(seconds=60),
+        max_ejection_percent=40,
+        enforcing_success_rate=0,
+        failure_percentage_request_volume=4,
+        enforcing_failure_percentage=100,
+        **more,
     )
 
 

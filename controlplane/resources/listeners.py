@@ -9,21 +9,36 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import envoy_data_plane.envoy.config.accesslog.v3 as accesslog_v3
+import envoy_data_plane.envoy.config.common.mutation_rules.v3 as mutation_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.listener.v3 as listener_v3
+import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 as grpc_log_v3
 import envoy_data_plane.envoy.extensions.access_loggers.stream.v3 as stream_log_v3
+import envoy_data_plane.envoy.extensions.filters.http.health_check.v3 as health_check_v3
 import envoy_data_plane.envoy.extensions.filters.http.router.v3 as router_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
+import envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 as early_v3
+import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import Address, OtlpSettings
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.messages import http_filter, over_ads, socket_address
+from controlplane.resources.clusters import readiness_path
+from controlplane.resources.messages import (
+    extension,
+    http_filter,
+    over_ads,
+    set_header,
+    socket_address,
+)
 from controlplane.resources.otlp import record_log, trace
-from controlplane.resources.retries import upstream_filters
+from controlplane.resources.retries import ATTEMPTS, TRIED, upstream_filters
 from controlplane.resources.tls import Terminated, downstream_socket
+
+LEAST_HEALTHY: Final = 0.001
+"""Percentage of a pool's replicas that must be healthy for a gateway to be: any one of them."""
 
 LogFormat: TypeAlias = Literal["json", "text"]
 
@@ -73,6 +88,7 @@ class Downstream(NamedTuple):
             ``x-forwarded-for`` are believed.
         is_gateway: It takes requests from anybody, and not from the application beside it.
         upload: Seconds for a request to arrive whole.
+        asked: Pools of which sidecars ask a gateway whether it has a healthy replica.
     """
 
     access_log: str | None = None
@@ -82,6 +98,7 @@ class Downstream(NamedTuple):
     upload: float = 60.0
     tls: Terminated | None = None
     otlp: OtlpSettings | None = None
+    asked: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -92,7 +109,10 @@ def manager_of(downstream: Downstream) -> bytes:
     escaped = hcm_v3.HttpConnectionManagerPathWithEscapedSlashesAction
     router = http_filter("router", router_v3.Router(upstream_http_filters=[*upstream_filters()]))
     manager = hcm_v3.HttpConnectionManager(
-        http_filters=[router],
+        http_filters=[*(_readiness(pool) for pool in downstream.asked), router],
+        # By it a request is sent where further tries go, and a sidecar's further try is a
+        # gateway's first.
+        early_header_mutation_extensions=[_without(ATTEMPTS)],
         request_headers_timeout=HEADERS_DEADLINE,
         request_timeout=timedelta(seconds=downstream.upload),
         use_remote_address=True,
@@ -114,6 +134,7 @@ def manager_of(downstream: Downstream) -> bytes:
             initial_stream_window_size=1 << 16,
             initial_connection_window_size=1 << 20,
         )
+        manager.local_reply_config = _final_replies()
     if downstream.access_log is not None:
         manager.access_log.append(_sampled_log(downstream.access_log))
     if downstream.log is not None:
@@ -122,6 +143,42 @@ def manager_of(downstream: Downstream) -> bytes:
         manager.access_log.append(record_log(_LOGGED))
     trace(manager, otlp)
     return bytes(manager)
+
+
+def _without(header: str) -> core_v3.TypedExtensionConfig:
+    """Take a header of Envoy's own away from what a client sends."""
+    mutations = [mutation_v3.HeaderMutation(remove=header)]
+    return extension(
+        "envoy.http.early_header_mutation.header_mutation",
+        early_v3.HeaderMutation(mutations=mutations),
+    )
+
+
+def _readiness(pool: str) -> hcm_v3.HttpFilter:
+    """Answer a sidecar's health check: the gateway has a healthy replica of a pool, or none.
+
+    The check goes no further, so no replica gets one more for each sidecar.
+    """
+    asked = route_v3.HeaderMatcher(
+        name=":path", string_match=matcher_v3.StringMatcher(exact=readiness_path(pool))
+    )
+    return http_filter(
+        "health_check",
+        health_check_v3.HealthCheck(
+            pass_through_mode=False,
+            headers=[asked],
+            cluster_min_healthy_percentages={pool: type_v3.Percent(value=LEAST_HEALTHY)},
+        ),
+    )
+
+
+def _final_replies() -> hcm_v3.LocalReplyConfig:
+    """Mark what a gateway says of a request that replicas ended: no sidecar tries it again."""
+    ended = accesslog_v3.AccessLogFilter(
+        response_flag_filter=accesslog_v3.ResponseFlagFilter(flags=["UC", "UR"])
+    )
+    mapper = hcm_v3.ResponseMapper(filter=ended, headers_to_add=[set_header(TRIED, "1")])
+    return hcm_v3.LocalReplyConfig(mappers=[mapper])
 
 
 def _sampled_log(cluster: str) -> accesslog_v3.AccessLog:

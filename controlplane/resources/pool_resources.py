@@ -16,15 +16,15 @@ from controlplane.resources.classes import (
     retry_cluster_of,
     weights_in_class,
 )
-from controlplane.resources.clusters import cluster, is_scanned, retry_cluster
+from controlplane.resources.clusters import cluster, gateway_clusters, is_scanned, retry_cluster
 from controlplane.resources.endpoints import (
     NO_SHARES,
     EndpointWeight,
     Member,
     Members,
     assignment,
+    equal_rank,
     members,
-    same_rank,
 )
 from controlplane.resources.grpc_clients import (
     available,
@@ -51,7 +51,7 @@ those for which it was made may have left."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Served:
+class _ClassMembers:
     """Who serves a class.
 
     Attributes:
@@ -82,7 +82,7 @@ class PoolResources:
     parting: Parting
     resources: Mapping[str, tuple[Resource, ...]]
     spread: Spread
-    _served: Mapping[str, _Served] = field(repr=False)
+    _served: Mapping[str, _ClassMembers] = field(repr=False)
     _secured: dict[Trust, tuple[Resource, ...]] = field(repr=False)
     # Assignments for some clients.
     _made: dict[Hashable, Resource] = field(default_factory=dict, repr=False)
@@ -98,7 +98,7 @@ class PoolResources:
         made = _kept(self._secured, trust, lambda: _clusters(self.pool, self.parting, trust))
         return next((each for each in made if each.name == name), None)
 
-    def nothing(self, name: str) -> Resource:
+    def empty_assignment(self, name: str) -> Resource:
         """An assignment of this name without replicas."""
         return _endpoints(self.pool, name, (), self.cluster_bytes)
 
@@ -287,6 +287,9 @@ def _clusters(
     if encoded is not None:
         clusters = {pool.name: encoded, **clusters}
     clusters |= {retry_cluster_of(name): retry_cluster(pool, name, trust) for name in names}
+    for name in names:
+        if gateways := pool.settings.gateways_of(class_of(name)):
+            clusters |= gateway_clusters(pool, name, gateways)
     return tuple(Resource.of(CLUSTER, name, each) for name, each in clusters.items())
 
 
@@ -298,7 +301,7 @@ def _served(
     encoded: bytes,
     parting: Parting,
     changed: Collection[str] | None,
-) -> dict[str, _Served]:
+) -> dict[str, _ClassMembers]:
     """Who serves each class, by its name."""
     found = {}
     for one in parting.classes:
@@ -328,13 +331,13 @@ def _served(
         else:
             name = cluster_of(pool.name, one.name)
             made = _endpoints(pool, name, in_cluster, encoded, _first(first))
-        found[one.name] = _Served(in_class, in_cluster, first, made)
+        found[one.name] = _ClassMembers(in_class, in_cluster, first, made)
     return found
 
 
 def _first(ids: Container[str] | None) -> Callable[[Member], int]:
     """The rank of members where some are used first, and the others behind them; None: all are."""
-    return same_rank if ids is None else lambda each: 0 if each.id in ids else 1
+    return equal_rank if ids is None else lambda each: 0 if each.id in ids else 1
 
 
 def _endpoints(
@@ -342,7 +345,7 @@ def _endpoints(
     name: str,
     listed: Members,
     cluster_bytes: bytes,
-    rank: Callable[[Member], int] = same_rank,
+    rank: Callable[[Member], int] = equal_rank,
     shares: Mapping[Place, float] = NO_SHARES,
 ) -> Resource:
     encoded = assignment(name, listed, rank, shares, may_sleep=_may_sleep(pool))

@@ -31,6 +31,10 @@ from controlplane.resources.messages import extension, http_filter, set_header
 RETRY_HEADER: Final = "x-plimsoll-retry"
 """Of an answer that is worth another try; clients do not see it."""
 
+TRIED: Final = "x-plimsoll-tried"
+"""Of a failure that an Envoy has tried again as far as that is worth it: a sidecar to which a
+gateway says so hands it on."""
+
 TRIES: Final = 10
 """Of one request at most. All but two of them are for replicas that cannot be reached."""
 
@@ -125,7 +129,7 @@ function envoy_on_request(handle)
   local past = metadata:get("plimsoll") or {{}}
   if sent > (past["sent"] or 0) and not past["answered"] and is_hedge ~= "true" then
     if past["silent"] ~= nil and past["silent"] ~= past["replica"] then
-      handle:respond({{[":status"] = "503"}}, "two replicas did not answer")
+      handle:respond({{[":status"] = "503", ["{TRIED}"] = "1"}}, "two replicas did not answer")
       return
     end
     note(handle, past["replica"], false)
@@ -159,8 +163,10 @@ function envoy_on_response(handle)
   local refused = status == 429 or status == 503
   local erred = past["erred"] or past["replica"]
   local is_first = erred == past["replica"]
+  local is_final = headers:get("{TRIED}") ~= nil
+  headers:replace("{TRIED}", "1")
   local is_worth = note(handle, past["replica"], false)
-  if is_worth and (refused or is_first and (status == 500 or status == 502)) then
+  if is_worth and not is_final and (refused or is_first and (status == 500 or status == 502)) then
     headers:add("{RETRY_HEADER}", "1")
     metadata:set("plimsoll", "erred", erred)
     metadata:set("plimsoll", "answered", true)
@@ -237,8 +243,8 @@ def retry_policy() -> route_v3.RetryPolicy:
     )
 
 
-def clusters_by_try(cluster: str) -> route_v3.ClusterSpecifierPlugin:
-    """What chooses a request's cluster: this one, and that for retries in further tries."""
+def clusters_by_try(cluster: str, first: str) -> route_v3.ClusterSpecifierPlugin:
+    """What chooses a request's cluster: `first`, and in further tries that for retries."""
     is_further = matcher_v3.MatcherMatcherListPredicate(
         single_predicate=matcher_v3.MatcherMatcherListPredicateSinglePredicate(
             input=_extension(
@@ -259,7 +265,7 @@ def clusters_by_try(cluster: str) -> route_v3.ClusterSpecifierPlugin:
                 )
             ]
         ),
-        on_no_match=_to(cluster),
+        on_no_match=_to(first),
     )
     return route_v3.ClusterSpecifierPlugin(
         extension=extension(

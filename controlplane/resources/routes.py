@@ -16,13 +16,14 @@ from controlplane.config import ClassMatch, HashSettings
 from controlplane.config.pool import EXPLAIN_HEADER, RouteSettings
 from controlplane.config.values import pattern_below
 from controlplane.fleet import Pool
-from controlplane.resources.classes import UNPARTED, Parting, cluster_of
+from controlplane.resources.classes import UNPARTED, Parting, cluster_of, via_cluster_of
 from controlplane.resources.messages import exact_header, set_header
 from controlplane.resources.resource import ROUTE, Resource
 from controlplane.resources.retries import (
     HEDGED_TRIES,
     KEPT,
     RETRY_HEADER,
+    TRIED,
     clusters_by_try,
     retry_policy,
 )
@@ -50,13 +51,15 @@ _EXPLAINED: Final = (
 class Routed(NamedTuple):
     """What a route needs to know of its pool.
 
-    `classes` are those with a cluster of their own, in the order in which they are matched.
+    `classes` are those with a cluster of their own, in the order in which they are matched; `via`
+    are the names of those that go through gateways.
     """
 
     cluster: str
     settings: RouteSettings
     hashed: HashSettings | None
     classes: tuple[tuple[str, ClassMatch], ...] = ()
+    via: frozenset[str] = frozenset()
 
     @classmethod
     def to(cls, pool: Pool, parting: Parting) -> "Routed":
@@ -68,11 +71,14 @@ class Routed(NamedTuple):
 def route_configuration(pool: Pool, parting: Parting = UNPARTED) -> bytes:
     """Encode a pool's ``RouteConfiguration``."""
     to = Routed.to(pool, parting)
-    return bytes(configuration(pool.name, by_class(to)))
+    to = to._replace(via=frozenset(n for n, _ in to.classes if pool.settings.gateways_of(n)))
+    return bytes(configuration(pool.name, by_class(to), hides=(RETRY_HEADER, TRIED)))
 
 
-def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConfiguration:
-    """Routes for requests of every host."""
+def configuration(
+    name: str, routes: list[route_v3.Route], hides: Sequence[str] = (RETRY_HEADER,)
+) -> route_v3.RouteConfiguration:
+    """Routes for requests of every host; `hides`: response headers that clients do not see."""
     host = route_v3.VirtualHost(
         name=name,
         domains=["*"],
@@ -81,7 +87,7 @@ def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConf
         include_request_attempt_count=True,
         # And by it one whose first try goes on from one whose first try failed.
         include_is_timeout_retry_header=True,
-        response_headers_to_remove=[RETRY_HEADER],
+        response_headers_to_remove=[*hides],
     )
     return route_v3.RouteConfiguration(name=name, virtual_hosts=[host])
 
@@ -96,11 +102,12 @@ def by_class(
     routes = []
     for name, of_class in to.classes:
         of = to._replace(cluster=cluster_of(to.cluster, name))
-        match = path_match(
-            below + (of_class.prefix or to.settings.prefix),
-            [*headers, *header_matchers(of_class)],
-        )
-        routes.append(route(of, match, below))
+        prefix = below + (of_class.prefix or to.settings.prefix)
+        matchers = [*headers, *header_matchers(of_class)]
+        if name in to.via:
+            first = path_match(prefix, [*matchers, _NAMES_NO_POOL])
+            routes.append(_via_gateways(of, first, to.cluster))
+        routes.append(route(of, path_match(prefix, matchers), below))
     return [*routes, route(to, path_match(below + to.settings.prefix, headers), below)]
 
 
@@ -111,6 +118,18 @@ def path_match(prefix: str, headers: Sequence[route_v3.HeaderMatcher]) -> route_
     # Envoy's own `path_separated_prefix` does not know `/v1:predict`, nor do gRPC clients know it.
     below = matcher_v3.RegexMatcher(regex=pattern_below(prefix))
     return route_v3.RouteMatch(safe_regex=below, headers=[*headers])
+
+
+def _via_gateways(to: Routed, match: route_v3.RouteMatch, pool: str) -> route_v3.Route:
+    """The route of a class through gateways.
+
+    A request that says its pool came through an Envoy already, or its client wants to spare itself
+    the way: it goes straight to the replicas, so none goes round in circles.
+    """
+    found = route(to, match)
+    found.route = _action(to, "", first=via_cluster_of(to.cluster))
+    found.request_headers_to_add = [set_header(POOL_HEADER, pool)]
+    return found
 
 
 def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
@@ -148,13 +167,13 @@ def _for_script(settings: RouteSettings) -> core_v3.Metadata:
     return core_v3.Metadata(filter_metadata={"envoy.filters.http.lua": known})
 
 
-def _action(to: Routed, below: str) -> route_v3.RouteAction:
+def _action(to: Routed, below: str, first: str | None = None) -> route_v3.RouteAction:
     retries, hedge = retry_policy(), to.settings.hedge
     if hedge is not None:
         retries.per_try_timeout = timedelta(seconds=hedge)
         retries.num_retries = HEDGED_TRIES - 1
     return route_v3.RouteAction(
-        inline_cluster_specifier_plugin=clusters_by_try(to.cluster),
+        inline_cluster_specifier_plugin=clusters_by_try(to.cluster, first or to.cluster),
         regex_rewrite=matcher_v3.RegexMatchAndSubstitute(
             pattern=matcher_v3.RegexMatcher(regex=f"^{re.escape(below)}/"), substitution="/"
         )
@@ -178,6 +197,9 @@ GATEWAY: Final = "gateway"
 POOL_HEADER: Final = "x-plimsoll-pool"
 """The request header that names a pool."""
 
+_NAMES_NO_POOL: Final = route_v3.HeaderMatcher(
+    name=POOL_HEADER, present_match=True, invert_match=True
+)
 _NO_POOL: Final = f"no such pool: put its name first in the path, or in the header {POOL_HEADER}\n"
 
 

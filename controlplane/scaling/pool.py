@@ -164,7 +164,7 @@ class PoolScaling:
         serving = sum(_serves(replica) for replica in replicas.values())
         current = serving + len(coming) + out
         active = self.is_active(settings, now)
-        needs = tuple(self._needs(coming, typical, dispatchers, scaling.max_utilization))
+        needs = tuple(self._needs(coming, typical, dispatchers, settings))
         wanted = sum(need.wanted for need in needs) if needs else serving + len(coming)
         present = sum(need.now for need in needs) if needs else wanted
         wanted, present = wanted + out, present + out
@@ -198,7 +198,7 @@ class PoolScaling:
         coming: Sequence[str],
         typical: Typical | None,
         dispatchers: int,
-        max_utilization: float,
+        settings: PoolSettings,
     ) -> Iterator[Need]:
         # Replicas that start go where the most work is.
         heaviest = max(self._demands, key=lambda demand: demand.flow.tokens, default=None)
@@ -206,7 +206,9 @@ class PoolScaling:
             tokens, floor = self._loads[each.title].most()
             load = Load(max(tokens, each.flow.tokens), floor)
             joining = coming if each is heaviest else ()
-            yield need_of(each, load, joining, typical, dispatchers, max_utilization)
+            choosing = len(settings.gateways_of(each.name)) or dispatchers
+            most = settings.scaling.max_utilization
+            yield need_of(each, load, joining, typical, choosing, most)
 
     def _starting(self, replicas: Mapping[str, ReplicaState], now: float) -> dict[str, float]:
         """Since when replicas have been about to serve; one that takes too long counts no more."""

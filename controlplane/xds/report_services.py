@@ -11,7 +11,7 @@ import grpc
 
 from controlplane.balancing import Place
 from controlplane.identity import Identity
-from controlplane.resources.health_checks import Checked, health_check_specifier
+from controlplane.resources.health_checks import HealthTarget, health_check_specifier
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, report_interval
 from controlplane.telemetry.sizes import Sample
@@ -105,7 +105,9 @@ MAX_HEALTH_STREAMS: Final = 10_000
 class HealthSink(Protocol):
     """Chooses replicas to check, and takes the results; no method may block or raise."""
 
-    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+    def to_check(
+        self, node: str, view: View, known: tuple[HealthTarget, ...]
+    ) -> tuple[HealthTarget, ...]:
         """What a node is to check that has checked what is known so far."""
 
     def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
@@ -160,7 +162,7 @@ class HealthReportingService:
     async def _ask(self, node: str, view: View, context: Context) -> None:
         """Send the list of checks whenever it changes, until cancelled."""
         sent: object = None
-        known: tuple[Checked, ...] = ()
+        known: tuple[HealthTarget, ...] = ()
         while True:
             known = self._sink.to_check(node, view, known)
             wanted = [

@@ -10,7 +10,7 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.classes import class_of, pool_of
+from controlplane.resources.classes import class_of, leads_to_gateways, pool_of
 from controlplane.resources.endpoints import ASLEEP
 from controlplane.resources.health_checks import PREFIX
 from controlplane.resources.views import View
@@ -85,6 +85,9 @@ def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
     localities: dict[InLocality, Load] = {}
     unserved: dict[str, int] = {}
     for cluster in request.cluster_stats:
+        if leads_to_gateways(cluster.cluster_name):
+            # The gateway reports of the replicas that it sends these requests to.
+            continue
         seconds = max(seconds, _seconds(cluster.load_report_interval, MAX_REPORT_SECONDS))
         pool, of_class = pool_of(cluster.cluster_name), class_of(cluster.cluster_name)
         dropped = [

@@ -190,3 +190,13 @@ def test_a_replica_says_which_classes_it_serves(id_: str) -> None:
     words = " ".join(step.words for step in replica.steps)
     (own,) = replica.classes
     assert f"Serves {own}" in words
+
+
+def test_a_class_through_one_gateway_is_predicted_to_wait_less() -> None:
+    demand = Demand({"": SEARCH, "nightly": NIGHTLY})
+    blind = Given(fleet(), demand, None, {}, 12, NOTICE, 0.0)
+    before = Division(begun=NOTICE)
+    usual = divided(before, blind)
+    through = divided(before, blind._replace(gateways={"nightly": 1}))
+    assert through.together == usual.together
+    assert through.forecasts["nightly"] < 0.9 * usual.forecasts["nightly"]

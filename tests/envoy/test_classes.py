@@ -115,12 +115,14 @@ async def stage(
     protocol: Protocol = "delta",
     health_check: Mapping[str, str] = HEALTH_CHECK,
     loads: LoadSink | None = None,
+    **settings: object,
 ) -> AsyncIterator[Stage]:
     """Replicas r0 to r3, each of which can be stopped, and an Envoy that knows of no classes."""
     body = {
         "model": "m",
         "listener": {"address": f"127.0.0.1:{free_port()}"},
         "health_check": dict(health_check),
+        **settings,
     }
     async with AsyncExitStack() as stack:
         replicas, stops = [], []

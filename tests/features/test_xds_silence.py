@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from controlplane.balancing import Place
-from controlplane.resources.health_checks import Checked
+from controlplane.resources.health_checks import HealthTarget
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
@@ -44,7 +44,9 @@ class Samples:
 
 
 class Health:
-    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+    def to_check(
+        self, node: str, view: View, known: tuple[HealthTarget, ...]
+    ) -> tuple[HealthTarget, ...]:
         raise AssertionError("nobody says anything")
 
     def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:

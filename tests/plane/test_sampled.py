@@ -1,5 +1,8 @@
 """What Envoys tell of the sizes of requests, pool by pool."""
 
+from controlplane.config import PoolSettings, validated
+from controlplane.config.pool import given_data
+from controlplane.fleet import PutPool, apply
 from controlplane.plane import Plane
 from controlplane.telemetry.sizes import Sample
 from tests.fleet.fleets import without_pool
@@ -33,3 +36,18 @@ def test_of_a_pool_that_is_removed_nothing_is_kept() -> None:
     for name in a_plane.fleet.pools:
         a_plane.adopt(without_pool(a_plane.fleet, name), 2.0)
     assert a_plane.sizes == {}
+
+
+def test_of_a_request_through_a_gateway_the_gateways_sample_counts_and_the_sidecars_does_not() -> (
+    None
+):
+    a_plane = plane()
+    named = {"balancing": {"long_requests_via": ["10.0.0.5:10100"]}}
+    settings = validated(PoolSettings, given_data(a_plane.fleet.pools["p"].settings) | named)
+    a_plane.adopt(apply(a_plane.fleet, PutPool("p", settings), 0.5), 0.5)
+    at_gateway = ONE._replace(class_name="bulk", host="10.0.0.5", port=10100)
+    a_plane.sampled([at_gateway, ONE._replace(class_name="bulk")], 1.0)
+    assert a_plane.sizes["p"].all.samples == 1
+    # No other class goes there.
+    a_plane.sampled([at_gateway._replace(class_name="")], 1.0)
+    assert a_plane.sizes["p"].all.samples == 2

@@ -9,7 +9,7 @@ import envoy_data_plane.xds.type.matcher.v3 as matcher_v3
 import pytest
 
 from controlplane.config import Address
-from controlplane.resources.retries import KEPT, RETRY_HEADER
+from controlplane.resources.retries import KEPT, RETRY_HEADER, TRIED
 from tests.resources.decoded import (
     a_pool_of,
     a_pool_with,
@@ -153,9 +153,9 @@ def test_no_answer_is_tried_again_that_the_script_did_not_mark() -> None:
     assert retries().retriable_status_codes == []
 
 
-def test_clients_do_not_see_the_mark() -> None:
+def test_clients_do_not_see_the_marks() -> None:
     (host,) = decoded_route(a_pool_of(0)).virtual_hosts
-    assert host.response_headers_to_remove == [RETRY_HEADER]
+    assert host.response_headers_to_remove == [RETRY_HEADER, TRIED]
 
 
 def test_a_body_is_kept_as_far_as_the_pool_says() -> None:

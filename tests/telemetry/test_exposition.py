@@ -95,6 +95,12 @@ def test_more_memory_in_use_than_there_is_is_refused() -> None:
     refused(text, "te_gpu_memory_used_bytes says that 11 of 10 is in use")
 
 
+def test_more_gpus_than_a_machine_has_and_names_without_end_are_refused() -> None:
+    line = 'te_gpu_memory_used_bytes{{gpu_uuid="{}"}} 1\n'
+    refused("".join(map(line.format, range(257))), "names more than 256 GPUs")
+    refused(line.format("G" * 129), "names a GPU with more than 128 characters")
+
+
 def test_label_sets_with_different_buckets_are_refused() -> None:
     one = histogram({"0.1": 5, "+Inf": 6}, 1.0, labels='model="a",')
     other = histogram({"0.2": 5, "+Inf": 6}, 1.0, labels='model="b",')

@@ -271,3 +271,11 @@ def test_what_was_tried_again_counts_at_the_pool_and_the_class_that_it_belongs_t
     reports.record("sidecar-1", found, 1.0, 0.0)
     # By this it is judged whether a replica fails: tries that failed count, whatever came of them.
     assert reports.failing(at, 0.0) == Failing(5 / 12, 12)
+
+
+def test_what_sidecars_send_to_gateways_is_left_to_the_gateways_to_report() -> None:
+    gateway = Endpoint("p:bulk/gateways", "10.0.0.5", 10100)
+    replica = Endpoint("p:bulk", "10.0.0.1", 8080)
+    sent = request([(gateway, Load(3, 0, 1)), (replica, Load(2, 0, 0))])
+    loads = decode_load_stats(bytes(sent), first=True).loads
+    assert {at: each.succeeded for at, each in loads.items()} == {replica._replace(pool="p"): 2}
