@@ -161,7 +161,9 @@ TWO = {"a": 0.002, "b": 0.002}
 
 
 async def test_it_takes_all_that_it_is_sent_and_is_shown_as_what_it_is(tmp_path: Path) -> None:
-    async with called(tmp_path, TWO) as (plane, _, calls):
+    # With a prefix its routes have a regular expression.
+    prefix = {"prefix": "/plimsoll.test.Embedder"}
+    async with called(tmp_path, TWO, route=prefix) as (plane, _, calls):
 
         async def is_in_sync() -> bool:
             (node,) = (await plane.get("/v1/nodes"))["nodes"]
