@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from controlplane.balancing import Place
 from controlplane.latest import Notice
 from controlplane.plane import Plane
-from controlplane.resources.health_checks import Checked
+from controlplane.resources.health_checks import HealthTarget
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
 from controlplane.telemetry.sizes import Sample
@@ -59,7 +59,9 @@ class Health:
         """Prepare."""
         self._plane = plane
 
-    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+    def to_check(
+        self, node: str, view: View, known: tuple[HealthTarget, ...]
+    ) -> tuple[HealthTarget, ...]:
         """Return the replicas whose health an Envoy is asked for."""
         return self._plane.to_check(node, view, known)
 

@@ -1,4 +1,4 @@
-"""The command line: rounds of slots in shuffled order, then certificates that change under load."""
+"""The command line: slots in shuffled order, certificates that change, streams over mutual TLS."""
 
 import asyncio
 import json
@@ -19,6 +19,8 @@ from benchmarks import machine
 from benchmarks.figures import Progress
 from benchmarks.mesh.report import SIZES, Slot, table
 from benchmarks.mesh.worlds import PLAIN, WAYS, World, worlds
+from benchmarks.xds import fan_out
+from benchmarks.xds.stage import clients
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.schedule import Departure, Step, schedule
 
@@ -30,13 +32,15 @@ SETTLE: Final = 1.0
 """Seconds of each slot that do not count."""
 RENEWALS: Final = 0.5
 """Seconds between two changes of every certificate."""
+RENEWED: Final = ("tls", "mtls")
+"""Under load meanwhile, one after the other."""
 
 
 @click.command
 @click.option("--rounds", type=click.IntRange(1, 100), help="Of everything; 10, quick 3.")
-@click.option("--quick", is_flag=True, help="Three minutes, to try it out.")
+@click.option("--quick", is_flag=True, help="Five minutes, to try it out.")
 def main(rounds: int | None, *, quick: bool) -> None:
-    """Measure what a second Envoy and mutual TLS cost a request."""
+    """Measure what TLS costs a request, and the control plane."""
     seconds = 6.0 if quick else 12.0
     with tempfile.TemporaryDirectory(prefix="bench-mesh-") as folder:
         try:
@@ -62,16 +66,26 @@ async def _main(rounds: int, seconds: float, folder: Path, *, quick: bool) -> No
             for way, size in order:
                 progress(f"round {number} of {rounds}: {WAYS[way]}, {size}")
                 slots.append(await _slot(found[way], way, size, number, seconds))
-        progress("certificates change")
-        renewed, renewals = await _renewed(found["mtls"], renew, 2 * seconds)
-    text = table(slots, WAYS, PLAIN) + (
-        f"\n\nCertificates of both Envoys changed {renewals} times under load:"
-        f" {renewed.failed} of {renewed.requests + renewed.failed} requests failed.\n"
-    )
+        changes, renewed = [], list[Slot]()
+        for way in RENEWED:
+            progress(f"certificates change: {WAYS[way]}")
+            slot, renewals, count = await _renewed(found[way], way, renew, 2 * seconds)
+            renewed.append(slot)
+            changes.append(
+                f"{WAYS[way]}: {slot.failed} of {slot.requests + slot.failed} requests failed while"
+                f" all {count} certificates changed {renewals} times."
+            )
+    async with clients(2) as started:
+        pushed = await fan_out.run(
+            started, progress, fan_out.MTLS, rounds=2 if quick else 5, pushes=5 if quick else 15
+        )
+    streams = fan_out.table(pushed, fan_out.MTLS)
+    text = "\n\n".join([table(slots, WAYS, PLAIN), *changes, streams]) + "\n"
     click.echo(f"\n{text}")
     data = {
         "machine": {**described, "load_average_after": round(os.getloadavg()[0], 2)},
-        "slots": [asdict(each) for each in (*slots, renewed)],
+        "slots": [asdict(each) for each in (*slots, *renewed)],
+        "streams": [asdict(each) for each in pushed],
     }
     # Results that are kept are named by when they began; a trial replaces the last one.
     kept = "quick" if quick else str(described["when"])[:16].replace(":", "")
@@ -81,14 +95,16 @@ async def _main(rounds: int, seconds: float, folder: Path, *, quick: bool) -> No
     click.echo(f"written: {RESULTS / kept}.md and .json")
 
 
-async def _renewed(world: World, renew: Callable[[], None], seconds: float) -> tuple[Slot, int]:
-    """Mutual TLS under load while every certificate changes; and how often they did."""
-    load, count = asyncio.create_task(_slot(world, "mtls", "1 KB", 0, seconds)), 0
+async def _renewed(
+    world: World, way: str, renew: Callable[[], int], seconds: float
+) -> tuple[Slot, int, int]:
+    """Load while every certificate changes; how often, and how many certificates there are."""
+    load, changes, count = asyncio.create_task(_slot(world, way, "1 KB", 0, seconds)), 0, 0
     try:
         while not (await asyncio.wait([load], timeout=RENEWALS))[0]:
-            renew()
-            count += 1
-        return await load, count
+            count = renew()
+            changes += 1
+        return await load, changes, count
     finally:
         load.cancel()
 
@@ -96,8 +112,7 @@ async def _renewed(world: World, renew: Callable[[], None], seconds: float) -> t
 async def _slot(world: World, way: str, size: str, number: int, seconds: float) -> Slot:
     rate, body = RATES[size], json.dumps({"input": "x" * SIZES[size]}).encode()
     step = Step(0, rate, 0.0, SETTLE, seconds)
-    url = f"http://127.0.0.1:{world.port}/v1/embeddings"
-    generator = Generator([url], [step], most=256, timeout=30.0)
+    generator = Generator([world.url], [step], most=256, timeout=30.0, tls=world.tls)
     departures = (Departure(at, item, body=body) for at, item in schedule([step], number))
     before = machine.cpu_seconds({way: world.pids})[way]
     await generator.run(departures, asyncio.get_running_loop().time())

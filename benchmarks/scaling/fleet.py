@@ -74,6 +74,7 @@ class Fleet:
         replicas: Those that exist, the oldest first.
         hours: Replica-hours so far.
         watch: Is called every few seconds.
+        pace: How fast replicas are by the time; 1 is usual.
         done: When each request was answered; NaN: not yet.
     """
 
@@ -87,6 +88,7 @@ class Fleet:
         self._count = 0
         self.replicas: list[Replica] = []
         self.watch: Callable[[], None] = lambda: None
+        self.pace: Callable[[float], float] = lambda _: 1.0
         self.done: Floats = np.full(len(self._at), np.nan)
         for _ in range(begin):
             self._add(0.0)
@@ -127,7 +129,7 @@ class Fleet:
             first = self._next
             last = min(bisect_right(at, start, first), bisect_right(sums, sums[first] + BUDGET) - 1)
             last = max(last, first + 1)
-            seconds = replica.curve.seconds(sums[last] - sums[first])
+            seconds = replica.curve.seconds(sums[last] - sums[first]) / self.pace(start)
             end = start + seconds
             done[first:last] = end
             replica.ends.append((start, end))

@@ -29,12 +29,14 @@ class Shape:
         seconds: It lasts.
         searches: Work of short requests by the time, in full replicas.
         bulk: The same of a bulk job.
+        pace: How fast replicas are by the time; 1 is usual.
     """
 
     name: str
     seconds: float
     searches: Callable[[float], float]
     bulk: Callable[[float], float] = lambda _: 0.0
+    pace: Callable[[float], float] = lambda _: 1.0
 
 
 def _wave(at: float) -> float:
@@ -55,11 +57,41 @@ def _job(at: float) -> float:
     return 5.0 if 1800 <= at % 7200 < 3600 else 0.0
 
 
+def _two_spikes(at: float) -> float:
+    return 3.0 + (5.0 if 1200 <= at < 1500 else 0.0) + (9.0 if 2700 <= at < 3000 else 0.0)
+
+
+def _step(at: float) -> float:
+    return 7.0 if at >= 1800 else 3.0
+
+
+def _noise(at: float) -> float:
+    return 4.0 * math.exp(0.25 * math.sin(at / 97) + 0.2 * math.sin(at / 41))
+
+
+def _leak(at: float) -> float:
+    return 1 - 0.5 * at / 7200
+
+
+def _hours(at: float) -> float:
+    return 3.0 + math.sin(2 * math.pi * at / 3600)
+
+
+def _jobs(at: float) -> float:
+    return 2.0 if at % 2400 >= 1500 else 0.5
+
+
 SHAPES: Final = (
     Shape("daily wave", 86_400.0, _wave),
     Shape("spikes", 3 * 3600.0, _spike),
     Shape("ramp", 6600.0, _ramp),
     Shape("bulk job", 7200.0, lambda _: 3.0, _job),
+    # The rule was chosen with those above in view, and not with these.
+    Shape("two spikes", 4200.0, _two_spikes),
+    Shape("step", 5400.0, _step),
+    Shape("noise", 5400.0, _noise),
+    Shape("slow leak", 7200.0, lambda _: 4.0, pace=_leak),
+    Shape("two classes", 7200.0, _hours, _jobs),
 )
 
 

@@ -46,6 +46,7 @@ def play(scaler: Scaler, shape: Shape, seed: int, times: float, cold_start: floa
     requests = drawn(shape, seed, times, FULL)
     begin = begin_with(times * (shape.searches(0.0) + shape.bulk(0.0)))
     fleet = Fleet(requests, seed, cold_start, begin)
+    fleet.pace = shape.pace
     controller = scaler.made(fleet)
     hours_before, most, step = 0.0, 0, 0
     while fleet.now < shape.seconds:

@@ -96,11 +96,12 @@ class Plimsoll:
         square = whole.squares / whole.requests
         flow = Flow(rate, self._sizes.newest_mean, square, self._sizes.quantile(0.99))
         ready = fleet.ready
-        many, capacity = len(ready), np.asarray([item.capacity for item in ready])
+        many, pace = len(ready), fleet.pace(now)
+        capacity = np.asarray([pace * item.capacity for item in ready])
         serving = fleets.fleet_of(
             [entry.id for entry in ready],
             capacity,
-            np.full(many, CURVE.fixed),
+            np.full(many, CURVE.fixed / pace),
             np.full(many, BUDGET),
             np.ones(many),
             np.ones(many),

@@ -57,7 +57,7 @@ def damping(frame: Frame) -> None:
     """
     before, target = frame.state.relative, frame.after_overload
     part = 1.0 if frame.since is None else min(max(frame.since / frame.interval, 0.0), 1.0)
-    moved = np.clip(target, before * STEP_DOWN**part, before * STEP_UP**part)
+    moved = np.clip(target, before * STEP_DOWN**part, np.maximum(before, FLOOR) * STEP_UP**part)
     records = frame.state.records
     fell = (records.factor < 1) & (frame.now - records.changed_at <= JUST_FELL)
     at_once = (target < before) & ((target < frame.target) | fell)

@@ -205,7 +205,7 @@ class Issuer:
         except CaError as error:
             _log.warning("node %s may not join: %s", node, error)
             raise
-        _log.info("node %s joined %s: certificate %x", node, how, issued.serial)
+        _log.info("node %s joined %s and has certificate %x", node, how, issued.serial)
         return JoinResult(issued.chain.decode(), self.content.roots.decode(), issued.expires)
 
     def _issue(

@@ -182,9 +182,10 @@ async def _gather(api: Api, report: _Report, config: Path | None, envoys: list[A
 
 
 async def _control_plane(client: Client) -> dict[str, Any]:
-    document = await client.openapi()
-    is_ready = await client.is_ready()
-    return {"url": client.url, "version": document["info"]["version"], "ready": is_ready}
+    match await client.openapi():
+        case {"info": {"version": str(version)}}:
+            return {"url": client.url, "version": version, "ready": await client.is_ready()}
+    raise ValueError(f"what answers at {client.url} is no control plane")
 
 
 async def _events(client: Client) -> list[Any]:

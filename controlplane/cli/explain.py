@@ -12,10 +12,10 @@ from typing import Any, Final
 import click
 
 from controlplane.cli.admin import Api, api_options, pool_names, replica_ids
-from controlplane.cli.explain_request import Request, context, in_force, request_lines
+from controlplane.cli.explain_request import Context, Request, context, in_force, request_lines
 from controlplane.cli.terminal import USAGE, fail, json_option, parsed, print_answer, printable
 from controlplane.cli.text import class_lines, headline, percent, readings, shown
-from controlplane.client import Client, History, HistoryEntry, Pool, Replica
+from controlplane.client import Client, ClientError, History, HistoryEntry, Pool, Replica
 from controlplane.config import parse_duration
 
 _EVERYTHING: Final = "1h"
@@ -170,7 +170,17 @@ def _explain_request(request: Request, pool: str | None, api: Api, as_json: bool
         for line in request.failures():
             click.echo(printable(line))
         fail("--request: Envoy had chosen no pool yet", USAGE)
-    known = api.ask(lambda client: context(client, request, name))
+
+    async def asked(client: Client) -> Context:
+        try:
+            return await context(client, request, name)
+        except ClientError:
+            # The request itself tells something all the same.
+            for line in () if as_json else request.failures():
+                click.echo(printable(line))
+            raise
+
+    known = api.ask(asked)
     lines = [printable(line) for line in request_lines(request, known)]
     then = in_force(request, known.history)
     document = {

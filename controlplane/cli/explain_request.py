@@ -63,7 +63,7 @@ _DETAILS: Final[Mapping[str, str]] = {
     "downstream_remote_disconnect": "the client did not wait for the answer",
     "CERTIFICATE_VERIFY_FAILED": "the replica's certificate is not trusted",
 }
-"""What a word in the details means; the first word that is found counts."""
+"""What a word in the details means; the first one that is there as a whole word counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,8 @@ class Request:
             yield f"{flag}: {_FLAGS.get(flag, 'see the documentation of Envoy')}."
         if self.details is None or (self.details == "via_upstream" and not self.is_error):
             return
-        known = next((text for word, text in _DETAILS.items() if word in self.details), None)
+        words = re.split(r"\W+", self.details)
+        known = next((text for word, text in _DETAILS.items() if word in words), None)
         yield f"{self.details}: {known}." if known else f"Envoy says: {self.details}."
 
     @property
@@ -201,7 +202,11 @@ def _logged(line: str) -> Mapping[str, Any] | None:
         fields = None
     if not isinstance(fields, dict):
         fields = _pairs(line)
-    return fields if {"flags", "cluster"} <= fields.keys() else None
+    if {"flags", "cluster"} <= fields.keys():
+        return fields
+    # A collector may have put the line into JSON of its own, as Docker does.
+    texts = (value for value in fields.values() if isinstance(value, str) and value != line)
+    return next((found for text in texts if (found := _logged(text)) is not None), None)
 
 
 def _time(text: str) -> datetime | None:

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, get_args
 
@@ -55,6 +57,7 @@ def command(path: Path, log_level: str, log_format: LogFormat) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = LogWriter.to_stderr(log_format)
     logging.basicConfig(level=log_level.upper(), handlers=[log], force=True)
+    _open_many_files()
     try:
         config = read_config(path)
         collect_little()
@@ -87,6 +90,14 @@ async def _serve(config: Config, path: Path, log: LogWriter) -> None:
         log.write("plimsoll: stopping; Envoys keep serving with what they have")
     # All is on disk. A thread that still computes, for nobody, would be waited for.
     _end_within(2 * FLUSHED)
+
+
+def _open_many_files() -> None:
+    """Allow as many open files as an administrator lets the process: each Envoy is one or two."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems allow fewer than they say.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _end_within(seconds: float) -> None:

@@ -1,7 +1,6 @@
 """The client: a method for each operation of the REST API, and one for each preview of a change."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from controlplane.api import schema
@@ -9,7 +8,7 @@ from controlplane.api.schema import Pool, Preview, Put, Replica
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH
 from controlplane.client.connection import Call, Connection, Tls, read
-from controlplane.client.errors import ClientError, PreconditionFailedError
+from controlplane.client.errors import ClientError, PreconditionFailedError, UnexpectedAnswerError
 from controlplane.client.events import Event, followed
 from controlplane.config import PoolSettings, ReplicaSettings
 
@@ -183,12 +182,7 @@ class Client(Changes[Pool, Replica, Put, None]):
         await self._connection.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._connection.close()
 
     async def pools(self) -> tuple[Pool, ...]:
@@ -365,7 +359,10 @@ class Client(Changes[Pool, Replica, Put, None]):
 
     async def openapi(self) -> dict[str, Any]:
         """Read the OpenAPI document of the control plane."""
-        return dict(await self._body(Call(ops.OPENAPI)))
+        document = await self._body(Call(ops.OPENAPI))
+        if not isinstance(document, dict):
+            raise UnexpectedAnswerError("what answers is no control plane")
+        return document
 
     async def _pages(self, model: type[ListT], call: Call) -> AsyncIterator[ListT]:
         while True:

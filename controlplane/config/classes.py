@@ -11,7 +11,15 @@ from pydantic import Field, StringConstraints, model_validator
 
 from controlplane.config.balancing import BalancingSettings, Gateways
 from controlplane.config.errors import SettingsError, check_distinct
-from controlplane.config.values import Duration, HeaderName, Name, PathPrefix, Percentage, Settings
+from controlplane.config.values import (
+    Duration,
+    HeaderName,
+    Name,
+    PathPrefix,
+    Percentage,
+    Settings,
+    is_below,
+)
 
 DEFAULT: Final = "default"
 """The name under which the class of all other requests is shown."""
@@ -56,7 +64,7 @@ class ClassMatch(Settings):
 
     Attributes:
         header: A request header.
-        prefix: The start of the path.
+        prefix: The first segments of the path.
         min_bytes: The least length of the body.
         max_bytes: The greatest length of the body.
     """
@@ -92,7 +100,7 @@ class ClassMatch(Settings):
         """Whether every request that matches `other` matches this, too."""
         if self.header is not None and not _same(self.header, other.header):
             return False
-        if self.prefix is not None and not (other.prefix or "").startswith(self.prefix):
+        if self.prefix is not None and not is_below(other.prefix or "", self.prefix):
             return False
         mine, others = self.lengths, other.lengths
         return mine is None or (
@@ -169,7 +177,7 @@ def check_classes(
 def _check_prefix(match: ClassMatch, prefix: str, path: tuple[str | int, ...]) -> None:
     if match.prefix is None:
         return
-    if not match.prefix.startswith(prefix):
+    if not is_below(match.prefix, prefix):
         raise SettingsError(
             f"{match.prefix} is not below the pool's route, {prefix}: no such request comes here",
             (*path, "prefix"),

@@ -115,13 +115,15 @@ def _problem(detail: ErrorDetails, model: type[BaseModel], path: Path) -> str:
 
 
 def check_distinct(what: str, items: Sequence[object], keys: Sequence[str]) -> None:
-    """Check that no two items, such as ``pools``, have the same value of one of the keys.
+    """Check that no two items, such as ``pools``, have the same value of any of the keys.
+
+    An address of one may be no other's, whichever key has it.
 
     Raises:
         SettingsError: With the path from `what` on.
     """
+    seen = set[object]()
     for key in keys:
-        seen = set()
         for index, item in enumerate(items):
             value = attrgetter(key)(item)
             if value is not None and value in seen:

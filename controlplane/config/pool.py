@@ -82,7 +82,7 @@ class RouteSettings(Settings):
     """Which requests of the listener go to the pool, and how long one may take.
 
     Attributes:
-        prefix: Start of the request's path.
+        prefix: The first segments of the request's path.
         timeout: Seconds for the answer to a complete request, retries included. The request has as
             long to arrive.
         retry_buffer: Bytes of a request's body that Envoy keeps for retries. A longer request is

@@ -218,4 +218,19 @@ UrlPath = Annotated[str, StringConstraints(pattern=rf"^{_PATH}(\?[\x21\x22\x24-\
 
 
 PathPrefix = Annotated[str, StringConstraints(pattern=rf"^{_PATH}$")]
-"""The start of a request's path; Envoy matches it without the query."""
+"""The start of a request's path, as far as `is_below` says; a query does not count."""
+
+
+def is_below(path: str, prefix: str) -> bool:
+    """Return whether a path begins with all segments of a prefix.
+
+    ``/v1admin`` is not below ``/v1``, but ``/v1/models`` and ``/v1:predict`` are. A prefix that
+    ends in a separator is any start: ``/v1/``, or ``/inference.`` for the services of a package.
+    """
+    rest = path.removeprefix(prefix)
+    return path.startswith(prefix) and (prefix[-1] in "/:." or rest[:1] in ("", "/", ":"))
+
+
+def pattern_below(prefix: str) -> str:
+    """Return the regular expression of the paths that are below a prefix."""
+    return re.escape(prefix) + (".*" if prefix[-1] in "/:." else "([/:].*)?")

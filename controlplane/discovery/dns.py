@@ -16,8 +16,8 @@ import dns.resolver
 from dns.name import Name
 from dns.rdatatype import RdataType
 
-from controlplane.config import Address, DnsSettings, ReplicaSettings, parse_address
-from controlplane.discovery.source import Found, SourceError, id_of, listed, replica
+from controlplane.config import Address, DnsSettings, ReplicaSettings
+from controlplane.discovery.source import Found, SourceError, address_of, id_of, listed, replica
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class DnsSource:
         found: dict[str, ReplicaSettings] = {}
         problems = [] if hosts else [f"{settings.srv or settings.name} has no such records"]
         for host, port in hosts:
-            address = parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            address = address_of(host, port)
             try:
                 found[id_of(address)] = self._replica(address)
             except ValueError as error:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import aiohttp
 
-from controlplane.config import DockerSettings, ReplicaSettings, parse_address
-from controlplane.discovery.source import Found, SourceError, listed, replica
+from controlplane.config import DockerSettings, ReplicaSettings
+from controlplane.discovery.source import Found, SourceError, address_of, listed, replica
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _SHORT: Final = 12
@@ -39,7 +39,7 @@ def replica_of(
         _check_labels(labels)
         host = labels.get("plimsoll.address") or _address(container, settings, labels)
         port = _port(container, settings, labels)
-        address = parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        address = address_of(host, port)
         locality = {"region": labels.get("plimsoll.region"), "zone": labels.get("plimsoll.zone")}
         gpu = labels.get("plimsoll.gpu")
         found = replica(

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from controlplane.config import Address, ReplicaSettings, SettingsError, validated
+from controlplane.config import Address, ReplicaSettings, SettingsError, parse_address, validated
 
 
 class SourceError(Exception):
@@ -46,6 +46,11 @@ def id_of(address: Address) -> str:
     """An id for a replica that is only known by its address; no two have the same."""
     host = f"v6-{address.host.replace(':', '-')}" if ":" in address.host else address.host
     return f"{host}-{address.port}"
+
+
+def address_of(host: str, port: int | str) -> Address:
+    """Check the address of a replica, or raise `ValueError`."""
+    return parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
 def replica(data: Mapping[str, object]) -> ReplicaSettings:

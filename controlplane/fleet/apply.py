@@ -17,7 +17,13 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.rules import departures_with, listeners_of, refuse_loops, unless_most_move
+from controlplane.fleet.rules import (
+    crossing,
+    departures_with,
+    listeners_of,
+    refuse_loops,
+    unless_most_move,
+)
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, is_same_process
 
 
@@ -101,13 +107,15 @@ def _put_replicas(draft: Draft, command: PutReplicas, now: float) -> None:
         known = pool.replicas.get(id_)
         before = known.layers if known else Layers[ReplicaSettings]()
         layers[id_] = before.with_api(settings, command.owner)
-    _refuse_own_listeners(draft.fleet, layers)
+    _refuse_loops_of(pool.name, draft.fleet, layers)
     if not command.force:
         unless_most_move(pool, {id_: layer.merged() for id_, layer in layers.items()})
     set_replica_layers(draft, pool, layers, now)
 
 
-def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSettings]]) -> None:
+def _refuse_loops_of(
+    pool: str, fleet: Fleet, layers: Mapping[str, Layers[ReplicaSettings]]
+) -> None:
     listeners = listeners_of(fleet)
     for id_, layered in layers.items():
         settings = layered.merged()
@@ -115,6 +123,8 @@ def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSetti
             if (why := listeners.refusal(at)) is not None:
                 key = "address" if at == settings.address else "ingress"
                 raise Refused("conflict", why, (key,), id_)
+        if (crossed := crossing(fleet, pool, settings)) is not None:
+            raise Refused("conflict", crossed[1], crossed[:1], id_)
 
 
 def set_replica_layers(
@@ -179,7 +189,7 @@ def _delete_replica(draft: Draft, command: DeleteReplica, now: float) -> None:
             " nothing of it; take it out of the file, or drain it",
         )
     layers = {replica.id: replica.layers.without_api()}
-    _refuse_own_listeners(draft.fleet, layers)
+    _refuse_loops_of(pool.name, draft.fleet, layers)
     set_replica_layers(draft, pool, layers, now)
 
 

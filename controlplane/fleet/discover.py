@@ -13,8 +13,8 @@ from controlplane.config import ReplicaSettings
 from controlplane.config.addresses import Listeners
 from controlplane.fleet.change import Draft
 from controlplane.fleet.layers import Source
-from controlplane.fleet.rules import listeners_of
-from controlplane.fleet.state import Draining, Pool, Replica, is_same_process
+from controlplane.fleet.rules import crossing, listeners_of
+from controlplane.fleet.state import Draining, Fleet, Pool, Replica, is_same_process
 
 Sets = Mapping[str, Mapping[str, ReplicaSettings] | None]
 """By source, in order of precedence: its replicas by id; None as long as it has never answered."""
@@ -55,7 +55,7 @@ def discover(
         return Merged()
     pool = draft.fleet.pools[name]
     listeners = (listeners_of(draft.fleet),) if listeners is None else listeners
-    wanted, clashes = _put_together(pool, sets, listeners)
+    wanted, clashes = _put_together(draft.fleet, pool, sets, listeners)
     found = {
         id_: replica
         for id_, (source, settings) in wanted.items()
@@ -99,7 +99,7 @@ def discover(
 
 
 def _put_together(
-    pool: Pool, sets: Sets, listeners: Sequence[Listeners]
+    fleet: Fleet, pool: Pool, sets: Sets, listeners: Sequence[Listeners]
 ) -> tuple[dict[str, tuple[str, ReplicaSettings]], tuple[str, ...]]:
     """By id, with the first source that has it; what the file and the API declare stays theirs."""
     wanted: dict[str, tuple[str, ReplicaSettings]] = {}
@@ -110,18 +110,21 @@ def _put_together(
         if replica.source is not Source.DISCOVERY or replica.found_by == HANDED_OVER
     ]
     ids = {replica.id for replica in declared}
-    addresses = {replica.settings.address for replica in declared}
+    addresses = {at for replica in declared for at in replica.settings.places}
     for source, found in sets.items():
         for id_, settings in (found or {}).items():
-            if settings.address in addresses:
+            if not addresses.isdisjoint(settings.places):
                 continue
-            loops = (
+            loops = [
                 why
                 for listener in listeners
-                if (why := listener.refusal(settings.address)) is not None
-            )
-            if (loop := next(loops, None)) is not None:
-                clashes.append(f"{source}: {id_!r} is not used, {loop}")
+                for at in settings.places
+                if (why := listener.refusal(at)) is not None
+            ]
+            if (crossed := crossing(fleet, pool.name, settings)) is not None:
+                loops.append(crossed[1])
+            if loops:
+                clashes.append(f"{source}: {id_!r} is not used, {loops[0]}")
                 continue
             if id_ in ids:
                 clashes.append(
@@ -129,20 +132,20 @@ def _put_together(
                 )
                 continue
             ids.add(id_)
-            addresses.add(settings.address)
+            addresses.update(settings.places)
             wanted[id_] = (source, settings)
     return wanted, tuple(clashes)
 
 
 def _displaced(pool: Pool, wanted: Mapping[str, tuple[str, ReplicaSettings]]) -> list[str]:
     """The ids of replicas that no source has any more and whose address is another's by now."""
-    addresses = {settings.address for _, settings in wanted.values()}
+    addresses = {at for _, settings in wanted.values() for at in settings.places}
     return [
         replica.id
         for replica in pool.replicas.values()
         if replica.source is Source.DISCOVERY
         and replica.id not in wanted
-        and replica.address in addresses
+        and not addresses.isdisjoint(replica.settings.places)
     ]
 
 

@@ -65,8 +65,9 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
             entries.get(name), ids[name], generations, listeners, now
         )
         _refuse_twice(
-            (each.address, f"of replica {each.id!r} of pool {name!r}", "address")
+            (at, f"of replica {each.id!r} of pool {name!r}", "address")
             for each in replicas.values()
+            for at in each.settings.places
         )
         pools[name] = replace(pool, replicas=Replicas(replicas))
     fleet = Fleet(pools, generations)
@@ -136,7 +137,7 @@ def _found_before(
     sources = {str(source) for source in entry.discovery} if entry else set()
     if sources:
         sources.add(HANDED_OVER)
-    addresses = {replica.settings.address for replica in declared.values()}
+    addresses = {at for replica in declared.values() for at in replica.settings.places}
     return {
         id_: Replica(
             id_,
@@ -152,8 +153,8 @@ def _found_before(
         if replica.settings is not None
         and replica.found_by in sources
         and id_ not in declared
-        and replica.address not in addresses
-        and listeners.refusal(replica.address) is None
+        and addresses.isdisjoint(replica.settings.places)
+        and not any(map(listeners.refusal, replica.settings.places))
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
-from controlplane.config import ReplicaSettings
+from controlplane.config import Address, ReplicaSettings
 from controlplane.config.addresses import Listeners
 from controlplane.fleet.commands import Command, OfReplica, PutReplica, PutReplicas
 from controlplane.fleet.layers import Source
@@ -66,15 +66,51 @@ def listeners_of(fleet: Fleet, counts: Callable[[Pool], bool] = lambda _: True) 
 
 
 def refuse_loops(fleet: Fleet, listeners: Listeners | None = None) -> None:
-    """Refuse a fleet that has a replica where an Envoy listens; None: where its pools say."""
+    """Refuse a fleet that has a replica where an Envoy listens; None: where its pools say.
+
+    Nor may an ingress have another ingress for its replica: two that have each other would hand
+    requests on for ever.
+    """
     listeners = listeners_of(fleet) if listeners is None else listeners
-    for pool in fleet.pools.values():
-        for replica in pool.replicas.values():
-            for at in replica.settings.places:
-                if (why := listeners.refusal(at)) is not None:
-                    raise Refused(
-                        "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
-                    )
+    replicas = [
+        (pool, replica) for pool in fleet.pools.values() for replica in pool.replicas.values()
+    ]
+    ingresses = {ingress: of for of in replicas if (ingress := of[1].settings.ingress) is not None}
+    for pool, replica in replicas:
+        whys = [listeners.refusal(at) for at in replica.settings.places]
+        if replica.settings.ingress is not None and replica.address in ingresses:
+            whys.append(_no_replica(replica.address, *ingresses[replica.address]))
+        if (why := next(filter(None, whys), None)) is not None:
+            raise Refused("conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}")
+
+
+def crossing(fleet: Fleet, pool: str, settings: ReplicaSettings) -> tuple[str, str] | None:
+    """Say why no replica with this ingress may be in a pool: a key, and a sentence.
+
+    Its ingress would hand requests to the ingress of a replica in another pool, or that one to it.
+    """
+    if (ingress := settings.ingress) is None:
+        return None
+    for other in fleet.pools.values():
+        if other.name == pool:
+            continue
+        there = other.replicas.at(settings.address)
+        if there is not None and there.settings.ingress == settings.address:
+            return "address", _no_replica(settings.address, other, there)
+        there = other.replicas.at(ingress)
+        if there is not None and there.address == ingress and there.settings.ingress is not None:
+            return "ingress", (
+                f"{ingress} is where replica {there.id!r} of pool {other.name!r} serves, which"
+                " has an ingress of its own"
+            )
+    return None
+
+
+def _no_replica(address: Address, pool: Pool, replica: Replica) -> str:
+    return (
+        f"{address} is the ingress of replica {replica.id!r} of pool {pool.name!r}: an ingress"
+        " hands requests to a replica, not to another ingress"
+    )
 
 
 def refuse_foreign(fleet: Fleet, command: Command, who: str) -> None:

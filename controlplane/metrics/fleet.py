@@ -4,6 +4,8 @@ Nothing is kept between two scrapes, so the series of what is gone go with it.
 """
 
 from collections.abc import Generator, Iterable, Iterator
+from itertools import chain
+from itertools import count as numbers
 from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -202,9 +204,10 @@ def _memories(report: ReplicaReport) -> tuple[GpuMemory, ...]:
 
 
 def _by_gpu(memories: Iterable[GpuMemory]) -> Iterator[tuple[str, GpuMemory]]:
-    """Each under the GPU's name; one without a name, or with that of another, under its number."""
+    """Each under the GPU's name; one without a name, or with that of another, under a number."""
     named: set[str] = set()
     for number, memory in enumerate(memories):
-        gpu = memory.uuid if memory.uuid and memory.uuid not in named else str(number)
+        names = chain((memory.uuid,), map(str, numbers(number)))
+        gpu = next(name for name in names if name and name not in named)
         named.add(gpu)
         yield gpu, memory

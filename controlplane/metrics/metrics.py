@@ -44,6 +44,8 @@ class OwnMetrics:
     Attributes:
         streams: Of the xDS server's streams.
         pushes: How long changes take to reach the clients.
+        config_file: Takes why the config file cannot be used; None if it can.
+        token_file: Takes why the token file cannot be used; None if it can.
     """
 
     def __init__(self, plane: Plane, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,11 +66,11 @@ class OwnMetrics:
             buckets=_DECISION_BUCKETS,
             registry=registry,
         )
-        self._config_file = self._gauge(
+        self.config_file = self._problem(
             "config_file_problem",
             "1 while what the config file says is not used, and what it said before still holds.",
         )
-        self._token_file = self._gauge(
+        self.token_file = self._problem(
             "token_file_problem",
             "1 while the token file is wrong or cannot be read, and what it last had still holds.",
         )
@@ -103,17 +105,13 @@ class OwnMetrics:
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"plimsoll_{name}", text, labels, registry=self._registry)
 
+    def _problem(self, name: str, text: str) -> Callable[[str | None], None]:
+        gauge = self._gauge(name, text)
+        return lambda problem: gauge.set(problem is not None)
+
     def scraped(self, ok: bool) -> None:  # noqa: FBT001 - the one thing that a scrape has to tell
         """Count a scrape."""
         (self._good if ok else self._failed).inc()
-
-    def config_file(self, problem: str | None) -> None:
-        """Take in why the config file cannot be used; None if it can."""
-        self._config_file.set(problem is not None)
-
-    def token_file(self, problem: str | None) -> None:
-        """Take in why the token file cannot be used; None if it can."""
-        self._token_file.set(problem is not None)
 
     def certificates(self, server: str) -> Callable[[str | None], None]:
         """What takes in why files of certificates cannot be used; None if they can."""

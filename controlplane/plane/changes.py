@@ -13,6 +13,7 @@ from controlplane.plane.readiness import State
 _STATES: Final = {
     State.STARTING: "it starts: Envoy is not told of it before its health check answers 200",
     State.READY: "it became ready",
+    State.UNHEALTHY: "its health check fails",
     State.GONE: "it went away: nobody listened, or another process took over",
 }
 _DRAINING: Final = {

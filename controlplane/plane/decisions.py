@@ -29,9 +29,9 @@ FAILED: Final = "The control plane failed to decide, see its log. Weights are fr
 """Why nothing changes in a pool that no decision could be made about."""
 LOGGED: Final = 60.0
 """Seconds between two failures of one pool that are logged."""
-FEW: Final = 20
+MIN_SAMPLES: Final = 20
 """Requests of a zone whose mean size says something."""
-CHECKED: Final = 1.0
+FIRST_CHECKS: Final = 1.0
 """Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:
 only then can requests go there."""
 
@@ -51,7 +51,7 @@ class ClassStep:
 
 def notice(settings: PoolSettings) -> float:
     """Seconds that Envoys need from a new cluster to the first request that may go there."""
-    return settings.health_check.timeout + CHECKED
+    return settings.health_check.timeout + FIRST_CHECKS
 
 
 def next_step(
@@ -339,13 +339,13 @@ def _zone_input(
         {
             place: each.mean / usual
             for place, each in by_place
-            if isinstance(place, Place) and each.samples >= FEW
+            if isinstance(place, Place) and each.samples >= MIN_SAMPLES
         },
     )
 
 
 def _gone(pool: Pool, observed: Observations) -> frozenset[str]:
-    """Ids of replicas whose address refuses connections."""
+    """Ids of replicas that are not believed to serve."""
     return frozenset(
         id_ for id_, replica in pool.replicas.items() if not observed.serves(pool.name, replica)
     )

@@ -11,7 +11,7 @@ from controlplane.config import Address
 from controlplane.config.addresses import Listeners
 from controlplane.fleet import Fleet, Pool, Replica
 from controlplane.plane.readiness import Readiness, State
-from controlplane.resources.health_checks import FOR_A_WHILE, Checked, check_interval
+from controlplane.resources.health_checks import DISPUTED_CHECKS, HealthTarget, check_interval
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
 
@@ -69,7 +69,7 @@ class EnvoyHealth:
         known = self._seen.get(Endpoint(pool.name, at.host, at.port))
         if not known or replica.draining is not None or not readiness.probed:
             return
-        is_ready, patience = readiness.state is State.READY, FOR_A_WHILE * check_interval(pool)
+        is_ready, patience = readiness.state is State.READY, DISPUTED_CHECKS * check_interval(pool)
         for opinion in known.values():
             seconds = now - max(opinion.since, readiness.since)
             if opinion.is_healthy != is_ready and seconds >= patience:
@@ -90,9 +90,9 @@ def to_check(
     fleet: Fleet,
     shown: Mapping[str, Collection[str]],
     view: View,
-    known: Iterable[Checked],
+    known: Iterable[HealthTarget],
     seed: str,
-) -> tuple[Checked, ...]:
+) -> tuple[HealthTarget, ...]:
     """Choose the replicas that an Envoy is to check, as they are now, by pool and id.
 
     The replicas that it checks already stay; by `seed` different Envoys check different ones.
@@ -114,7 +114,7 @@ def to_check(
         more = (key for key in new if key not in stay and _is_checked(fleet.pools[key[0]], key[1]))
         stay |= {*nsmallest(MOST - len(stay), more, lambda key: crc32(repr((seed, key)).encode()))}
     keys = ((fleet.pools[name], id_) for name, id_ in sorted(stay))
-    return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys)
+    return tuple(HealthTarget(pool, pool.replicas[id_]) for pool, id_ in keys)
 
 
 def _is_checked(pool: Pool, id_: str) -> bool:

@@ -290,7 +290,9 @@ class Plane(PlaneState):
 
     def built(self, catalog: Catalog) -> Catalog:
         """Take a catalog that was built; the same object as before where nothing changed."""
-        self.catalog = guarded(catalog, self._released)
+        before, self.catalog = self.catalog, guarded(catalog, self._released)
+        if before is not self.catalog:
+            before.forget_views()
         return self.catalog
 
     def failed_decisions(self) -> dict[str, Exception]:

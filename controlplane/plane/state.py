@@ -23,7 +23,7 @@ from controlplane.plane.traffic import Senders, Traffic, by_replica, endpoint_of
 from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.classes import Parting
-from controlplane.resources.health_checks import Checked
+from controlplane.resources.health_checks import HealthTarget
 from controlplane.resources.views import View
 from controlplane.scaling import Recommendation
 from controlplane.telemetry.load import Endpoint, InLocality, Load
@@ -116,7 +116,9 @@ class PlaneState:
         are_asked = self.discoveries.are_asked() and self._observed.are_probed()
         return waited >= STARTUP_SECONDS or are_asked
 
-    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+    def to_check(
+        self, node: str, view: View, known: tuple[HealthTarget, ...]
+    ) -> tuple[HealthTarget, ...]:
         """Which replicas a node is to check that has checked what is known so far."""
         return to_check(self.fleet, self._decisions.endpoint_weights, view, known, node)
 
@@ -187,10 +189,14 @@ class PlaneState:
     def summaries(
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, ReplicaSummary]]:
-        """Summarise replicas of a pool, by id; None: all of them."""
+        """Summarise replicas of a pool, by id, but for those that leave meanwhile; None: all."""
         decision = self._decisions.decisions.get(pool)
         endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
-        for id_, replica in self.fleet.pools[pool].replicas.some(of):
+        for id_, _ in self.fleet.pools[pool].replicas.some(of):
+            there = self.fleet.pools.get(pool)
+            replica = there.replicas.get(id_) if there is not None else None
+            if replica is None:
+                continue
             known = self._observed[pool, id_].readiness.state, id_ in endpoint_weights
             row = decision.rows.get(id_) if decision is not None else None
             if decision is None or row is None:

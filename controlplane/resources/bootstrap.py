@@ -207,24 +207,15 @@ def _connection_limit(most: int) -> dict[str, Any]:
 
 def _asked(protocol: Protocol) -> dict[str, Any]:
     """Ask the control plane for everything, on one stream."""
+    # By default an Envoy waits up to 30 s between two tries, and would stay away that much longer
+    # after an outage. The server admits as many at a time as it can serve.
+    retry = {"retry_back_off": {"base_interval": "0.5s", "max_interval": "5s"}}
     return {
         "ads_config": {
             "api_type": _API_TYPES[protocol],
             "transport_api_version": "V3",
             "set_node_on_first_message_only": True,
-            # By default an Envoy waits up to 30 s between two tries, so long would a control plane
-            # that was away for a minute go on without it. The server lets in as many at a time as
-            # it can serve.
-            "grpc_services": [
-                {
-                    "envoy_grpc": {
-                        "cluster_name": XDS_CLUSTER,
-                        "retry_policy": {
-                            "retry_back_off": {"base_interval": "0.5s", "max_interval": "5s"}
-                        },
-                    }
-                }
-            ],
+            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": retry}}],
         },
         "cds_config": {"ads": {}, "resource_api_version": "V3"},
         "lds_config": {"ads": {}, "resource_api_version": "V3"},

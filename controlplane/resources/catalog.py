@@ -83,6 +83,10 @@ class Catalog:
             self._views[view] = Ingress(self, view, replica) if replica else Shown(self, view)
         return self._views[view]
 
+    def forget_views(self) -> None:
+        """Let go of what refers to this catalog, so that it is freed as soon as nobody uses it."""
+        self._views.clear()
+
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """The resources of pools that came, changed or went.
 
@@ -132,7 +136,7 @@ class Shown(Snapshot):
             return None
         if type_url == ENDPOINT and held.pool.settings.mesh.mode == "strict" and not self._trust:
             # Who has no certificates would ask in plain text, and be refused.
-            return held.nothing(name) if held.get(type_url, name) is not None else None
+            return held.empty_assignment(name) if held.get(type_url, name) is not None else None
         if self._view.is_grpc:
             return held.of_grpc(type_url, name, self._view.place, ejects=self._view.ejects)
         if type_url == CLUSTER:
@@ -185,7 +189,9 @@ class Shown(Snapshot):
         if pool in released:
             return False
         held = self._catalog.pools.get(pool)
-        return type_url != ENDPOINT or held is None or version != held.nothing(name).version
+        return (
+            type_url != ENDPOINT or held is None or version != held.empty_assignment(name).version
+        )
 
     def _shown(self) -> Collection[str]:
         """The names of the pools that the view shows."""

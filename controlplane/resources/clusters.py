@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import betterproto2
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
@@ -410,26 +410,33 @@ def _outlier_detection() -> cluster_v3.OutlierDetection:
     fewer than five hosts is never far enough below their mean, and of many hosts that hardly fail
     one always is. What each Envoy sees too little of, the control plane adds up over all of them.
     """
-    return cluster_v3.OutlierDetection(
-        interval=timedelta(seconds=1),
-        base_ejection_time=timedelta(seconds=5),
-        max_ejection_time=timedelta(seconds=60),
-        max_ejection_percent=40,
+    return ejection(
         always_eject_one_host=True,
         consecutive_5xx=5,
         split_external_local_origin_errors=True,
         consecutive_local_origin_failure=3,
-        enforcing_success_rate=0,
         enforcing_local_origin_success_rate=0,
         # A body that is cut off counts as a failure, and its connection as a success before: half
         # of what a replica does is failing when all of its answers are cut off.
         failure_percentage_threshold=30,
         failure_percentage_minimum_hosts=1,
-        failure_percentage_request_volume=4,
-        enforcing_failure_percentage=100,
         enforcing_failure_percentage_local_origin=100,
         # A static health endpoint says nothing of the requests that got the host ejected.
         successful_active_health_check_uneject_host=False,
+    )
+
+
+def ejection(**more: Any) -> cluster_v3.OutlierDetection:
+    """Ejection of replicas for seconds up to a minute, by the part of requests that fail there."""
+    return cluster_v3.OutlierDetection(
+        interval=timedelta(seconds=1),
+        base_ejection_time=timedelta(seconds=5),
+        max_ejection_time=timedelta(seconds=60),
+        max_ejection_percent=40,
+        enforcing_success_rate=0,
+        failure_percentage_request_volume=4,
+        enforcing_failure_percentage=100,
+        **more,
     )
 
 

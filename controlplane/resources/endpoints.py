@@ -168,7 +168,7 @@ def _member(replica: Replica, endpoint_weight: EndpointWeight, *, is_hosted: boo
     )
 
 
-def same_rank(_: Member) -> int:
+def equal_rank(_: Member) -> int:
     """The rank of every member where none is used before another."""
     return 0
 
@@ -176,7 +176,7 @@ def same_rank(_: Member) -> int:
 def assignment(
     name: str,
     listed: Iterable[Member],
-    rank: Callable[[Member], int] = same_rank,
+    rank: Callable[[Member], int] = equal_rank,
     shares: Mapping[Place, float] = NO_SHARES,
     *,
     may_sleep: bool = False,

@@ -25,12 +25,19 @@ from controlplane.config import COMPARING, Policy
 from controlplane.config.balancing import HASHING
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import cluster_of
-from controlplane.resources.clusters import CHOICES, UNLIMITED, client_side, ring_hash, taking_turns
+from controlplane.resources.clusters import (
+    CHOICES,
+    UNLIMITED,
+    client_side,
+    ejection,
+    ring_hash,
+    taking_turns,
+)
 from controlplane.resources.endpoints import Member, assignment
 from controlplane.resources.messages import http_filter, lb_policy, over_ads
 from controlplane.resources.places import Place
 from controlplane.resources.resource import CLUSTER, LISTENER, Resource
-from controlplane.resources.routes import Routed, hash_policy, header_matchers
+from controlplane.resources.routes import Routed, hash_policy, header_matchers, path_match
 
 FAILING_PERCENT: Final = 85
 """Of a replica's calls in a second that fail before a client leaves it out for a while. To gRPC
@@ -71,7 +78,7 @@ def _route(
 ) -> route_v3.Route:
     hashed = to.hashed
     return route_v3.Route(
-        match=route_v3.RouteMatch(prefix=prefix, headers=headers),
+        match=path_match(prefix, headers),
         route=route_v3.RouteAction(
             cluster=cluster,
             # gRPC's name for the time in which a call must be over.
@@ -99,24 +106,14 @@ def grpc_cluster(name: str, policy: Policy, *, ejects: bool = True) -> Resource:
         circuit_breakers=cluster_v3.CircuitBreakers(
             thresholds=[cluster_v3.CircuitBreakersThresholds(max_requests=UNLIMITED)]
         ),
-        outlier_detection=_outlier_detection() if ejects else None,
+        # gRPC would also leave out the only replica.
+        outlier_detection=ejection(
+            failure_percentage_threshold=FAILING_PERCENT, failure_percentage_minimum_hosts=2
+        )
+        if ejects
+        else None,
     )
     return Resource.of(CLUSTER, name, bytes(message))
-
-
-def _outlier_detection() -> cluster_v3.OutlierDetection:
-    return cluster_v3.OutlierDetection(
-        interval=timedelta(seconds=1),
-        base_ejection_time=timedelta(seconds=5),
-        max_ejection_time=timedelta(seconds=60),
-        max_ejection_percent=40,
-        enforcing_success_rate=0,
-        enforcing_failure_percentage=100,
-        failure_percentage_threshold=FAILING_PERCENT,
-        # gRPC would also leave out the only one.
-        failure_percentage_minimum_hosts=2,
-        failure_percentage_request_volume=4,
-    )
 
 
 def _policies(policy: Policy) -> cluster_v3.LoadBalancingPolicy:

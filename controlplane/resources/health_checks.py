@@ -25,15 +25,15 @@ RARER: Final = 5.0
 """How many times as long as between two checks of the pool it is between two of these."""
 LEAST, MOST = 1.0, 10.0
 """Seconds between two of them."""
-FOR_A_WHILE: Final = 4.0
+DISPUTED_CHECKS: Final = 4.0
 """So many checks in a row must agree before the control plane reports a dispute."""
 
 _AT_ONCE: Final = {"unhealthy_threshold": 1, "healthy_threshold": 1}
 """Made so rarely, a number of checks in a row would hold an opinion that the cluster's own checks
-gave up long ago. A dispute waits `FOR_A_WHILE` anyway."""
+gave up long ago. A dispute waits `DISPUTED_CHECKS` anyway."""
 
 
-class Checked(NamedTuple):
+class HealthTarget(NamedTuple):
     """A replica that an Envoy is asked to check, and its pool."""
 
     pool: Pool
@@ -45,7 +45,7 @@ def check_interval(pool: Pool) -> float:
     return min(max(RARER * pool.settings.health_check.interval, LEAST), MOST)
 
 
-def health_check_specifier(checked: Iterable[Checked]) -> bytes:
+def health_check_specifier(checked: Iterable[HealthTarget]) -> bytes:
     """Encode the ``HealthCheckSpecifier`` that asks for checks of these, grouped by pool."""
     clusters, intervals = [], [MOST]
     for name, found in groupby(checked, key=lambda each: each.pool.name):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from controlplane.config import Address
 from controlplane.fleet import Pool
@@ -23,8 +23,8 @@ from controlplane.resources.endpoints import (
     Member,
     Members,
     assignment,
+    equal_rank,
     members,
-    same_rank,
 )
 from controlplane.resources.grpc_clients import (
     available,
@@ -40,11 +40,18 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, 
 from controlplane.resources.routes import Routed, route_configuration
 from controlplane.resources.tls import Terminated, pool_secrets, terminated
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 NOT_SPREAD: Final = Spread()
+
+MAX_SEEN: Final = 1_024
+"""Places, and files with certificates, for which something is kept. Each Envoy names its own, and
+those for which it was made may have left."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Served:
+class _ClassMembers:
     """Who serves a class.
 
     Attributes:
@@ -75,7 +82,7 @@ class PoolResources:
     parting: Parting
     resources: Mapping[str, tuple[Resource, ...]]
     spread: Spread
-    _served: Mapping[str, _Served] = field(repr=False)
+    _served: Mapping[str, _ClassMembers] = field(repr=False)
     _secured: dict[Trust, tuple[Resource, ...]] = field(repr=False)
     # Assignments for some clients.
     _made: dict[Hashable, Resource] = field(default_factory=dict, repr=False)
@@ -88,11 +95,10 @@ class PoolResources:
         """A cluster as Envoys with these certificates, or with none, get it."""
         if trust is None or self.pool.settings.mesh.mode == "off":
             return self.get(CLUSTER, name)
-        if trust not in self._secured:
-            self._secured[trust] = _clusters(self.pool, self.parting, trust)
-        return next((each for each in self._secured[trust] if each.name == name), None)
+        made = _kept(self._secured, trust, lambda: _clusters(self.pool, self.parting, trust))
+        return next((each for each in made if each.name == name), None)
 
-    def nothing(self, name: str) -> Resource:
+    def empty_assignment(self, name: str) -> Resource:
         """An assignment of this name without replicas."""
         return _endpoints(self.pool, name, (), self.cluster_bytes)
 
@@ -103,9 +109,7 @@ class PoolResources:
         """
         if (usual := self.get(ENDPOINT, name)) is None or not self.is_near:
             return usual
-        if (name, here) not in self._made:
-            self._made[name, here] = self._ordered(name, here, usual)
-        return self._made[name, here]
+        return _kept(self._made, (name, here), lambda: self._ordered(name, here, usual))
 
     @property
     def is_near(self) -> bool:
@@ -123,9 +127,11 @@ class PoolResources:
         if first is None and not any(ranks.values()) and len(shares) < 2:
             return usual
         key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
-        if key not in self._made:
-            self._made[key] = _endpoints(self.pool, name, listed, self.cluster_bytes, rank, shares)
-        return self._made[key]
+        return _kept(
+            self._made,
+            key,
+            lambda: _endpoints(self.pool, name, listed, self.cluster_bytes, rank, shares),
+        )
 
     def _order(
         self, name: str, here: Place, listed: Collection[Member], first: Container[str] | None
@@ -158,10 +164,12 @@ class PoolResources:
         if type_url == CLUSTER:
             return grpc_cluster(name, self.pool.settings.balancing.policy, ejects=ejects)
         key = ("grpc", name, here if self.is_near else NOWHERE)
-        if key not in self._made:
+
+        def made() -> Resource:
             encoded = self._grpc_endpoints(name, here)
-            self._made[key] = Resource.of(ENDPOINT, name, encoded, salt=self.cluster_bytes)
-        return self._made[key]
+            return Resource.of(ENDPOINT, name, encoded, salt=self.cluster_bytes)
+
+        return _kept(self._made, key, made)
 
     def _grpc_endpoints(self, name: str, here: Place) -> bytes:
         listed, first = self._serving(name)
@@ -182,6 +190,15 @@ class PoolResources:
         ]
         used = [each for each in found if first is None or each.id in first] or found
         return [member.address for member in used]
+
+
+def _kept(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """What is kept under a key, or else is made for it."""
+    if (found := known.get(key)) is None:
+        if len(known) >= MAX_SEEN:
+            known.clear()
+        found = known[key] = make()
+    return found
 
 
 def pool_resources(
@@ -284,7 +301,7 @@ def _served(
     encoded: bytes,
     parting: Parting,
     changed: Collection[str] | None,
-) -> dict[str, _Served]:
+) -> dict[str, _ClassMembers]:
     """Who serves each class, by its name."""
     found = {}
     for one in parting.classes:
@@ -314,13 +331,13 @@ def _served(
         else:
             name = cluster_of(pool.name, one.name)
             made = _endpoints(pool, name, in_cluster, encoded, _first(first))
-        found[one.name] = _Served(in_class, in_cluster, first, made)
+        found[one.name] = _ClassMembers(in_class, in_cluster, first, made)
     return found
 
 
 def _first(ids: Container[str] | None) -> Callable[[Member], int]:
     """The rank of members where some are used first, and the others behind them; None: all are."""
-    return same_rank if ids is None else lambda each: 0 if each.id in ids else 1
+    return equal_rank if ids is None else lambda each: 0 if each.id in ids else 1
 
 
 def _endpoints(
@@ -328,7 +345,7 @@ def _endpoints(
     name: str,
     listed: Members,
     cluster_bytes: bytes,
-    rank: Callable[[Member], int] = same_rank,
+    rank: Callable[[Member], int] = equal_rank,
     shares: Mapping[Place, float] = NO_SHARES,
 ) -> Resource:
     encoded = assignment(name, listed, rank, shares, may_sleep=_may_sleep(pool))

@@ -1,5 +1,6 @@
 """RDS: which requests go to which pool, at a sidecar and at a gateway, and what is tried again."""
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import lru_cache
@@ -7,11 +8,13 @@ from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import ClassMatch, HashSettings
 from controlplane.config.pool import EXPLAIN_HEADER, RouteSettings
+from controlplane.config.values import pattern_below
 from controlplane.fleet import Pool
 from controlplane.resources.classes import UNPARTED, Parting, cluster_of, via_cluster_of
 from controlplane.resources.messages import exact_header, set_header
@@ -69,8 +72,7 @@ def route_configuration(pool: Pool, parting: Parting = UNPARTED) -> bytes:
     """Encode a pool's ``RouteConfiguration``."""
     to = Routed.to(pool, parting)
     to = to._replace(via=frozenset(n for n, _ in to.classes if pool.settings.gateways_of(n)))
-    routes = by_class(to, route_v3.RouteMatch(prefix=to.settings.prefix))
-    return bytes(configuration(pool.name, routes, hides=(RETRY_HEADER, TRIED)))
+    return bytes(configuration(pool.name, by_class(to), hides=(RETRY_HEADER, TRIED)))
 
 
 def configuration(
@@ -90,34 +92,43 @@ def configuration(
     return route_v3.RouteConfiguration(name=name, virtual_hosts=[host])
 
 
-def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list[route_v3.Route]:
-    """The routes of the requests that match: of each class, and then of all others.
+def by_class(
+    to: Routed, headers: Sequence[route_v3.HeaderMatcher] = (), *, below: str = ""
+) -> list[route_v3.Route]:
+    """The routes of a pool's requests with these headers: of each class, and then of all others.
 
     `below`: a path, as in ``/minilm``, that stands before the pool's own and is taken away.
     """
     routes = []
     for name, of_class in to.classes:
         of = to._replace(cluster=cluster_of(to.cluster, name))
-        prefix = match.prefix if of_class.prefix is None else below + of_class.prefix
-        rewrite = (of_class.prefix or to.settings.prefix) if below else ""
-        narrowed = route_v3.RouteMatch(
-            prefix=prefix, headers=[*match.headers, *header_matchers(of_class)]
-        )
+        path = below + (of_class.prefix or to.settings.prefix)
+        of_headers = [*headers, *header_matchers(of_class)]
         if name in to.via:
-            routes.append(_via_gateways(of, narrowed, to.cluster))
-        routes.append(route(of, narrowed, prefix_rewrite=rewrite))
-    return [*routes, route(to, match, prefix_rewrite=to.settings.prefix if below else "")]
+            routes.append(_via_gateways(of, path, of_headers, to.cluster))
+        routes.append(route(of, path_match(path, of_headers), below))
+    return [*routes, route(to, path_match(below + to.settings.prefix, headers), below)]
 
 
-def _via_gateways(to: Routed, match: route_v3.RouteMatch, pool: str) -> route_v3.Route:
+def path_match(prefix: str, headers: Sequence[route_v3.HeaderMatcher]) -> route_v3.RouteMatch:
+    """Match requests below a prefix that have these headers."""
+    if prefix.endswith("/"):
+        return route_v3.RouteMatch(prefix=prefix, headers=[*headers])
+    # Envoy's own `path_separated_prefix` does not know `/v1:predict`, nor do gRPC clients know it.
+    below = matcher_v3.RegexMatcher(regex=pattern_below(prefix))
+    return route_v3.RouteMatch(safe_regex=below, headers=[*headers])
+
+
+def _via_gateways(
+    to: Routed, path: str, headers: Sequence[route_v3.HeaderMatcher], pool: str
+) -> route_v3.Route:
     """The route of a class through gateways.
 
     A request that says its pool came through an Envoy already, or its client wants to spare itself
     the way: it goes straight to the replicas, so none goes round in circles.
     """
     came = route_v3.HeaderMatcher(name=POOL_HEADER, present_match=True, invert_match=True)
-    narrowed = route_v3.RouteMatch(prefix=match.prefix, headers=[*match.headers, came])
-    found = route(to, narrowed)
+    found = route(to, path_match(path, [*headers, came]))
     found.route = _action(to, "", first=via_cluster_of(to.cluster))
     found.request_headers_to_add = [set_header(POOL_HEADER, pool)]
     return found
@@ -135,14 +146,14 @@ def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
     return found
 
 
-def route(to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = "") -> route_v3.Route:
-    """What is done with the requests that match; the prefix that matched may be rewritten."""
+def route(to: Routed, match: route_v3.RouteMatch, below: str = "") -> route_v3.Route:
+    """What is done with the requests that match; `below`: what replicas do not see of the path."""
     return route_v3.Route(
         # The limiter of retries goes by it.
         name=to.cluster,
         match=match,
         metadata=_for_script(to.settings),
-        route=_action(to, prefix_rewrite),
+        route=_action(to, below),
         request_body_buffer_limit=to.settings.retry_buffer,
         # Nothing that a replica says passes for it.
         response_headers_to_add=[set_header(EXPLAIN_HEADER, _EXPLAINED)]
@@ -158,14 +169,18 @@ def _for_script(settings: RouteSettings) -> core_v3.Metadata:
     return core_v3.Metadata(filter_metadata={"envoy.filters.http.lua": known})
 
 
-def _action(to: Routed, prefix_rewrite: str, first: str | None = None) -> route_v3.RouteAction:
+def _action(to: Routed, below: str, first: str | None = None) -> route_v3.RouteAction:
     retries, hedge = retry_policy(), to.settings.hedge
     if hedge is not None:
         retries.per_try_timeout = timedelta(seconds=hedge)
         retries.num_retries = HEDGED_TRIES - 1
     return route_v3.RouteAction(
         inline_cluster_specifier_plugin=clusters_by_try(to.cluster, first or to.cluster),
-        prefix_rewrite=prefix_rewrite,
+        regex_rewrite=matcher_v3.RegexMatchAndSubstitute(
+            pattern=matcher_v3.RegexMatcher(regex=f"^{re.escape(below)}/"), substitution="/"
+        )
+        if below
+        else None,
         timeout=timedelta(seconds=to.settings.timeout),
         # By default Envoy ends a stream in which nothing moves for five minutes.
         idle_timeout=timedelta(seconds=to.settings.timeout) + IDLE_AFTER,
@@ -196,11 +211,8 @@ def gateway_routes(pools: tuple[Routed, ...]) -> Resource:
 def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
     by_header, by_path = list[route_v3.Route](), list[route_v3.Route]()
     for to in pools:
-        named, below = exact_header(POOL_HEADER, to.cluster), f"/{to.cluster}"
-        match = route_v3.RouteMatch(prefix=to.settings.prefix, headers=[named])
-        by_header += by_class(to, match)
-        match = route_v3.RouteMatch(prefix=below + to.settings.prefix)
-        by_path += by_class(to, match, below=below)
+        by_header += by_class(to, [exact_header(POOL_HEADER, to.cluster)])
+        by_path += by_class(to, below=f"/{to.cluster}")
     unknown = route_v3.Route(
         match=route_v3.RouteMatch(prefix="/"),
         direct_response=route_v3.DirectResponseAction(

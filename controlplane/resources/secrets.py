@@ -33,16 +33,12 @@ class Secrets(Snapshot):
         return self._resources.keys() if type_url == SECRET else ()
 
 
-class Beside(Snapshot):
+class MergedSecrets(Snapshot):
     """Secrets of one stream, beside those of a catalog, which have other names."""
 
     def __init__(self, own: Snapshot, others: Snapshot) -> None:
         super().__init__(Revision(), keeps_any=others.keeps_any)
         self.own, self.others = own, others
-
-    def is_of(self, own: Snapshot, others: Snapshot) -> bool:
-        """Whether it is made of these."""
-        return self.own is own and self.others.revision is others.revision
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A secret of either."""

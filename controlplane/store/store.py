@@ -24,7 +24,7 @@ class Store:
     """A file that outlives us. `load` it first, and `close` it before the event loop ends.
 
     Attributes:
-        failure: Why the last write failed; None: it did not.
+        failure: Why nothing can be written, by the last attempt; None: it can.
         results: How many writes there were, by how they ended: `OK`, or why they failed.
     """
 

@@ -38,7 +38,8 @@ MAX_SAMPLES: Final = 10_000
 """Wanted samples: a histogram of 40 buckets with 250 label sets."""
 _LINE: Final = re.compile(
     rf"(?P<name>{NAME})?(?P<block>[ \t]*+{BLOCK})?[ \t]*+(?P<value>[^ \t{{}}]++)"
-    r"(?:[ \t]++[-+]?[0-9]++)?[ \t\r]*+(?:\#.*)?"
+    # Milliseconds; in OpenMetrics seconds with a fraction.
+    r"(?:[ \t]++[-+]?[0-9]++(?:\.[0-9]*+)?(?:[eE][-+]?[0-9]++)?)?[ \t\r]*+(?:\#.*)?"
 )
 _TYPE: Final = "# TYPE "
 
@@ -67,17 +68,23 @@ class Exposition:
         return [Sample(labels, self.values[index]) for labels, index in places]
 
 
-def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset()) -> Exposition:
+def parse(
+    text: str,
+    names: frozenset[str],
+    typed: frozenset[str] = frozenset(),
+    counters: frozenset[str] = frozenset(),
+) -> Exposition:
     """Pick the wanted samples out of a text.
 
     Args:
         names: Of the wanted samples, with their suffixes.
         typed: Families whose declared type is wanted as well.
+        counters: Of the names those whose values are finite; an infinite gauge is not known.
 
     Raises:
         ExpositionError: When the text is no exposition, is cut short, or is over a limit.
     """
-    if text and not text.endswith("\n"):
+    if text and not text.endswith(("\n", "\n# EOF")):
         raise ExpositionError("the last line has no end: the answer may have been cut short")
     if len(text) > MAX_LINES and text.count("\n") >= MAX_LINES:
         raise ExpositionError(f"the exposition has more than {MAX_LINES} lines")
@@ -85,10 +92,12 @@ def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset())
     if len(lines) > MAX_SAMPLES:
         raise ExpositionError(f"the exposition has more than {MAX_SAMPLES} wanted samples")
     _must_be_exposition(text, only_first=bool(lines))
-    return Exposition(*(as_before(lines, names) or _line_by_line(lines, names)))
+    return Exposition(*(as_before(lines, names) or _line_by_line(lines, names, counters)))
 
 
-def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list[float]]:
+def _line_by_line(
+    lines: Sequence[str], names: frozenset[str], counters: frozenset[str]
+) -> tuple[Layout, list[float]]:
     """The same for any lines; what is wrong with them is found here."""
     samples: list[tuple[str, Place]] = []
     types: dict[str, str] = {}
@@ -98,6 +107,12 @@ def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, 
             take_type(line, types)
         elif (named := _sample(line, names)) is not None:
             name, (labels, value) = named
+            if math.isinf(value):
+                if name in counters:
+                    raise ExpositionError(
+                        "the value of a wanted counter must be a finite number or NaN", line
+                    )
+                value = math.nan
             samples.append((name, (labels, len(values))))
             values.append(value)
     return layout_of(samples, types), values
@@ -107,7 +122,7 @@ def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, 
 def _wanted(names: frozenset[str], typed: frozenset[str]) -> "re.Pattern[str]":
     """Finds the lines that begin like a wanted one; most lines it leaves after a few characters."""
     begins = _any_of([*names, *(f"{_TYPE}{family} " for family in typed)])
-    return re.compile(f"\n({begins}.*)")
+    return re.compile(f"\n[ \t]*+({begins}.*)")
 
 
 def _any_of(words: Iterable[str]) -> str:
@@ -163,6 +178,6 @@ def _sample(line: str, names: frozenset[str]) -> tuple[str, Sample] | None:
     if name not in names:
         return None
     value = number_of(text)
-    if value is None or math.isinf(value):
-        raise ExpositionError("the value of a wanted sample must be a finite number or NaN", line)
+    if value is None:
+        raise ExpositionError("the value of a wanted sample must be a number", line)
     return name, Sample(labels, value)

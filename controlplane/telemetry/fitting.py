@@ -92,7 +92,7 @@ def _has_durations(text: str, profile: Profile) -> bool:
 
 def declared(text: str, profile: Profile) -> str | None:
     """The family of durations that a text declares without a sample of it, if any."""
-    types = parse(text, profile.samples, profile.typed).types
+    types = parse(text, profile.samples, profile.typed, profile.counters).types
     return min((name for name in profile.typed if name in types), default=None)
 
 

@@ -63,7 +63,7 @@ def read(text: str, profile: Profile, at: float) -> Reading:
     Raises:
         ExpositionError: Whatever is wrong with the text; no other error escapes.
     """
-    exposition = parse(text, profile.samples, profile.typed)
+    exposition = parse(text, profile.samples, profile.typed, profile.counters)
     counted = counting(exposition, profile)
     profile = counted.profile
     notes, durations = [], None

@@ -126,6 +126,11 @@ class GpuMemory:
         return self.used / self.total
 
 
+MOST_GPUS: Final = 256
+"""Of one replica: eight GPUs in seven parts each are 56. Each is a label of our own metrics."""
+LONGEST_NAME: Final = 128
+"""Characters of a GPU's name; a UUID has 40."""
+
 Amounts = Mapping[str | None, Sum]
 """By GPU; None where it is not named."""
 
@@ -142,8 +147,14 @@ class MemorySums:
         """Used and total of every GPU for which both are known.
 
         Raises:
-            ExpositionError: When more is in use than there is, or a value is negative.
+            ExpositionError: When more is in use than there is, a value is negative, or GPUs are too
+                many or have too long names.
         """
+        family = self.memory.used.family
+        if len(self.used) > MOST_GPUS:
+            raise ExpositionError(f"{family} names more than {MOST_GPUS} GPUs")
+        if any(len(gpu or "") > LONGEST_NAME for gpu in self.used):
+            raise ExpositionError(f"{family} names a GPU with more than {LONGEST_NAME} characters")
         used = _known(self.used, values)
         totals = [_known(total, values) for total in self.totals]
         found = []
@@ -153,7 +164,7 @@ class MemorySums:
             there_is = sum(total[gpu] for total in totals) if totals else 1.0
             # A total of 0 is how some exporters say that they do not know.
             if there_is:
-                fraction_of(self.memory.used.family, amount, there_is)
+                fraction_of(family, amount, there_is)
                 found.append(GpuMemory(gpu if self.memory.is_uuid else None, amount, there_is))
         return tuple(sorted(found, key=lambda gpu: (gpu.uuid or "", gpu.fraction)))
 

@@ -10,7 +10,7 @@ from typing import Final
 import grpc
 
 from controlplane.identity import Admission, Credentials, Identity, NotAdmittedError
-from controlplane.xds.connection import Context
+from controlplane.xds.connection import FIRST_REQUEST, TOO_LATE, Context, SilentStreams
 from controlplane.xds.events import Event, Refused
 from controlplane.xds.node import ProtocolError
 
@@ -48,6 +48,7 @@ class Authenticator:
         self._observe = observe
         self._is_ready = is_ready
         self._wall_clock = wall_clock
+        self.silent = SilentStreams()
         # Of streams that are open; each ends with why its client counts no more.
         self._lost: dict[asyncio.Future[str], Identity] = {}
 
@@ -74,6 +75,28 @@ class Authenticator:
         for lost, identity in self._lost.items():
             if not lost.done() and (why := self.refusal(identity)) is not None:
                 lost.set_result(why)
+
+    async def started(
+        self, requests: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[bytes]:
+        """Yield the requests of a stream, of which the first has to come soon.
+
+        Raises:
+            ProtocolError: It does not, or too many streams from there wait for theirs.
+        """
+        leave = self.silent.enter(context.peer())
+        try:
+            async with asyncio.timeout(FIRST_REQUEST):
+                first = await anext(requests)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise ProtocolError("DEADLINE_EXCEEDED", TOO_LATE) from None
+        finally:
+            leave()
+        yield first
+        async for each in requests:
+            yield each
 
     async def admitted(
         self, requests: AsyncIterator[bytes], identity: Identity | None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Final
 
 from controlplane.protos import envoy_pb2 as pb
@@ -85,7 +86,7 @@ def statuses(
     """
     url, held = subscription.type_url, subscription.holdings.versions
     under_way = subscription.outstanding.contents if subscription.outstanding else {}
-    for name in sorted(subscription.wanted_names.given(snapshot.names(url))):
+    for name in sorted(subscription.wanted_names.given(partial(snapshot.names, url))):
         resource = snapshot.get(url, name)
         version = resource.version if resource else ABSENT
         entry = pb.GenericXdsConfig(type_url=url, name=name, version_info=version)

@@ -11,7 +11,7 @@ from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import TYPE_URLS
 from controlplane.xds.authentication import Authenticator
 from controlplane.xds.client_status import StatusRequest, decode_status_request, encode_config
-from controlplane.xds.connection import Context, Methods, with_prompt_start
+from controlplane.xds.connection import Context, Methods
 from controlplane.xds.node import Node, ProtocolError
 from controlplane.xds.services import Catalog
 from controlplane.xds.stream import Stream
@@ -62,7 +62,7 @@ class ClientStatusService:
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         async with self._authenticator.call(context, needs_config=False):
-            async for request in with_prompt_start(requests):
+            async for request in self._authenticator.started(requests, context):
                 async with self._turns:
                     # The certificate of its client may have expired since the request before.
                     answer = await self._answer(request, self._authenticator.identify(context))

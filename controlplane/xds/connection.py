@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
@@ -63,35 +63,27 @@ class SilentStreams:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
-    def enter(self, peer: str) -> Callable[[], None] | None:
+    def enter(self, peer: str) -> Callable[[], None]:
         """Take a place for a stream of a peer, which gRPC names with a port.
 
         Returns:
-            What gives the place back, which may be called more than once; None: there is none.
+            What gives the place back, which may be called more than once.
+
+        Raises:
+            ProtocolError: There is none.
         """
         address = peer.rpartition(":")[0]
         if self._counts[address] >= MAX_SILENT_OF_PEER:
-            return None
+            raise ProtocolError(
+                "RESOURCE_EXHAUSTED",
+                f"{MAX_SILENT_OF_PEER} streams from there have said nothing yet",
+            )
         self._counts[address] += 1
         return _once(partial(self._left, address))
 
     def _left(self, address: str) -> None:
         self._counts[address] -= 1
         self._counts += Counter()
-
-
-async def with_prompt_start(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the requests of a stream; `ProtocolError`: the first does not come soon."""
-    try:
-        async with asyncio.timeout(FIRST_REQUEST):
-            first = await anext(requests)
-    except StopAsyncIteration:
-        return
-    except TimeoutError:
-        raise ProtocolError("DEADLINE_EXCEEDED", TOO_LATE) from None
-    yield first
-    async for each in requests:
-        yield each
 
 
 async def read(data: bytes, decode: Callable[[bytes], T]) -> T:

@@ -1,5 +1,6 @@
 """A gRPC server on a port, with certificates that can be replaced while it serves."""
 
+import resource
 from collections.abc import Iterable
 from typing import Final
 
@@ -26,6 +27,12 @@ _OPTIONS: Final = (
     # Two servers on one port would each get some of the connections.
     ("grpc.so_reuseport", 0),
 )
+
+
+MAX_CONNECTIONS: Final = 10_000
+"""At a time; more are closed, and so are more than half of the files that the process may open. A
+connection that says nothing lasts until the handshake's timeout, and REST and scrapes need the
+others."""
 
 
 class ReloadableCredentials:
@@ -79,7 +86,8 @@ async def serve(
         BindError: With the name: the address is in use or cannot be bound.
     """
     await check_bindable(name, address)
-    server = grpc.aio.server(options=(*_OPTIONS, *options), maximum_concurrent_rpcs=max_streams)
+    limits = (*_OPTIONS, _most_connections(), *options)
+    server = grpc.aio.server(options=limits, maximum_concurrent_rpcs=max_streams)
     for service, methods in services:
         handler = grpc.method_handlers_generic_handler(service, methods)
         server.add_generic_rpc_handlers((handler,))
@@ -89,3 +97,9 @@ async def serve(
         raise BindError(f"cannot serve {name} on {address}") from None
     await server.start()
     return server, Address(address.host, port)
+
+
+def _most_connections() -> tuple[str, int]:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
+    return "grpc.max_allowed_incoming_connections", most

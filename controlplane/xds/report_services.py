@@ -11,12 +11,12 @@ import grpc
 
 from controlplane.balancing import Place
 from controlplane.identity import Identity
-from controlplane.resources.health_checks import Checked, health_check_specifier
+from controlplane.resources.health_checks import HealthTarget, health_check_specifier
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, report_interval
 from controlplane.telemetry.sizes import Sample
 from controlplane.xds.authentication import Authenticator, Limit
-from controlplane.xds.connection import Context, Methods, read, with_prompt_start
+from controlplane.xds.connection import Context, Methods, read
 from controlplane.xds.node import admit
 from controlplane.xds.reports import (
     LoadStats,
@@ -62,7 +62,9 @@ class LoadReportingService:
         reporter = object()
         async with self._authenticator.call(context) as identity:
             try:
-                messages = self._authenticator.admitted(with_prompt_start(requests), identity)
+                messages = self._authenticator.admitted(
+                    self._authenticator.started(requests, context), identity
+                )
                 await self._read(reporter, messages, identity, context)
             finally:
                 self._reporters.discard(reporter)
@@ -103,7 +105,9 @@ MAX_HEALTH_STREAMS: Final = 10_000
 class HealthSink(Protocol):
     """Chooses replicas to check, and takes the results; no method may block or raise."""
 
-    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+    def to_check(
+        self, node: str, view: View, known: tuple[HealthTarget, ...]
+    ) -> tuple[HealthTarget, ...]:
         """What a node is to check that has checked what is known so far."""
 
     def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
@@ -132,7 +136,7 @@ class HealthReportingService:
             with self._limit.one_more():
                 try:
                     async for data in self._authenticator.admitted(
-                        with_prompt_start(requests), identity
+                        self._authenticator.started(requests, context), identity
                     ):
                         report = await read(data, decode_health_report)
                         if asking is None:
@@ -158,7 +162,7 @@ class HealthReportingService:
     async def _ask(self, node: str, view: View, context: Context) -> None:
         """Send the list of checks whenever it changes, until cancelled."""
         sent: object = None
-        known: tuple[Checked, ...] = ()
+        known: tuple[HealthTarget, ...] = ()
         while True:
             known = self._sink.to_check(node, view, known)
             wanted = [
@@ -239,12 +243,16 @@ class AccessLogService:
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         async with self._authenticator.call(context) as identity:
             with self._limit.one_more():
-                await self._read(requests, identity)
+                await self._read(requests, identity, context)
         return b""
 
-    async def _read(self, requests: AsyncIterator[bytes], identity: Identity | None) -> None:
+    async def _read(
+        self, requests: AsyncIterator[bytes], identity: Identity | None, context: Context
+    ) -> None:
         view: View | None = None
-        async for data in self._authenticator.admitted(with_prompt_start(requests), identity):
+        async for data in self._authenticator.admitted(
+            self._authenticator.started(requests, context), identity
+        ):
             most = self._allowance.left
             first = view is None
             logs = await read(data, partial(decode_access_logs, first=first, most=most))

@@ -20,16 +20,13 @@ from controlplane.xds.authentication import REFUSALS, Authenticator, XdsTls
 from controlplane.xds.client_status_service import ClientStatusService
 from controlplane.xds.connection import (
     FIRST_REQUEST,
-    MAX_SILENT_OF_PEER,
     Connection,
     Context,
     Methods,
-    SilentStreams,
     StartupThrottle,
 )
 from controlplane.xds.events import Connected, Event, NodeStatus
 from controlplane.xds.grpc_server import ReloadableCredentials, serve
-from controlplane.xds.node import ProtocolError
 from controlplane.xds.report_services import (
     AccessLogService,
     HealthReportingService,
@@ -163,7 +160,6 @@ class XdsServer:
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
-        self._silent = SilentStreams()
         self._throttle = StartupThrottle(catching_up, catching_up_seconds)
         self._clock = clock
         # In the order in which they came.
@@ -320,11 +316,7 @@ class XdsServer:
         """Serve one stream; gRPC cancels this when the client leaves."""
         # Without a configuration an empty answer would take away all that Envoy has (istio#25495).
         async with self._authenticator.call(context) as identity:
-            if (leave := self._silent.enter(context.peer())) is None:
-                raise ProtocolError(
-                    "RESOURCE_EXHAUSTED",
-                    f"{MAX_SILENT_OF_PEER} streams from there have said nothing yet",
-                )
+            leave = self._authenticator.silent.enter(context.peer())
         connection = Connection(
             begin(identity),
             report=self._report,

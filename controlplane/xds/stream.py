@@ -7,7 +7,7 @@ from typing import NamedTuple
 from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import SECRET, TYPE_URLS, Revision, Snapshot
-from controlplane.resources.secrets import NO_SECRETS, Beside
+from controlplane.resources.secrets import NO_SECRETS, MergedSecrets
 from controlplane.resources.views import View
 from controlplane.xds.client_status import statuses
 from controlplane.xds.events import (
@@ -78,25 +78,6 @@ class Stream:
             what other streams share is about all other types.
     """
 
-    __slots__ = (
-        "_beside",
-        "_connected_at",
-        "_nonce",
-        "_only",
-        "_secret_state",
-        "_seen",
-        "_shared",
-        "_shared_states",
-        "_shown",
-        "_state",
-        "_step",
-        "_step_nonce",
-        "identity",
-        "node",
-        "secrets",
-        "view",
-    )
-
     def __init__(
         self,
         protocol: TransportProtocol,
@@ -116,7 +97,7 @@ class Stream:
         self._shared_states = shared_states
         self._state = StreamState(protocol)
         self._secret_state = StreamState(protocol)
-        self._beside: Beside | None = None
+        self._merged: MergedSecrets | None = None
         self._seen: Revision | None = None
         # The state shared with other streams, if it is, and what the client was sent from there
         # until it has answered.
@@ -169,18 +150,23 @@ class Stream:
 
     @property
     def _secrets_have_work(self) -> bool:
-        state, held = self._secret_state, self._beside
+        state, held = self._secret_state, self._merged
         if not state.subscriptions:
             return False
         if held is None or held.own is not self.secrets:
             return True
         return state.revision is not held.revision or state.has_work
 
-    def _held_secrets(self, snapshot: Snapshot) -> Beside:
+    def _held_secrets(self, snapshot: Snapshot) -> MergedSecrets:
         """What the client should hold of secrets: its own, and those of its view."""
-        if self._beside is None or not self._beside.is_of(self.secrets, snapshot):
-            self._beside = Beside(self.secrets, snapshot)
-        return self._beside
+        held = self._merged
+        if (
+            not held
+            or held.own is not self.secrets
+            or held.others.revision is not snapshot.revision
+        ):
+            self._merged = held = MergedSecrets(self.secrets, snapshot)
+        return held
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
         """Decide what to send now, and count it as sent; None: there is nothing more."""

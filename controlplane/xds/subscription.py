@@ -6,8 +6,9 @@ sent here. After a change only the names that it was about are looked at, howeve
 Rules cited as "xDS" are from Envoy's page "xDS REST and gRPC protocol" and discovery.proto.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from controlplane.resources.resource import Resource, Snapshot
@@ -85,9 +86,9 @@ class WantedNames:
         """Choose the names that are wanted."""
         return names if self.wildcard else names & self.names
 
-    def given(self, existing: Collection[str]) -> Set[str]:
-        """List all names that are wanted, given the names of existing resources."""
-        return self.names | {*existing} if self.wildcard else self.names
+    def given(self, existing: Callable[[], Collection[str]]) -> Set[str]:
+        """List all names that are wanted; `existing` lists the resources that there are."""
+        return self.names | {*existing()} if self.wildcard else self.names
 
 
 class Subscription:
@@ -100,21 +101,6 @@ class Subscription:
         claim: The version that the client claims to hold, until that is checked.
         forced: Names to be answered whatever the client holds.
     """
-
-    __slots__ = (
-        "_conflicts",
-        "_dirty",
-        "_inherited",
-        "_rules",
-        "claim",
-        "forced",
-        "holdings",
-        "must_answer",
-        "nacks",
-        "outstanding",
-        "type_url",
-        "wanted_names",
-    )
 
     def __init__(
         self,
@@ -189,8 +175,7 @@ class Subscription:
     def copy(self) -> "Subscription":
         """Copy the state."""
         other = Subscription.__new__(Subscription)
-        for name in self.__slots__:
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             is_state = isinstance(value, (set, WantedNames, Holdings, Nacks, AddressConflicts))
             setattr(other, name, value.copy() if is_state else value)
         return other
@@ -338,13 +323,13 @@ class Subscription:
     def _to_compare(self, snapshot: Snapshot) -> set[str]:
         if self._dirty is not None:
             return self._dirty
-        wanted = self.wanted_names.given(snapshot.names(self.type_url))
+        wanted = self.wanted_names.given(partial(snapshot.names, self.type_url))
         return {*wanted, *(self.holdings.versions if self.wanted_names.wildcard else ())}
 
     def _check_claim(self, snapshot: Snapshot) -> None:
         """Believe what the client claims to hold, if that is just what it should hold."""
         claim, self.claim = self.claim, ""
-        wanted = self.wanted_names.given(snapshot.names(self.type_url))
+        wanted = self.wanted_names.given(partial(snapshot.names, self.type_url))
         found = [resource for name in wanted if (resource := snapshot.get(self.type_url, name))]
         if claim == version_of(found):
             self.nacks.accept()

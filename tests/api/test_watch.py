@@ -1,6 +1,7 @@
 """What makes an event of a replica that nobody has declared otherwise, and what does not."""
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,9 @@ from controlplane.api.events import Feed
 from controlplane.api.watch import Watch
 from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import Applied, Drain, PutPool, PutReplica, apply, whole
+from controlplane.metrics.fleet import fleet_families
 from controlplane.plane import Plane, Probe
-from tests.fleet.fleets import without_pool
+from tests.fleet.fleets import without_pool, without_replica
 from tests.plane.lives import Life, measured
 from tests.plane.pools import SETTINGS
 
@@ -182,3 +184,39 @@ def test_one_of_many_that_are_alike_is_told_of_and_no_other() -> None:
         ("changed", "r7", "gone"),
         ("changed", "r8", "gone"),
     ]
+
+
+LATER = 3_600.0
+"""Seconds after which everything is due again."""
+
+WORK: dict[str, Callable[[Watched], Iterable[object]]] = {
+    "events": lambda here: here.watch.looking(here.life.now),
+    "decisions": lambda here: here.life.plane.writing(here.life.now),
+    "history": lambda here: here.life.plane.histories.writing(),
+    "trends": lambda here: here.life.plane.sampling_trends(here.life.now + LATER),
+    "scaling": lambda here: here.life.plane.sizing(here.life.now + LATER),
+    "metrics": lambda here: fleet_families(here.life.plane, here.life.now),
+    "traffic": lambda here: here.life.plane.tallying(
+        here.life.plane.fleet.pool("m"), here.life.now
+    ),
+}
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_what_is_done_in_turns_goes_on_when_replicas_and_pools_leave(work: str) -> None:
+    here = Watched()
+    plane = here.life.plane
+    for number in range(3):
+        settings = validated(ReplicaSettings, {"address": f"127.0.0.1:{number + 1}"})
+        plane.apply(PutReplica("m", f"new-{number}", settings), here.life.now)
+    plane.deciding(here.life.now)()
+    for slot in (here.watch._dirty, plane._dirty):
+        slot.add(("m",))
+    pieces = iter(WORK[work](here))
+    next(pieces)
+    for id_ in ("fast", "new-0", "new-1"):
+        here.change(without_replica(plane.fleet, "m", id_))
+    next(pieces)
+    here.change(without_pool(plane.fleet, "m"))
+    list(pieces)
+    plane.decide(here.life.now)

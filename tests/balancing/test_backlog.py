@@ -36,13 +36,14 @@ def overloaded(decision: Decision) -> set[str]:
 
 
 def test_a_replica_with_far_too_much_gets_next_to_nothing_at_the_next_reading() -> None:
+    """Were it a hundredth of the requests, what waits there would be the p99 of all."""
     play = played(waiting({}))
     before = play.decision
     assert before is not None
     after = play.step(waiting({"a": 400.0}))
     assert shares(before)["a"] > 0.3
-    assert relatives(after)["a"] == FLOOR
-    assert shares(after)["a"] < 0.02
+    assert shares(after)["a"] < 0.001
+    assert weights(after)["a"] >= 1
     assert "Overloaded" in words(after, "a")
 
 
@@ -101,10 +102,12 @@ def test_an_overload_lasts_until_the_line_is_an_ordinary_one() -> None:
 
 def test_when_it_is_over_the_share_comes_back_step_by_step() -> None:
     play = played(waiting({}))
-    held = play.step(waiting({"a": 400.0}))
+    play.step(waiting({"a": 400.0}))
     first = play.step(waiting({"a": 0.0}))
-    assert relatives(first)["a"] <= 1.5 * relatives(held)["a"] * 1.0001
+    assert relatives(first)["a"] <= 1.5 * FLOOR * 1.0001
     assert first.moving
+    # From the floor of all shares, and not from the next to nothing that it had.
+    assert relatives(play.run(waiting({}), 6))["a"] > 1
     assert relatives(play.run(waiting({}), 30))["a"] == pytest.approx(4, rel=0.05)
 
 

@@ -388,6 +388,14 @@ def test_shares_follow_capacities_when_they_have_settled() -> None:
     assert found["g"] == pytest.approx(0.5, rel=0.03)
 
 
+def test_small_batches_say_little_while_nobody_knows_what_a_start_costs() -> None:
+    """A fast newcomer has had a few searches: each of its batches is all start."""
+    long = Serving(slots=None, tokens=2_000.0, capacity=8.0, batch=(4_000.0, 0.03 + 0.24))
+    short = Serving(slots=None, tokens=34.0, capacity=24.0, batch=(34.0, 0.03 + 0.0005))
+    found = capacities(Play().run({**dict.fromkeys("abc", long), "d": short}, 1.0))
+    assert found["d"] > 0.8 * found["a"]
+
+
 def shapes_of(chunks: list[tuple[float, float]]) -> Shapes:
     """One replica with these chunks of batches of n tokens and T seconds."""
     n, took = np.array(chunks).T

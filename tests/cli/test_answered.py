@@ -53,8 +53,17 @@ READ = Request(
         TEXT,
         f"2026-11-30T08:03:16Z stdout F {json.dumps(FIELDS)}",
         f"{json.dumps({**FIELDS, 'status': 200})}\n{json.dumps(FIELDS)}\n[warning] closing\n\n",
+        json.dumps({"log": f"{json.dumps(FIELDS)}\n", "stream": "stdout"}),
+        json.dumps({"level": 1, "message": json.dumps({"line": TEXT})}),
     ],
-    ids=["JSON", "text", "with the prefix of a container's log", "the last of several"],
+    ids=[
+        "JSON",
+        "text",
+        "with the prefix of a container's log",
+        "the last of several",
+        "in the JSON of Docker",
+        "in the JSON of two collectors",
+    ],
 )
 def test_a_line_of_the_access_log_is_read(text: str) -> None:
     assert Request.read(text) == READ
@@ -117,6 +126,34 @@ def test_flags_details_and_tries_are_put_into_words() -> None:
 def test_of_a_request_that_went_well_no_failure_is_said() -> None:
     went_well = {"status": 200, "flags": "-", "details": "via_upstream", "attempts": 1}
     assert list(Request.read(json.dumps({**FIELDS, **went_well, "cluster": "m"})).failures()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "details", "expected"),
+    [
+        (
+            "UO",
+            "upstream_reset_before_response_started{overflow}",
+            ["UO: a circuit breaker", "Envoy says: upstream_reset_before_response_started"],
+        ),
+        (
+            "UDO",
+            "unconditional_drop_overload",
+            ["UDO: the pool has no replica", "Envoy says: unconditional_drop_overload."],
+        ),
+        ("-", "overload", ["overload: Envoy is close to its memory limit"]),
+        (
+            "URX,UF",
+            "upstream_reset_before_response_started{TLS_error:OPENSSL:CERTIFICATE_VERIFY_FAILED}",
+            ["URX: ", "UF: ", "the replica's certificate is not trusted."],
+        ),
+    ],
+)
+def test_details_are_taken_by_whole_words(flags: str, details: str, expected: list[str]) -> None:
+    line = {**FIELDS, "flags": flags, "details": details, "attempts": 1, "cluster": "m"}
+    said = list(Request.read(json.dumps(line)).failures())
+    assert len(said) == len(expected)
+    assert all(words in each for words, each in zip(expected, said, strict=True))
 
 
 def test_an_unknown_flag_and_unknown_details_are_repeated() -> None:

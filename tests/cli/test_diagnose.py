@@ -1,5 +1,6 @@
 """``plimsoll diagnose`` against a real API: one file, with all that can be had and no secret."""
 
+import asyncio
 import json
 import socket
 import tarfile
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 
 from controlplane.cli import diagnose
@@ -163,6 +166,25 @@ def test_without_a_control_plane_it_says_so_and_has_what_this_machine_knows(
     assert "no control plane answers" in missing["pools.json"]
     assert f"envoy/127.0.0.1-{port}/stats.txt" in missing
     assert "url-pass-77" not in result.output + "".join(files.values())
+
+
+@pytest.mark.parametrize("body", ["{}", "[1]", '{"info": []}', '"a"', "<html>"])
+async def test_whatever_answers_in_place_of_a_control_plane_there_is_a_report(
+    tmp_path: Path, body: str
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        kind = "text/html" if body.startswith("<") else "application/json"
+        return web.Response(text=body, content_type=kind)
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", answer)
+    path = tmp_path / "report.tar.gz"
+    async with TestServer(app) as server:
+        runner = CliRunner(env={"PLIMSOLL_URL": str(server.make_url(""))})
+        arguments = ["diagnose", "--output", str(path)]
+        result = await asyncio.to_thread(runner.invoke, plimsoll, arguments)
+    assert result.exit_code == 0, result.exception
+    assert "control-plane.json" in json.loads(parts(path)["summary.json"])["missing"]
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,18 @@ async def test_what_is_wrong_is_one_sentence(
     assert result.stderr.count("\n") == 1
 
 
+async def test_without_a_control_plane_the_line_is_explained_as_far_as_it_goes() -> None:
+    async with parted() as api:
+        await api.server.stop(0)
+        text = line(api.now, status=429, attempts=2)
+        result = await run(api, "explain", "--request", typed=text)
+        as_json = await run(api, "explain", "--request", "--json", typed=text)
+    assert (result.exit_code, as_json.exit_code, as_json.stdout) == (1, 1, "")
+    assert "Envoy tried 2 times" in result.stdout
+    assert "via_upstream: the answer is the replica's own." in result.stdout
+    assert "plimsoll serve" in result.stderr
+
+
 async def test_what_stands_in_a_line_cannot_steer_the_terminal() -> None:
     async with parted() as api:
         result = await run(api, "explain", "--request", typed=line(api.now, details="\x1b[2J"))

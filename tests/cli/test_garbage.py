@@ -61,3 +61,24 @@ def test_old_garbage_is_freed_while_old_objects_are_few() -> None:
     del circles, each
     garbage.look()
     assert one() is None
+
+
+def test_what_was_left_out_and_became_garbage_is_freed_before_a_process_has_doubled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = gc.get_freeze_count()
+    monkeypatch.setattr(garbage, "GROWN", 0)
+    circle = Kept()
+    circle.other = circle
+    one = weakref.ref(circle)
+    gc.freeze()
+    del circle
+    garbage.look()
+    # It has not grown enough.
+    assert garbage.look_at_all_after(kept) == kept
+    assert one() is not None
+    most = [Kept() for _ in range(kept + 1)]
+    gc.freeze()
+    assert garbage.look_at_all_after(kept) > kept
+    assert one() is None
+    assert len(most) > kept

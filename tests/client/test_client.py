@@ -349,11 +349,15 @@ async def test_another_server_is_not_taken_for_a_control_plane(
 
 
 async def test_nobody_there_and_nobody_who_answers_are_errors_that_say_so() -> None:
-    silent = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    # From Python 3.13 on a writer that nobody keeps closes its connection.
+    kept: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: kept.append(writer), "127.0.0.1", 0)
     url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
     async with Client(url, timeout=0.05) as here:
         with pytest.raises(TimedOutError, match=r"did not answer within 0\.05 s"):
             await here.pools()
+    for writer in kept:
+        writer.close()
     silent.close()
     await silent.wait_closed()
     async with Client(url) as here:

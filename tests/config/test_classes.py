@@ -120,6 +120,7 @@ def test_classes_need_tiers(balancing: str, problem: str) -> None:
 def test_a_prefix_is_below_the_route() -> None:
     route = "    route: {prefix: /v1}\n"
     assert of("{name: a, match: {prefix: /v1/x}}", more=route).classes
+    assert "/v1x is not below" in refusal("{name: a, match: {prefix: /v1x}}", more=route)
     problem = refusal("{name: a, match: {prefix: /v2}}", more=route)
     assert problem == (
         f"{WHERE}.match.prefix: /v2 is not below the pool's route, /v1: no such request comes here"
@@ -140,7 +141,8 @@ def test_there_are_eight_at_most() -> None:
 
 
 MATCHES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
-    ({"prefix": "/a"}, {"prefix": "/ab"}, True),
+    ({"prefix": "/a"}, {"prefix": "/a/b"}, True),
+    ({"prefix": "/a"}, {"prefix": "/ab"}, False),
     ({"prefix": "/ab"}, {"prefix": "/a"}, False),
     ({"prefix": "/a"}, {"min_bytes": 1}, False),
     ({"min_bytes": 0}, {"prefix": "/a"}, False),

@@ -1,5 +1,6 @@
 """Addresses and durations: what is read, what is refused, and that printing undoes reading."""
 
+import re
 from ipaddress import IPv6Address
 
 import pytest
@@ -19,8 +20,10 @@ from controlplane.config.values import (
     format_duration,
     format_percentage,
     format_size,
+    is_below,
     parse_percentage,
     parse_size,
+    pattern_below,
 )
 from tests.config.files import HUGE, sentence
 
@@ -257,3 +260,28 @@ def test_a_percentage_is_a_part(text: str, part: float) -> None:
 def test_what_is_no_percentage_is_refused_with_an_example(text: object) -> None:
     with pytest.raises(ValueError, match=r'not a percentage between 0% and 100%, as in "99.9%"'):
         parse_percentage(text)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "expected"),
+    [
+        ("/", "/", True),
+        ("/", "/v1", True),
+        ("/v1", "/v1", True),
+        ("/v1", "/v1/", True),
+        ("/v1", "/v1/embeddings", True),
+        ("/v1", "/v1:predict", True),
+        ("/v1", "/v1admin", False),
+        ("/v1", "/v1.1/embeddings", False),
+        ("/v1", "/v1;x", False),
+        ("/v1", "/v", False),
+        ("/v1/", "/v1", False),
+        ("/v1/", "/v1/admin", True),
+        ("/v1.0", "/v1x0/embeddings", False),
+        ("/inference.", "/inference.GRPCInferenceService/ModelInfer", True),
+        ("/a.Service", "/a.ServiceTwo/Method", False),
+    ],
+)
+def test_a_prefix_ends_where_a_segment_does(prefix: str, path: str, *, expected: bool) -> None:
+    assert is_below(path, prefix) is expected
+    assert bool(re.fullmatch(pattern_below(prefix), path)) is expected

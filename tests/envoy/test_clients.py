@@ -50,6 +50,11 @@ OUTSIDE = [
     "//p//v1/../admin//unload",
     "/p%2fadmin%2funload",
     "/admin/unload",
+    "/p/v1admin/unload",
+    "/p/v1%61dmin/unload",
+    "/p/v1.1/embeddings",
+    "/p/v1;/../admin",
+    "/pv1/embeddings",
 ]
 
 
@@ -68,6 +73,11 @@ async def test_no_spelling_of_a_path_leads_past_the_prefix_of_a_pool(tmp_path: P
             assert await ask(inner, **{"x-plimsoll-pool": "p"}) in (400, 404), path
         assert await ask("/p//v1//embeddings") == 200
         assert only.paths == {"/v1/embeddings"}
+        # The replica has nothing there, but it is asked.
+        for path in ("/v1", "/v1/", "/v1?a=/../b", "/v1/models/m:predict", "/v1:predict"):
+            assert await ask(f"/p{path}") == 404
+            assert path in only.paths
+            assert await ask(path, **{"x-plimsoll-pool": "p"}) == 404
 
 
 async def test_a_gateway_believes_no_client_and_writes_down_what_it_did(tmp_path: Path) -> None:

@@ -3,12 +3,10 @@
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
@@ -20,78 +18,10 @@ from tests.certificates import DOMAIN, Authority
 from tests.certificates import node as node_id
 from tests.envoy.faulty import POISON, FaultyReplica
 from tests.envoy.load import load
-from tests.envoy.mesh import client_context, ingress, install, pool_id
+from tests.envoy.mesh import POOL, beside, client_context, ingress, install, meshed, pool_id, serves
 from tests.envoy.pools import pool
-from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until
-from tests.replica import FakeReplica, replica
-
-POOL = "p"
-
-
-@dataclass
-class Mesh:
-    """What a test has of it."""
-
-    folder: Path
-    authority: Authority
-    plane: Plimsoll
-    egress: Envoy
-    replicas: list[FakeReplica]
-    ports: list[int]
-    ingresses: list[Envoy]
-    entry: dict[str, Any]
-
-    async def change(self, **mesh: Any) -> None:
-        """Put the pool with another ``mesh``."""
-        settings = {k: v for k, v in self.entry.items() if k not in ("name", "replicas")}
-        body = {**settings, "mesh": mesh}
-        assert await self.plane.call("PUT", f"/v1/pools/{POOL}", body) in (200, 201)
-
-    async def direct(self, context: Any, index: int = 0) -> int:
-        """The status of a request straight to an ingress; 0: the connection gave none."""
-        url = f"{'https' if context else 'http'}://127.0.0.1:{self.ports[index]}/v1/embeddings"
-        try:
-            async with (
-                aiohttp.ClientSession(trust_env=False) as session,
-                session.post(url, json={"input": "a"}, ssl=context or True) as response,
-            ):
-                return response.status
-        except aiohttp.ClientError:
-            return 0
-
-
-@asynccontextmanager
-async def meshed(
-    folder: Path, mode: str, *, with_ingress: int = 1, plain: int = 0, **mesh: Any
-) -> AsyncIterator[Mesh]:
-    """A pool whose first replicas have an ingress, and an egress with a certificate."""
-    authority = Authority()
-    async with AsyncExitStack() as stack:
-        replicas = [await stack.enter_async_context(replica()) for _ in range(with_ingress + plain)]
-        ports = [free_port() for _ in range(with_ingress)]
-        entries = {f"r{i}": {"address": item.address} for i, item in enumerate(replicas)}
-        for index, port in enumerate(ports):
-            entries[f"r{index}"]["ingress"] = f"127.0.0.1:{port}"
-        entry = pool(POOL, entries, mesh={"mode": mode, **mesh})
-        plane = await stack.enter_async_context(serving(folder, [entry]))
-        ingresses = [
-            await stack.enter_async_context(
-                _ingress(folder, authority, plane, index, port, each.address)
-            )
-            for index, (port, each) in enumerate(zip(ports, replicas, strict=False))
-        ]
-        secrets = install(authority, folder / "egress-certs", node_id("egress"))
-        egress = await stack.enter_async_context(
-            sidecar(folder, plane.xds, [POOL], "egress", secrets=secrets)
-        )
-        yield Mesh(folder, authority, plane, egress, replicas, ports, ingresses, entry)
-
-
-def _ingress(
-    folder: Path, authority: Authority, plane: Plimsoll, index: int, port: int, address: str
-) -> AbstractAsyncContextManager[Envoy]:
-    secrets = install(authority, folder / f"ingress-{index}-certs", pool_id(POOL))
-    return ingress(folder, plane.xds, POOL, port, address, secrets, f"ingress-{index}")
+from tests.processes import Envoy, free_port, serving, sidecar, until
+from tests.replica import replica
 
 
 @asynccontextmanager
@@ -112,7 +42,7 @@ async def faulty(folder: Path, count: int) -> AsyncIterator[tuple[Envoy, list[Fa
         for index, one in enumerate(replicas):
             address = f"127.0.0.1:{one.port}"
             await stack.enter_async_context(
-                _ingress(folder, authority, plane, index, ports[index], address)
+                beside(folder, authority, plane, index, ports[index], address)
             )
         secrets = install(authority, folder / "egress-certs", node_id("egress"))
         egress = await stack.enter_async_context(
@@ -137,16 +67,6 @@ async def goes_on(statuses: Counter[int], count: int = 50) -> None:
     await until("requests go on", has_gone_on)
 
 
-async def serves(envoy: Envoy, replicas: Sequence[FakeReplica]) -> None:
-    """Wait until an Envoy finds all of them healthy and is answered."""
-
-    async def is_so() -> bool:
-        healthy = await envoy.healthy(POOL)
-        return len(healthy) == len(replicas) and await envoy.post(POOL) == 200
-
-    await until("all replicas serve", is_so)
-
-
 async def test_requests_are_answered_over_mutual_tls(tmp_path: Path) -> None:
     async with meshed(tmp_path, "strict") as mesh:
         await serves(mesh.egress, mesh.replicas)
@@ -157,25 +77,6 @@ async def test_requests_are_answered_over_mutual_tls(tmp_path: Path) -> None:
         seen = mesh.replicas[0].headers["x-forwarded-client-cert"]
         assert seen.endswith(f"URI={node_id('egress')}")
         assert "liar" not in seen
-
-
-async def test_a_strict_ingress_gives_nothing_to_clients_without_the_right_certificate(
-    tmp_path: Path,
-) -> None:
-    async with meshed(tmp_path, "strict") as mesh:
-        await serves(mesh.egress, mesh.replicas)
-        served = mesh.replicas[0].served
-        roots = tmp_path / "egress-certs"
-        install(mesh.authority, tmp_path / "expired", node_id("late"), ends=-1.0)
-        install(Authority(), tmp_path / "foreign", node_id("egress"))
-        install(mesh.authority, tmp_path / "of-a-pool", pool_id(POOL))
-        assert await mesh.direct(None) in (0, 403)
-        assert await mesh.direct(client_context(roots)) == 0
-        assert await mesh.direct(client_context(roots, tmp_path / "expired")) == 0
-        assert await mesh.direct(client_context(roots, tmp_path / "foreign")) == 0
-        assert await mesh.direct(client_context(roots, tmp_path / "of-a-pool")) == 403
-        assert mesh.replicas[0].served == served
-        assert await mesh.direct(client_context(roots, roots)) == 200
 
 
 async def test_an_egress_sends_nothing_to_an_ingress_of_another_pool(tmp_path: Path) -> None:
@@ -292,7 +193,7 @@ async def test_a_request_that_ends_replicas_ends_no_more_than_two_behind_ingress
         assert sum(item.is_dead for item in replicas) == 2
 
 
-async def test_a_replica_that_resets_used_connections_loses_no_request_behind_its_ingress(
+async def test_a_replica_that_resets_used_connections_loses_no_request_behind_itsbeside(
     tmp_path: Path,
 ) -> None:
     async with faulty(tmp_path, 1) as (egress, replicas):

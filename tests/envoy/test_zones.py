@@ -1,10 +1,12 @@
 """Real Envoys in three zones: at home while there is room, elsewhere with what is too much."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from controlplane.config import Address, Locality
@@ -43,18 +45,25 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path) -> AsyncIterator[Stage]:
+async def stage(
+    folder: Path,
+    seconds: Mapping[str, float] = MappingProxyType(dict.fromkeys(ZONES, SECONDS)),
+    nodes: Sequence[str] = tuple(ZONES),
+) -> AsyncIterator[Stage]:
+    """Begin with replicas that take so long, and with these Envoys; a number follows the zone."""
     async with AsyncExitStack() as stack:
         replicas, stops, entries = {}, {}, {}
-        for name, (region, zone) in ZONES.items():
+        for name, takes in seconds.items():
+            region, zone = ZONES[name.partition("-")[0]]
             stops[name] = await stack.enter_async_context(AsyncExitStack())
-            scene = replicas[name] = await stops[name].enter_async_context(replica(SECONDS))
+            scene = replicas[name] = await stops[name].enter_async_context(replica(takes))
             locality = {"region": region, "zone": zone}
             entries[name] = {"address": scene.address, "slots": 1, "locality": locality}
         declared = pool("p", entries, balancing={"locality": "nearest", "slow_start": None})
         plane = await stack.enter_async_context(serving(folder, [declared]))
         envoys = {}
-        for name, (region, zone) in ZONES.items():
+        for name in nodes:
+            region, zone = ZONES[name.partition("-")[0]]
             own, port = folder / name, free_port()
             own.mkdir()
             data = bootstrap(
@@ -68,7 +77,7 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
         for envoy in envoys.values():
 
             async def has_all(envoy: Envoy = envoy) -> bool:
-                return await envoy.healthy("p") == {*ZONES} and await envoy.post("p") == 200
+                return await envoy.healthy("p") == {*seconds} and await envoy.post("p") == 200
 
             await until("an Envoy has all replicas", has_all)
         yield Stage(plane, envoys, replicas, stops)
@@ -123,3 +132,46 @@ async def test_a_zone_keeps_its_requests_spills_what_is_too_much_and_survives_it
             begun = statuses[200]
             await until("and requests go where it says", goes_on)
         assert {*statuses} == {200}
+
+
+async def test_many_nodes_beside_few_replicas_spill_together_and_to_tiers_by_capacity(
+    tmp_path: Path,
+) -> None:
+    seconds = {"near": 0.1, "region-1": 0.1, "region-2": 0.4, "far": 0.1}
+    nodes = ("near-1", "near-2", "near-3")
+    async with stage(tmp_path, seconds, nodes) as scene, AsyncExitStack() as stack:
+
+        async def begins(name: str) -> Counter[int]:
+            """A third of what the zone's replica carries."""
+            return await stack.enter_async_context(load(scene.envoys[name], "p", rate=3.0))
+
+        first = await begins(nodes[0])
+
+        async def stays() -> bool:
+            zone = await scene.zone("near")
+            return bool(zone["demand"] and zone["capacity"] and zone["stays"] > 0.95)
+
+        await until("one alone stays in its zone", stays)
+        others = [await begins(name) for name in nodes[1:]]
+
+        async def is_spilt() -> bool:
+            zone = await scene.zone("near")
+            spills = {each["zone"]: each["part"] for each in zone["spills"]}
+            return bool(zone["stays"] < 0.9 and spills.get("b", 0) > 0.05)
+
+        await until("the zone spills what all of them send", is_spilt)
+
+        async def are_apart() -> bool:
+            path = "/v1/pools/p/replicas/region-"
+            tiers = [(await scene.plane.get(f"{path}{i}"))["tier"] for i in (1, 2)]
+            return len({*tiers}) == 2
+
+        await until("the faster of the next zone has a tier of its own", are_apart)
+        before = scene.served()
+
+        async def is_by_capacity() -> bool:
+            grown = {name: count - before[name] for name, count in scene.served().items()}
+            return grown["region-1"] > 20 and grown["region-1"] > 1.5 * grown["region-2"]
+
+        await until("what is spilt goes to the faster rather than the slower", is_by_capacity)
+        assert {status for each in (first, *others) for status in each} == {200}

@@ -9,17 +9,18 @@ import grpc
 import pytest
 
 from controlplane.balancing import Place
-from controlplane.resources.health_checks import Checked
+from controlplane.resources.health_checks import HealthTarget
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
 from controlplane.telemetry.sizes import Sample
-from controlplane.xds import ACCESS_LOGS, AGGREGATED
+from controlplane.xds import ACCESS_LOGS, AGGREGATED, authentication, grpc_server
 from controlplane.xds import HEALTH_DISCOVERY as HEALTH
 from controlplane.xds import LOAD_REPORTING as LOADS
 from controlplane.xds import connection as requests
 from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
 from controlplane.xds.connection import LARGE, SilentStreams, read
+from controlplane.xds.node import ProtocolError
 from tests.features.test_load_reports import Sink
 from tests.features.xds import Envoy, FixedCatalog, serving
 from tests.processes import DEADLINE
@@ -43,7 +44,9 @@ class Samples:
 
 
 class Health:
-    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+    def to_check(
+        self, node: str, view: View, known: tuple[HealthTarget, ...]
+    ) -> tuple[HealthTarget, ...]:
         raise AssertionError("nobody says anything")
 
     def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
@@ -57,7 +60,7 @@ class Health:
 async def test_a_stream_without_a_request_is_ended(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "FIRST_REQUEST", 0.5)
+    monkeypatch.setattr(authentication, "FIRST_REQUEST", 0.5)
     serves = partial(serving, loads=Sink(), samples=Samples(), health=Health())
     async with (
         serves(A, write_timeout=2.0, first_request=0.5) as plane,
@@ -73,12 +76,13 @@ async def test_a_stream_without_a_request_is_ended(
         assert not speaking.call.done()
 
 
+@pytest.mark.parametrize("method", METHODS)
 async def test_streams_that_say_nothing_are_limited_by_where_they_come_from(
-    monkeypatch: pytest.MonkeyPatch,
+    method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests, "MAX_SILENT_OF_PEER", 3)
     async with (
-        serving(A) as plane,
+        serving(A, loads=Sink(), samples=Samples(), health=Health()) as plane,
         grpc.aio.insecure_channel(str(plane.address)) as channel,
         asyncio.timeout(DEADLINE),
     ):
@@ -86,27 +90,52 @@ async def test_streams_that_say_nothing_are_limited_by_where_they_come_from(
             speaking = Envoy(channel, f"speaks-{number}")
             await speaking.want(CLUSTER)
             await speaking.accept()
-        silent = [Envoy(channel, f"silent-{number}") for number in range(4)]
-        ended = [asyncio.ensure_future(each.call.code()) for each in silent]
+        silent: list[grpc.aio.StreamStreamCall[bytes, bytes]] = [
+            channel.stream_stream(f"/{method}")() for _ in range(4)
+        ]
+        ended = [asyncio.ensure_future(each.code()) for each in silent]
         done, waiting = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
         assert [each.result() for each in done] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
         for each in waiting:
             each.cancel()
         for one in silent:
-            one.call.cancel()
+            one.cancel()
 
 
 def test_a_place_that_is_given_back_is_there_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "MAX_SILENT_OF_PEER", 1)
     silent = SilentStreams()
     leave = silent.enter("ipv4:10.0.0.1:1000")
-    assert leave is not None
-    assert silent.enter("ipv4:10.0.0.1:1001") is None
-    assert silent.enter("ipv4:10.0.0.2:1000") is not None
+    with pytest.raises(ProtocolError):
+        silent.enter("ipv4:10.0.0.1:1001")
+    silent.enter("ipv4:10.0.0.2:1000")
     leave()
     leave()
-    assert silent.enter("ipv4:10.0.0.1:1002") is not None
-    assert silent.enter("ipv4:10.0.0.1:1003") is None
+    silent.enter("ipv4:10.0.0.1:1002")
+    with pytest.raises(ProtocolError):
+        silent.enter("ipv4:10.0.0.1:1003")
+
+
+async def test_connections_without_a_request_leave_files_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpc_server, "MAX_CONNECTIONS", 20)
+    # Nothing else closes them.
+    patient = dict(grpc_server._OPTIONS) | {"grpc.server_handshake_timeout_ms": 600_000}
+    monkeypatch.setattr(grpc_server, "_OPTIONS", tuple(patient.items()))
+    async with serving(A) as plane, asyncio.timeout(DEADLINE):
+        at = plane.address
+        idle = [await asyncio.open_connection(at.host, at.port) for _ in range(40)]
+        closed = [asyncio.create_task(reader.read()) for reader, _ in idle]
+        while sum(each.done() for each in closed) < 20:
+            await asyncio.sleep(0.05)
+        for _, writer in idle:
+            writer.close()
+        await asyncio.gather(*closed)
+        async with grpc.aio.insecure_channel(str(at)) as channel:
+            envoy = Envoy(channel, "speaks")
+            await envoy.want(CLUSTER)
+            assert (await envoy.accept()).resources == {"a": "1"}
 
 
 async def test_a_large_request_is_read_in_another_thread_and_a_small_one_is_not() -> None:

@@ -20,7 +20,7 @@ from grpc.experimental.session_cache import ssl_session_cache_lru
 
 from controlplane.balancing import Place
 from controlplane.identity import Admission, Credentials
-from controlplane.resources.health_checks import PREFIX, Checked
+from controlplane.resources.health_checks import PREFIX, HealthTarget
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
@@ -95,7 +95,9 @@ class Sink:
     def sampled(self, samples: Sequence[Sample], place: Place) -> None:
         self.samples += samples
 
-    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+    def to_check(
+        self, node: str, view: View, known: tuple[HealthTarget, ...]
+    ) -> tuple[HealthTarget, ...]:
         return ()
 
     def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:

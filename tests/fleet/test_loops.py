@@ -10,6 +10,7 @@ from controlplane.fleet import (
     Command,
     DeletePool,
     DeleteReplica,
+    Fleet,
     PutPool,
     PutReplicas,
     Refused,
@@ -25,6 +26,7 @@ from tests.fleet.fleets import (
     file,
     pool_settings,
     put,
+    refusal,
     replica_settings,
 )
 
@@ -106,3 +108,70 @@ def test_what_the_api_said_before_loops_were_refused_does_not_keep_it_from_start
     again = restored(known, file(), 1.0)
     assert set(again.pools["p"].replicas) == {"a"}
     assert not after(DeleteReplica("p", "a", force=True), fleet=again).pools["p"].replicas
+
+
+def ingress(port: int) -> str:
+    return f"127.0.0.1:{port}"
+
+
+def two_pools() -> Fleet:
+    """A pool `p` with an ingress at port 2 before its replica at port 1, and a pool `q`."""
+    pools = [PutPool("p", pool_settings()), PutPool("q", pool_settings(10001))]
+    return after(*pools, put("a", 1, ingress=ingress(2)))
+
+
+@pytest.mark.parametrize(
+    ("port", "behind", "why"),
+    [
+        (2, 1, "127.0.0.1:2 is the ingress of replica 'a'"),
+        (2, 3, "127.0.0.1:2 is the ingress of replica 'a'"),
+        (3, 1, "127.0.0.1:1 is where replica 'a' of pool 'p' serves"),
+    ],
+)
+def test_an_ingress_does_not_hand_requests_to_another(port: int, behind: int, why: str) -> None:
+    refused = refusal(put("b", port, pool="q", ingress=ingress(behind)), two_pools())
+    assert (refused.kind, refused.replica) == ("conflict", "b")
+    assert why in str(refused)
+
+
+def test_pools_may_share_a_replica_and_its_ingress() -> None:
+    fleet = after(put("b", 1, pool="q", ingress=ingress(2)), fleet=two_pools())
+    assert fleet.pools["q"].replicas["b"].settings.ingress == Address("127.0.0.1", 2)
+    # Without an ingress of its own the replica of another pool is behind this one, and no loop.
+    assert after(put("b", 2, pool="q"), fleet=two_pools()).pools["q"].replicas
+    # It may change both, as long as nobody else is there.
+    assert after(put("a", 2, ingress=ingress(1)), fleet=two_pools()).pools["p"].replicas
+
+
+def test_a_file_of_crossed_ingresses_is_refused() -> None:
+    config = file(p={"a": 1}, q={"b": 2}, listeners={"p": 10, "q": 11})
+    crossed = [
+        pool.model_copy(
+            update={
+                "replicas": tuple(
+                    each.model_copy(update={"ingress": Address("127.0.0.1", other)})
+                    for each in pool.replicas
+                )
+            }
+        )
+        for pool, other in zip(config.pools, (2, 1), strict=True)
+    ]
+    config = config.model_copy(update={"pools": tuple(crossed)})
+    with pytest.raises(Refused, match="hands requests to a replica, not to another ingress"):
+        declared(config)
+    with pytest.raises(Refused, match="hands requests to a replica, not to another ingress"):
+        restored(registered(Fleet()), config, 1.0)
+
+
+def test_one_that_is_discovered_behind_another_ingress_is_not_used() -> None:
+    sets = {"docker": {"b": replica_settings(2, ingress=ingress(1)), "c": replica_settings(7)}}
+    found = discovered(two_pools(), "q", sets, lambda _: True, 0.0)
+    assert set(found.fleet.pools["q"].replicas) == {"c"}
+    assert "not to another ingress" in found.clashes[0]
+
+
+def test_one_whose_ingress_is_discovered_at_a_listener_is_not_used() -> None:
+    sets = {"docker": {"b": replica_settings(5, ingress=ingress(10000))}}
+    found = discovered(two_pools(), "q", sets, lambda _: True, 0.0)
+    assert not found.fleet.pools["q"].replicas
+    assert "is where an Envoy listens for pool 'p'" in found.clashes[0]

@@ -132,6 +132,15 @@ def test_two_gpus_of_one_name_are_two_series() -> None:
     assert ratio == {("GPU-1", "m", "a"): 0.5, ("1", "m", "a"): 0.6}
 
 
+def test_a_gpu_with_the_number_of_another_as_its_name_is_a_series_of_its_own() -> None:
+    a_plane = plane(1)
+    some = (GpuMemory("1", 0.5, 1.0), GpuMemory(None, 0.6, 1.0), GpuMemory("1", 0.7, 1.0))
+    read(a_plane, "a", Reading(1.0, None, memory=some))
+    a_plane.decide(1.0)
+    ratio = values(everything(a_plane), "plimsoll_replica_gpu_memory_used_ratio")
+    assert sorted(ratio.values()) == [0.5, 0.6, 0.7]
+
+
 def test_a_replica_is_in_the_tier_that_was_decided() -> None:
     a_plane = loaded_plane()
     decision = a_plane.decision("m")

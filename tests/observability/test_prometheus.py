@@ -20,6 +20,7 @@ import yaml
 from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
 from examples.observability.grafana.build import FOLDER, files
+from examples.observability.grafana.parts import MOST
 from tests.envoy.load import load
 from tests.envoy.pools import all_serve, pool_of
 from tests.processes import Envoy, Plimsoll, free_port, process, serving, started_envoy, until
@@ -62,10 +63,13 @@ def panels() -> Iterator[tuple[str, str]]:
     for name in sorted(files()):
         for panel in json.loads((FOLDER / name).read_text())["panels"]:
             for target in panel.get("targets", ()):
-                query = target["expr"]
-                for variable, value in VARIABLES.items():
-                    query = query.replace(variable, value)
-                yield f"{name}: {panel['title']}", query
+                yield f"{name}: {panel['title']}", _filled(target["expr"])
+
+
+def _filled(query: str) -> str:
+    for variable, value in VARIABLES.items():
+        query = query.replace(variable, value)
+    return query
 
 
 class Prometheus:
@@ -187,6 +191,28 @@ async def test_every_query_of_rules_and_dashboards_has_data(tmp_path: Path) -> N
         assert {item for item in asked - known if f":{item}:" not in text} == NOT_HERE.keys()
 
 
+async def test_no_chart_of_a_pool_has_a_line_for_each_of_many_replicas(tmp_path: Path) -> None:
+    series, tests = set[str](), []
+    for panel in json.loads((FOLDER / "pool.json").read_text())["panels"]:
+        for target in panel.get("targets", ()):
+            if "{{replica}}" in target["legendFormat"]:
+                query = _filled(target["expr"])
+                series.update(re.findall(r"([a-z0-9_:]+)\{", query))
+                lines = f"count(count by (replica) ({query}))"
+                drawn = {"labels": "{}", "value": MOST}
+                tests.append({"expr": lines, "eval_time": "5m", "exp_samples": [drawn]})
+    assert len(tests) > 8
+    many = [
+        {"series": f'{name}{{job="plimsoll",pool="{POOL}",replica="r{n}"}}', "values": f"{n}+{n}x9"}
+        for name in series
+        for n in range(1, 101)
+    ]
+    file = {"tests": [{"interval": "1m", "input_series": many, "promql_expr_test": tests}]}
+    path = tmp_path / "test.yml"
+    path.write_text(yaml.safe_dump(file).replace("1m]", "5m]"))
+    await _promtool("test", "rules", str(path))
+
+
 async def _change(plane: Plimsoll) -> None:
     """Have something to tell Envoys, again and again."""
     path = f"/v1/pools/{POOL}/replicas/r1"
@@ -238,21 +264,17 @@ async def test_an_envoy_shows_its_metrics_and_nothing_else_of_its_admin_interfac
 @pytest.mark.parametrize("name", ["prometheus.yml", "compose.yml"])
 async def test_prometheus_takes_each_of_its_files(name: str) -> None:
     path = EXAMPLES / "prometheus" / name
-    checked = await asyncio.create_subprocess_exec(
-        "promtool", "check", "config", "--syntax-only", str(path), stdout=asyncio.subprocess.DEVNULL
-    )
-    assert await checked.wait() == 0
+    await _promtool("check", "config", "--syntax-only", str(path))
 
 
 @pytest.mark.timeout(600)
 async def test_alerts_fire_where_they_must_and_nowhere_else() -> None:
+    await _promtool("test", "rules", str(Path(__file__).parent / "rules_test.yml"))
+
+
+async def _promtool(*arguments: str) -> None:
     tested = await asyncio.create_subprocess_exec(
-        "promtool",
-        "test",
-        "rules",
-        str(Path(__file__).parent / "rules_test.yml"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        "promtool", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     said, _ = await tested.communicate()
     assert tested.returncode == 0, said.decode()

@@ -123,6 +123,7 @@ def test_a_share_that_fell_because_another_replica_joined_says_so() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        ({"state": State.UNHEALTHY}, "its health check fails"),
         ({"state": State.GONE}, "it went away: nobody listened, or another process took over"),
         ({"draining": "operator"}, "an operator drained it"),
         ({"draining": "lease"}, "its lease ran out, so it is drained"),

@@ -23,6 +23,7 @@ from controlplane.fleet import (
 )
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.report import ReplicaSummary
+from controlplane.resources.views import View
 from controlplane.telemetry import Device, GpuMemory
 from tests.fleet.fleets import without_pool
 from tests.plane.test_growth import versions
@@ -268,19 +269,21 @@ def test_envoys_are_told_of_all_whose_weight_has_changed_with_the_one_that_joine
     assert weights != {1000}
 
 
-def test_a_decision_is_freed_as_soon_as_the_next_is_made() -> None:
+def test_a_decision_and_what_envoys_saw_of_it_are_freed_as_soon_as_the_next_is_made() -> None:
     plane = Plane(0.0)
     plane.apply(PutPool("p", pool_of("capacity-tiers", None)), 0.0)
     plane.apply(PutReplica("p", "a", replica_of(1)), 0.0)
-    plane.decide(1.0)
+    plane.probed(plane.targets()[0], Probe.HEALTHY, 1.0)
+    seen = plane.decide(1.0).view(View())
     before = plane.decision("p")
     assert before is not None
-    gone = weakref.ref(before)
-    del before
+    decided, shown = weakref.ref(before), weakref.ref(seen)
+    del before, seen
     gc.disable()
     try:
         asked(Drain("p", "a"))(plane, 2.0)
         plane.decide(2.0)
-        assert gone() is None
+        assert decided() is None
+        assert shown() is None
     finally:
         gc.enable()

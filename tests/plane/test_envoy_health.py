@@ -6,7 +6,7 @@ from controlplane.api.views import replica_view
 from controlplane.fleet import Drain, PutPool
 from controlplane.plane import Plane, Probe
 from controlplane.plane.envoys import MOST, Dispute
-from controlplane.resources.health_checks import FOR_A_WHILE, check_interval
+from controlplane.resources.health_checks import DISPUTED_CHECKS, check_interval
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
 from tests.fleet.fleets import pool_settings, put, without_replica
@@ -30,7 +30,7 @@ def plane_with(*ports: int, probe: Probe = Probe.HEALTHY) -> Plane:
 
 
 def while_of(plane: Plane) -> float:
-    return FOR_A_WHILE * check_interval(plane.fleet.pool("p"))
+    return DISPUTED_CHECKS * check_interval(plane.fleet.pool("p"))
 
 
 def told(plane: Plane, now: float) -> list[tuple[str, str, bool]]:

@@ -13,6 +13,8 @@ POOLS = (
     Routed("q", validated(RouteSettings, {"prefix": "/", "timeout": "3s"}), None),
 )
 
+BELOW = "([/:].*)?"
+
 
 def routes(pools: tuple[Routed, ...] = POOLS) -> list[route_v3.Route]:
     resource = gateway_routes(pools)
@@ -25,21 +27,34 @@ def routes(pools: tuple[Routed, ...] = POOLS) -> list[route_v3.Route]:
 
 
 def targets(found: list[route_v3.Route]) -> list[tuple[str, str, str, float]]:
-    """Prefix that is matched, cluster, what the prefix becomes, and the time that it may take."""
+    """What of a path is matched, cluster, what is cut off, and the time that it may take."""
     told = []
     for each in found:
         assert each.match is not None
         assert each.route is not None
         assert each.route.timeout is not None
-        assert each.match.prefix is not None
         seconds = each.route.timeout.total_seconds()
-        told.append((each.match.prefix, each.name, each.route.prefix_rewrite, seconds))
+        told.append((matched(each.match), each.name, cut_off(each.route), seconds))
     return told
+
+
+def matched(match: route_v3.RouteMatch) -> str:
+    """The prefix or the regular expression of the paths that match."""
+    return match.prefix or (match.safe_regex.regex if match.safe_regex is not None else "")
+
+
+def cut_off(action: route_v3.RouteAction) -> str:
+    """The regular expression of what is cut off a path; all else stays."""
+    if (rewrite := action.regex_rewrite) is None:
+        return ""
+    assert rewrite.pattern is not None
+    assert rewrite.substitution == "/"
+    return rewrite.pattern.regex
 
 
 def test_a_pool_named_in_the_header_is_found_below_its_own_prefix_which_stays() -> None:
     by_header = routes()[:2]
-    assert targets(by_header) == [("/v1", "p", "", 2.0), ("/", "q", "", 3.0)]
+    assert targets(by_header) == [(f"/v1{BELOW}", "p", "", 2.0), ("/", "q", "", 3.0)]
     names = []
     for each in by_header:
         assert each.match is not None
@@ -51,7 +66,7 @@ def test_a_pool_named_in_the_header_is_found_below_its_own_prefix_which_stays() 
 
 def test_a_pool_named_first_in_the_path_is_found_without_a_header_and_its_name_is_cut_off() -> None:
     by_path = routes()[2:4]
-    assert targets(by_path) == [("/p/v1", "p", "/v1", 2.0), ("/q/", "q", "/", 3.0)]
+    assert targets(by_path) == [(f"/p/v1{BELOW}", "p", "^/p/", 2.0), ("/q/", "q", "^/q/", 3.0)]
     assert [each.match.headers for each in by_path if each.match] == [[], []]
 
 
@@ -59,10 +74,9 @@ def test_a_class_without_a_prefix_is_limited_to_that_of_its_pool() -> None:
     settings = validated(RouteSettings, {"prefix": "/v1"})
     classes = (("bulk", ClassMatch(min_bytes=10)), ("jobs", ClassMatch(prefix="/v1/jobs")))
     found = routes((Routed("p", settings, None, classes),))
-    in_path = [each.match.prefix for each in found if each.match and each.route][3:]
-    becomes = [each.route.prefix_rewrite for each in found if each.route][3:]
-    assert in_path == ["/p/v1", "/p/v1/jobs", "/p/v1"]
-    assert becomes == ["/v1", "/v1/jobs", "/v1"]
+    in_path = [matched(each.match) for each in found if each.match and each.route][3:]
+    assert in_path == [f"/p/v1{BELOW}", f"/p/v1/jobs{BELOW}", f"/p/v1{BELOW}"]
+    assert {cut_off(each.route) for each in found[3:] if each.route} == {"^/p/"}
 
 
 def test_a_request_for_no_pool_is_told_how_to_name_one() -> None:

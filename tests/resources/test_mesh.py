@@ -15,9 +15,11 @@ import pytest
 
 from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
+from controlplane.resources import pool_resources
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.mesh import RBAC_FILTER
+from controlplane.resources.places import Place
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
 from controlplane.resources.views import View
@@ -297,3 +299,20 @@ def test_a_spire_agent_is_asked_for_its_own_names() -> None:
         assert source.api_type == core_v3.ApiConfigSourceApiType.GRPC
         assert source.grpc_services[0].envoy_grpc is not None
         assert source.grpc_services[0].envoy_grpc.cluster_name == "spire_agent"
+
+
+def test_what_is_made_for_envoys_that_have_left_is_not_kept_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_resources, "MAX_SEEN", 3)
+    held = catalog("strict")
+    made = held.pools["p"]
+    wanted = content(held.view(SECURED).get(CLUSTER, "p"))
+    for number in range(20):
+        source = SecretSource(f"/{number}/identity.json", f"/{number}/roots.json")
+        place = Place("region", f"zone-{number}")
+        view = View(identity=source, place=place)
+        assert f"/{number}/".encode() in content(held.view(view).get(CLUSTER, "p"))
+        assert held.view(View(identity=ADS, place=place)).get(ENDPOINT, "p") is not None
+        assert max(len(made._secured), len(made._made)) <= 3
+    assert content(held.view(SECURED).get(CLUSTER, "p")) == wanted

@@ -14,7 +14,7 @@ from controlplane.config.tls import GatewayTls
 from controlplane.fleet import PutPool
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.clusters import cluster, retry_cluster
-from controlplane.resources.health_checks import Checked, health_check_specifier
+from controlplane.resources.health_checks import HealthTarget, health_check_specifier
 from controlplane.resources.messages import to_json
 from controlplane.resources.resource import CLUSTER, LISTENER, SECRET, Snapshot
 from controlplane.resources.routes import GATEWAY
@@ -185,7 +185,7 @@ def test_a_server_of_grpc_is_asked_about_its_service_with_metadata() -> None:
 
 def test_checks_that_an_envoy_is_asked_for_go_over_tls_too() -> None:
     replica = a_pool(r0=9000).pool("p").replicas["r0"]
-    encoded = health_check_specifier([Checked(a_pool_with(upstream=UPSTREAM), replica)])
+    encoded = health_check_specifier([HealthTarget(a_pool_with(upstream=UPSTREAM), replica)])
     (asked,) = pb.HealthCheckSpecifier.FromString(encoded).cluster_health_checks
     (match,) = health_v3.ClusterHealthCheck.parse(
         asked.SerializeToString()

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane.config import LatencyFamily, MemoryFamily, MetricsSettings
 from controlplane.telemetry import (
+    PROFILES,
     ExpositionError,
     Profile,
     Source,
@@ -16,6 +18,7 @@ from controlplane.telemetry import (
     read,
 )
 from controlplane.telemetry.exposition import MAX_LINES, MAX_SAMPLES, parse
+from tests.telemetry.test_servers import exposed
 from tests.telemetry.texts import TEI, histogram, tei
 
 
@@ -64,8 +67,11 @@ def test_a_bucket_that_is_not_a_number_is_missing() -> None:
     assert reading.latency.bounds == (1.0, float("inf"))
 
 
-def test_a_gauge_that_is_not_a_number_is_missing() -> None:
-    assert read("te_queue_size NaN\n", TEI, 0.0).queue is None
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "1e999"])
+def test_a_gauge_that_is_not_a_number_or_has_no_end_is_missing(value: str) -> None:
+    reading = read(f"{tei()}te_queue_size {value}\n", TEI, 0.0)
+    assert reading.queue is None
+    assert reading.latency is not None
 
 
 def test_a_negative_count_is_refused() -> None:
@@ -80,13 +86,19 @@ def test_a_negative_sum_is_refused() -> None:
     refused(histogram({"+Inf": 6}, -1.0), "needs one _sum of at least 0")
 
 
-def test_an_infinite_value_is_refused() -> None:
-    refused("te_queue_size 1e999\n", "must be a finite number or NaN")
+def test_an_infinite_count_is_refused() -> None:
+    refused('te_request_failure{err="dropped"} +Inf\n', "must be a finite number or NaN")
 
 
 def test_more_memory_in_use_than_there_is_is_refused() -> None:
     text = "te_gpu_memory_used_bytes 11\nte_gpu_memory_total_bytes 10\n"
     refused(text, "te_gpu_memory_used_bytes says that 11 of 10 is in use")
+
+
+def test_more_gpus_than_a_machine_has_and_names_without_end_are_refused() -> None:
+    line = 'te_gpu_memory_used_bytes{{gpu_uuid="{}"}} 1\n'
+    refused("".join(map(line.format, range(257))), "names more than 256 GPUs")
+    refused(line.format("G" * 129), "names a GPU with more than 128 characters")
 
 
 def test_label_sets_with_different_buckets_are_refused() -> None:
@@ -308,3 +320,55 @@ def test_of_a_whole_text_the_wanted_samples_are_those_that_prometheus_client_rea
 def test_a_counter_is_found_with_total_and_without(exposed: str) -> None:
     text = f'# TYPE {exposed} counter\n{exposed}{{err="overloaded"}} 2\n{exposed}{{err="x"}} 3\n'
     assert read(text, TEI, 0.0).errors == 5
+
+
+def each_sample(change: str) -> Callable[[str], str]:
+    """Rewrite the samples of a text: ``{series}`` and ``{value}`` stand for what there was."""
+
+    def changed(text: str) -> str:
+        lines = []
+        for line in text.splitlines():
+            series, _, value = line.rpartition(" ")
+            is_sample = line and not line.startswith("#")
+            lines.append(change.format(series=series, value=value) if is_sample else line)
+        return "\n".join(lines) + "\n"
+
+    return changed
+
+
+def created(text: str) -> str:
+    """Add when each series began, as OpenMetrics does, and its end."""
+    lines = []
+    for line in text.splitlines():
+        lines.append(line)
+        found = re.match(r"([^# {]+)_(?:count|total)({.*}|) ", line)
+        if found is not None:
+            lines.append(f"{found[1]}_created{found[2]} 1.7e+09")
+    return "\n".join([*lines, "# EOF"])
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [
+        each_sample("{series} {value} 1700000000123"),
+        each_sample("{series} {value} 1700000000.123"),
+        each_sample('{series} {value} # {{trace_id="a b",x="}}"}} 0.5 1.5'),
+        each_sample('{series} {value} 1.7e+09 # {{trace_id="a"}} 0.5'),
+        each_sample("  {series}\t  {value}\t"),
+        each_sample("{series} {value}\r"),
+        lambda text: "\n\n" + text.replace("\n", "\n\n"),
+        lambda text: re.sub("(?m)^#.*\n", "", text),
+        lambda text: re.sub(r"([{,])([a-z]+)=", r"\1 \2 = ", text).replace('"}', '", }'),
+        created,
+    ],
+    ids=[
+        *("milliseconds", "seconds", "exemplar", "time and exemplar", "blanks", "CR"),
+        *("empty lines", "no comments", "spaced labels", "OpenMetrics"),
+    ],
+)
+@pytest.mark.parametrize("server", PROFILES)
+def test_a_server_is_read_alike_however_its_lines_are_written(
+    server: str, rewritten: Callable[[str], str]
+) -> None:
+    text = exposed(server)
+    assert read(rewritten(text), PROFILES[server], 0.0) == read(text, PROFILES[server], 0.0)

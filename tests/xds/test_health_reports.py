@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config import Address
-from controlplane.resources.health_checks import PREFIX, Checked, health_check_specifier
+from controlplane.resources.health_checks import PREFIX, HealthTarget, health_check_specifier
 from controlplane.resources.messages import socket_address
 from controlplane.telemetry.load import Endpoint
 from controlplane.xds import ProtocolError
@@ -73,7 +73,7 @@ def test_garbage_is_refused_in_one_way(data: bytes) -> None:
 
 def test_each_replica_is_checked_as_its_pool_says_under_its_own_host_and_more_rarely() -> None:
     pool = a_pool(a=1, b=2).pool("p")
-    checked = [Checked(pool, replica) for replica in pool.replicas.values()]
+    checked = [HealthTarget(pool, replica) for replica in pool.replicas.values()]
     found = health_v3.HealthCheckSpecifier.parse(health_check_specifier(checked))
     (cluster,) = found.cluster_health_checks
     (check,) = cluster.health_checks

@@ -5,7 +5,7 @@ parameters are refused.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
@@ -35,25 +35,25 @@ MAX_BATCH: Final = 1_000
 _LABEL: Final = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[A-Za-z0-9._/:@+-]{0,128})?$"
 
 
-def _integer(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def _text(parse: Callable[[str], object]) -> BeforeValidator:
+    """Parse a text; a query has nothing else."""
+    return BeforeValidator(lambda given: parse(given) if isinstance(given, str) else given)
+
+
+def _integer(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
         raise ValueError(f"{shown(text)} is not a whole number from 1 on")
     return int(text)
 
 
-def _boolean(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def _boolean(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError(f"{shown(text)} is neither true nor false")
     return text == "true"
 
 
-def _duration(text: object) -> object:
-    return parse_duration(text) if isinstance(text, str) else text
-
+Flag = Annotated[bool, _text(_boolean)]
+Limit = Annotated[int, Field(ge=1, le=MAX_PAGE), _text(_integer)]
 
 _DURATION: Final = WithJsonSchema(
     {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)$", "examples": ["5m"]}
@@ -71,28 +71,28 @@ class Query(BaseModel):
 class Change(Query):
     """The parameters of every change."""
 
-    dry_run: Annotated[bool, BeforeValidator(_boolean)] = False
+    dry_run: Flag = False
     """Change nothing: answer with what Envoys would get, and how it differs from what they hold."""
 
 
 class Removal(Change):
     """The parameters that remove a replica."""
 
-    force: Annotated[bool, BeforeValidator(_boolean)] = False
+    force: Flag = False
     """Remove the replica, however many were removed before."""
 
 
 class Batch(Change):
     """The parameters that put many replicas."""
 
-    force: Annotated[bool, BeforeValidator(_boolean)] = False
+    force: Flag = False
     """Put the replicas even if most of the pool moves to other addresses."""
 
 
 class Page(Query):
     """A page of a list. Names are in alphabetical order, so a page still fits after a change."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_integer)] | None = None
+    limit: Limit | None = None
     """The most names on the page; all by default."""
 
     after: Name | None = None
@@ -102,7 +102,7 @@ class Page(Query):
 class PoolPage(Page):
     """A page of the list of pools."""
 
-    replicas: Annotated[bool, BeforeValidator(_boolean)] = True
+    replicas: Flag = True
     """With `false`, `replicas` of each pool is empty; `counts` and `traffic` are as they are."""
 
 
@@ -124,19 +124,19 @@ class ReplicaPage(Page):
 class Since(Query):
     """How far back a history goes."""
 
-    since: Annotated[
-        float, BeforeValidator(_duration), PlainSerializer(format_duration), _DURATION
-    ] = 3600.0
+    since: Annotated[float, _text(parse_duration), PlainSerializer(format_duration), _DURATION] = (
+        3600.0
+    )
     """How far back, as in `5m`; everything that is kept by default."""
 
 
 class AuditPage(Query):
     """A page of the audit log."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_integer)] = 100
+    limit: Limit = 100
     """The most entries on the page, the newest first."""
 
-    before: Annotated[int, Field(ge=1), BeforeValidator(_integer)] | None = None
+    before: Annotated[int, Field(ge=1), _text(_integer)] | None = None
     """Only entries with a smaller number: the page before this one has it as `next`."""
 
 
@@ -178,7 +178,7 @@ class ReplicaBatch(Settings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        check_distinct("replicas", self.replicas, ("id", "address"))
+        check_distinct("replicas", self.replicas, ("id", "address", "ingress"))
         return self
 
     def by_id(self) -> dict[str, ReplicaSettings]:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import click
@@ -143,12 +142,7 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
             self._bar.stop()
 

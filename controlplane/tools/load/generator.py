@@ -8,6 +8,7 @@ generator: `plimsoll load`, the demonstration, the benchmarks and the tests of E
 import asyncio
 import contextlib
 import math
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
@@ -55,6 +56,7 @@ class Generator:
         waits: bool = True,
         timeout: float | None = None,
         connect: float = CONNECT,
+        tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
         replica_header: str | None = None,
         fault: Callable[[Response], str | None] = fault_of_status,
@@ -68,6 +70,7 @@ class Generator:
                 load.
             timeout: Seconds after which a request has failed; None: never.
             connect: Seconds after which an attempt to connect has failed.
+            tls: Of targets with ``https``.
             replica_header: Of answers, that names the replica.
         """
         self.record = Record()
@@ -81,7 +84,7 @@ class Generator:
         self._fault, self._told = fault, answered
         self._loop = asyncio.get_running_loop()
         of_all = {**HEADERS, **(headers or {})}
-        self._clients = [Client(url, of_all, connect) for url in targets]
+        self._clients = [Client(url, of_all, connect, tls) for url in targets]
         self._room = asyncio.Semaphore(most)
         self._exchanges: dict[int, tuple[Exchange, Departure, float]] = {}
         self._all_answered = asyncio.Event()

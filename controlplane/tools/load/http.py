@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import socket
+import ssl
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -195,13 +196,18 @@ class Client:
     """Connections to the server of one URL."""
 
     def __init__(
-        self, url: str, headers: Mapping[str, str] | None = None, connect: float = CONNECT
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        connect: float = CONNECT,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Open nothing yet.
 
         Args:
-            url: ``http`` only; a user and a password in it are sent.
+            url: A user and a password in it are sent.
             connect: Seconds after which an attempt to connect fails.
+            tls: Of an ``https`` URL.
         """
         parsed = URL(url)
         lines = {
@@ -216,6 +222,7 @@ class Client:
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._head = f"POST {parsed.raw_path_qs} HTTP/1.1\r\n{text}content-length: ".encode()
         self._host, self._port = parsed.raw_host or "", parsed.port or 80
+        self._tls = tls
         self._connect = connect
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
@@ -263,7 +270,11 @@ class Client:
         try:
             async with asyncio.timeout(self._connect):
                 _, connection = await self._loop.create_connection(
-                    lambda: Connection(self), self._host, self._port, happy_eyeballs_delay=_ATTEMPT
+                    lambda: Connection(self),
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    happy_eyeballs_delay=_ATTEMPT,
                 )
         except TimeoutError:
             exchange.end(Response(fault="no connection in time", connected=False))
@@ -277,6 +288,8 @@ class Client:
 
 
 def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return str(error)  # Its number is none of the system's.
     # Where several addresses were tried, the numbers are only in the message.
     found = re.search(r"Errno (\d+)", str(error))
     number = error.errno or (int(found[1]) if found else 0)

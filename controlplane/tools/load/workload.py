@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from controlplane.api.schema.pools import Match
 from controlplane.balancing.capacity import tokens_of
+from controlplane.config.values import is_below
 from controlplane.telemetry.sizes import Sizes
 from controlplane.tools.load.schedule import Departure, Step, schedule, turns
 from controlplane.tools.load.texts import Texts
@@ -51,7 +52,7 @@ def _takes(match: Match | None, path: str, size: int, headers: Mapping[str, str]
     wanted = match.header
     return (
         (wanted is None or headers.get(wanted.name.lower()) == wanted.value)
-        and (match.prefix is None or path.startswith(match.prefix))
+        and (match.prefix is None or is_below(path, match.prefix))
         and (match.min_bytes is None or size >= match.min_bytes)
         and (match.max_bytes is None or size <= match.max_bytes)
     )

@@ -68,11 +68,38 @@ def quantile(part: float, name: str, by: str, which: str) -> str:
     return f"histogram_quantile({part}, sum by ({by}, le) ({rate}))"
 
 
-def rate(name: str, by: str, which: str) -> str:
+def rate(name: str, by: str, which: str, at: str = "") -> str:
     """Write the query for the rate of a counter, by labels, of series with these labels."""
-    return f"sum by ({by}) (rate({name}{{{which}}}[$__rate_interval]))"
+    return f"sum by ({by}) (rate({name}{{{which}}}[$__rate_interval]{at}))"
 
 
+MOST: Final = 40
+"""Lines in a chart of replicas: a pool may have thousands, which no browser draws."""
+
+
+def highest(query: str, *, lowest: bool = False) -> str:
+    """Write a query for the replicas that are highest, or lowest, at the end of the chart.
+
+    Args:
+        query: With a series for each replica. ``{at}`` stands after each of its selectors.
+        lowest: Take those at the other end.
+    """
+    which = "bottomk" if lowest else "topk"
+    now = query.replace("{at}", " @ end()")
+    return f"{query.replace('{at}', '')} and on (replica) {which}({MOST}, {now})"
+
+
+def each(name: str, *, lowest: bool = False) -> str:
+    """Write the query for the replicas of a pool with the highest, or lowest, values."""
+    return highest(f"{name}{{{OF_POOL}}}{{at}}", lowest=lowest)
+
+
+def rates(name: str) -> str:
+    """Write the query for the replicas of a pool with the highest rates of a counter."""
+    return highest(rate(name, "replica", OF_POOL, "{at}"))
+
+
+HIGHEST: Final = f"The {MOST} highest."
 DURATION: Final = "plimsoll_sampled_request_duration_seconds"
 BURN: Final = "1 spends the error budget just in time; 14.4 for an hour a fiftieth of a month's."
 

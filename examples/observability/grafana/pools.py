@@ -5,13 +5,18 @@ from typing import Final
 from examples.observability.grafana.parts import (
     BURN,
     DURATION,
+    HIGHEST,
+    MOST,
     OF_POOL,
     Board,
     Panel,
     Row,
+    each,
+    highest,
     number,
     quantile,
     rate,
+    rates,
 )
 
 FLEET: Final = Board(
@@ -203,39 +208,31 @@ POOL: Final = Board(
                 Panel(
                     "Capacity in tokens a second",
                     "short",
-                    (
-                        (
-                            f"plimsoll_replica_capacity_tokens_per_second{{{OF_POOL}}}",
-                            "{{replica}}",
-                        ),
-                    ),
-                    "No series where servers count no tokens.",
+                    ((each("plimsoll_replica_capacity_tokens_per_second"), "{{replica}}"),),
+                    f"{HIGHEST} No series where servers count no tokens.",
                 ),
                 Panel(
                     "Capacity in requests a second",
                     "reqps",
-                    (
-                        (
-                            f"plimsoll_replica_capacity_requests_per_second{{{OF_POOL}}}",
-                            "{{replica}}",
-                        ),
-                    ),
+                    ((each("plimsoll_replica_capacity_requests_per_second"), "{{replica}}"),),
+                    HIGHEST,
                 ),
                 Panel(
                     "Share of the pool's traffic",
                     "percentunit",
-                    ((f"plimsoll_replica_share_ratio{{{OF_POOL}}}", "{{replica}}"),),
+                    ((each("plimsoll_replica_share_ratio"), "{{replica}}"),),
+                    HIGHEST,
                 ),
                 Panel(
                     "Share, relative to capacity",
                     "short",
                     (
                         (
-                            f"job_pool_replica:plimsoll_share_of_capacity:ratio{{{OF_POOL}}}",
+                            each("job_pool_replica:plimsoll_share_of_capacity:ratio", lowest=True),
                             "{{replica}}",
                         ),
                     ),
-                    "1 is even. Below 0.1 a replica is starved.",
+                    f"1 is even. Below 0.1 a replica is starved. The {MOST} lowest.",
                 ),
                 Panel(
                     "Tiers",
@@ -251,50 +248,46 @@ POOL: Final = Board(
                 Panel(
                     "Requests",
                     "reqps",
-                    (
-                        (
-                            rate("plimsoll_replica_requests_total", "replica", OF_POOL),
-                            "{{replica}}",
-                        ),
-                    ),
+                    ((rates("plimsoll_replica_requests_total"), "{{replica}}"),),
+                    HIGHEST,
                 ),
                 Panel(
                     "Tokens a second",
                     "short",
-                    ((rate("plimsoll_replica_tokens_total", "replica", OF_POOL), "{{replica}}"),),
+                    ((rates("plimsoll_replica_tokens_total"), "{{replica}}"),),
+                    HIGHEST,
                 ),
                 Panel(
                     "In flight",
                     "short",
-                    ((f"plimsoll_replica_in_flight_requests{{{OF_POOL}}}", "{{replica}}"),),
+                    ((each("plimsoll_replica_in_flight_requests"), "{{replica}}"),),
+                    HIGHEST,
                 ),
                 Panel(
                     "Waiting inside",
                     "short",
                     (
                         (
-                            f"plimsoll_replica_queued_texts{{{OF_POOL}}}"
-                            f" or plimsoll_replica_queued_requests{{{OF_POOL}}}",
+                            highest(
+                                f"(plimsoll_replica_queued_texts{{{OF_POOL}}}{{at}}"
+                                f" or plimsoll_replica_queued_requests{{{OF_POOL}}}{{at}})"
+                            ),
                             "{{replica}}",
                         ),
                     ),
-                    "Texts or requests, as the server counts.",
+                    f"Texts or requests, as the server counts. {HIGHEST}",
                 ),
                 Panel(
                     "p99 of replicas",
                     "s",
-                    ((f"plimsoll_replica_latency_p99_seconds{{{OF_POOL}}}", "{{replica}}"),),
-                    "By their own histograms, without the way.",
+                    ((each("plimsoll_replica_latency_p99_seconds"), "{{replica}}"),),
+                    f"By their own histograms, without the way. {HIGHEST}",
                 ),
                 Panel(
                     "GPU memory",
                     "percentunit",
-                    (
-                        (
-                            f"plimsoll_replica_gpu_memory_used_ratio{{{OF_POOL}}}",
-                            "{{replica}} {{gpu}}",
-                        ),
-                    ),
+                    ((each("plimsoll_replica_gpu_memory_used_ratio"), "{{replica}} {{gpu}}"),),
+                    HIGHEST,
                 ),
             ),
         ),

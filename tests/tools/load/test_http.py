@@ -1,17 +1,22 @@
 """The HTTP client of the generator against servers that answer in every way that HTTP allows."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import trustme
 
 from controlplane.tools.load.http import Client, Response
+from tests.authority import client_context
 from tests.processes import DEADLINE, free_port
 
 
 @asynccontextmanager
-async def answering(*pieces: bytes, closes: bool = False) -> AsyncIterator[tuple[str, list[bytes]]]:
+async def answering(
+    *pieces: bytes, closes: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Answer every request with these bytes; gives the URL, and a list with what came."""
     came: list[bytes] = []
 
@@ -32,9 +37,10 @@ async def answering(*pieces: bytes, closes: bool = False) -> AsyncIterator[tuple
         writer.close()
 
     connections: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/embed?a=1", came
+        scheme = "https" if tls else "http"
+        yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/embed?a=1", came
     finally:
         server.close()
         for writer in connections:
@@ -159,3 +165,21 @@ async def test_a_user_and_a_password_in_the_url_are_sent() -> None:
         await post(client)
         client.close()
     assert b"\r\nauthorization: Basic dXNlcjpzZWNyZXQ=\r\n" in came[0]
+
+
+async def test_a_server_over_tls_answers_whom_its_certificate_convinces() -> None:
+    authority = trustme.CA()
+    served, trusting = (
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH),
+        client_context(authority),
+    )
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    async with answering(answer, tls=served) as (url, _):
+        for context, status in ((trusting, 200), (ssl.create_default_context(), None)):
+            client = Client(url, tls=context)
+            response = await post(client)
+            client.close()
+            assert response.status == status
+        assert "CERTIFICATE_VERIFY_FAILED" in (response.fault or "")
+        assert not response.connected
