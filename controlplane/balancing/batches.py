@@ -91,6 +91,14 @@ class Shapes(Columns):
         """Tokens of a full batch: the largest that left texts waiting anywhere in the pool."""
         return _most(self.budget)
 
+    def are_small(self, size: Floats) -> Bools:
+        """Which of some batches are small beside the largest of late anywhere in the pool.
+
+        Where all are about as small, what a start costs cancels out between replicas.
+        """
+        known = self.largest[~np.isnan(self.largest)]
+        return np.asarray(size < SMALL * known.max(initial=0.0))
+
     def usual(self) -> float:
         """Tokens of the largest batch that was seen of late anywhere in the pool."""
         return _most(self.largest)

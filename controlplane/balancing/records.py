@@ -246,6 +246,7 @@ def _counted(
         each = np.where(measured, evidence.PER_BATCH, 1.0)
         overhead, full = records.shapes.known_overhead(), records.shapes.full()
         sure = records.shapes.seen[rows] >= CHUNK
+        sure |= (records.worth[rows] < CHUNK) & ~records.shapes.are_small(counted.size)
         fewest = np.where(worked_out, counted.requests / evidence.TEXTS, 0.0)
         of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure, fewest)
         if worked_out.any():

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.balancing import Decision, decide
+from controlplane.balancing.backlog import NEXT_TO_NOTHING
 from controlplane.balancing.headroom import CEILING, FLOOR
 from controlplane.telemetry.sizes import Sizes
 from tests.balancing.pools import (
@@ -82,7 +83,8 @@ def whole(found: Any) -> None:
     assert all(given_[id_] == 0 for id_ in given_ if id_ not in serving)
     assert all(0 < each < np.inf for each in capacities(found).values())
     relative = found.state.relative[rows]
-    assert ((relative >= FLOOR) & (relative <= CEILING)).all()
+    least = np.where(np.isnan(found.state.line[rows]), FLOOR, NEXT_TO_NOTHING)
+    assert ((relative >= least) & (relative <= CEILING)).all()
     for each in found.classes:
         if serving:
             assert each.weights[[found.rows[id_] for id_ in serving]].max() > 0

@@ -16,7 +16,7 @@ BODIES = {
     "second line": f"up 1\n{WORD} {WORD}\n",
     "type": f"# TYPE te_request_duration {WORD}\n{tei().splitlines()[1]}\n",
     "value": f"te_queue_size {WORD}\n",
-    "infinite": f'te_queue_size{{a="{WORD}"}} +Inf\n',
+    "infinite": f'te_request_duration_sum{{a="{WORD}"}} +Inf\n',
     "exemplar": f"te_queue_size 1 2 3 {WORD}\n",
     "label twice": f'te_queue_size{{{WORD}="{WORD}",{WORD}="1"}} 1\n',
     "labels": f"te_queue_size{{{WORD}}} 1\n",

@@ -162,12 +162,14 @@ def test_replicas_of_one_kind_share_a_tier() -> None:
 
 
 def test_a_slow_replica_has_little_within_two_or_three_seconds_and_is_back_within_eight() -> None:
-    after_two = []
+    after_two, back = [], []
     for seed in (1, 2, 3):
         decisions = balanced(SCENARIOS["slowed-55"], 12, seed).decisions
         share = {decision.at: decision.replicas["1"].share or 0 for decision in decisions}
         assert share[11.75] > 0.2
         after_two.append(share[14.0])
         assert max(share[at] for at in share if 15 <= at < 32) < 0.12
-        assert share[39.75] > 0.2
+        back.append(share[39.75])
     assert median(after_two) < 0.1
+    assert median(back) > 0.2
+    assert min(back) > 0.12
