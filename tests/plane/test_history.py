@@ -105,7 +105,7 @@ def test_a_cut_a_drain_silence_and_a_restart_are_kept() -> None:
 
 
 def test_nothing_older_than_an_hour_is_told_nor_kept() -> None:
-    watched = Watched().go(5)
+    watched = Watched().go(60)
     first = watched.told()[0].entry.at
     watched.go(KEPT, step=20.0)
     told = watched.told()
