@@ -92,7 +92,7 @@ class Shapes(Columns):
         return _most(self.budget)
 
     def are_small(self, size: Floats) -> Bools:
-        """Which of some batches are small beside the largest of late anywhere in the pool.
+        """Return which batches are small beside the largest recent one of the pool.
 
         Where all are about as small, what a start costs cancels out between replicas.
         """

@@ -15,8 +15,8 @@ def column(fill: float = np.nan, *shape: int) -> Any:
     """Declare a column.
 
     Args:
-        fill: What a row holds of which nothing is known; its type is that of the column.
-        shape: Of each row; none: one number.
+        fill: What a row holds while nothing is known; the column has the type of this value.
+        shape: The shape of a row; none: one number.
     """
     return field(metadata={"empty": lambda size: np.full((size, *shape), fill)})
 
@@ -38,11 +38,11 @@ class Columns:
 
     @classmethod
     def empty(cls, size: int) -> Self:
-        """So many rows of which nothing is known."""
+        """Return this many rows in which nothing is known yet."""
         return cls(**{each.name: each.metadata["empty"](size) for each in fields(cls)})  # type: ignore[arg-type]
 
     def carried_over(self, size: int, keep: Bools) -> Self:
-        """As many rows as there are or more, of which only some keep what they hold."""
+        """Return the columns with `size` rows; only the rows in `keep` keep their values."""
         found = {}
         for each in fields(self):  # type: ignore[arg-type]
             old = getattr(self, each.name)

@@ -187,8 +187,8 @@ def by_batches(
         overhead: Tokens that cost as much as starting a batch, h.
         budget: Tokens of a full batch, B.
         each: Requests that one batch is worth.
-        sure: Where the overhead is that of the replica itself, or is about as wrong for all and
-            nothing better is known: small batches show its speed, too.
+        sure: Where the overhead is the replica's own, or a wrong one would be wrong for all alike:
+            small batches count in full.
         fewest: Batches that there were at least.
     """
     size = counted.size

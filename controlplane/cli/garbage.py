@@ -17,8 +17,8 @@ OLD: Final = 10_000
 """Objects older than that among which is looked at once. Where there are more the process grows:
 they are taken to stay."""
 GROWN: Final = 250_000
-"""Objects that are left out since all were looked at last, and at least as many as there were then:
-those that have become garbage since are among them, as each closed connection is."""
+"""Objects left out since the last look at all, from which on another one is worth it, unless more
+were left out then: some of them have become garbage, such as closed connections."""
 _NEVER: Final = 1_000_000_000
 _INTERVAL: Final = 1.0
 

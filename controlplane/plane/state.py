@@ -189,7 +189,7 @@ class PlaneState:
     def summaries(
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, ReplicaSummary]]:
-        """Summarise replicas of a pool, by id, but for those that leave meanwhile; None: all."""
+        """Summarise replicas of a pool by id, all by default; skip those that leave meanwhile."""
         decision = self._decisions.decisions.get(pool)
         endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
         for id_, _ in self.fleet.pools[pool].replicas.some(of):

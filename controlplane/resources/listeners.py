@@ -88,7 +88,7 @@ class Downstream(NamedTuple):
             ``x-forwarded-for`` are believed.
         is_gateway: It takes requests from anybody, and not from the application beside it.
         upload: Seconds for a request to arrive whole.
-        asked: Pools of which sidecars ask a gateway whether it has a healthy replica.
+        asked: Pools for which sidecars ask a gateway whether it has a healthy replica.
     """
 
     access_log: str | None = None

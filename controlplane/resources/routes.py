@@ -52,7 +52,7 @@ class Routed(NamedTuple):
     """What a route needs to know of its pool.
 
     `classes` are those with a cluster of their own, in the order in which they are matched; `via`
-    are the names of those that go through gateways.
+    names the classes that go through gateways.
     """
 
     cluster: str

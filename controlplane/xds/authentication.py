@@ -79,7 +79,7 @@ class Authenticator:
     async def started(
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
-        """Yield the requests of a stream, of which the first has to come soon.
+        """Yield the requests of a stream whose first request comes soon.
 
         Raises:
             ProtocolError: It does not, or too many streams from there wait for theirs.
