@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.certificates import Authority, Leaf
 from tests.envoy.pools import pool
 from tests.processes import DEADLINE, Plimsoll, serving, sidecar, until
 
+CA, OTHER_CA = Authority(), Authority()
 POOL = pool("m", {}, scaling={"min_replicas": 0, "scale_down_after": "3s"})
 
 
@@ -29,13 +31,15 @@ class Keda:
         return kind, value
 
     async def ask(self) -> tuple[Any, Any]:
-        """Have it read the metrics: what it gives the autoscaler, and what it got."""
+        """Have it read the metrics: what it gives the autoscaler, and what it got, if anything."""
         self._write.write(b"\n")
         specs, answer = None, None
         while answer is None:
             kind, value = await self.next()
             if kind == "specs":
                 specs = value
+                if specs is None:
+                    break
             elif kind in ("answer", "error"):
                 answer = value
         return specs, answer
@@ -101,3 +105,31 @@ def metrics_api(plane: Plimsoll) -> Any:
         valueLocation="replicas",
         targetValue="1",
     )
+
+
+async def test_over_tls_keda_is_answered_about_the_pools_of_its_certificate(
+    tmp_path: Path,
+) -> None:
+    CA.server().write(tmp_path / "tls", "xds")
+    CA.write(tmp_path / "tls")
+    files = {"certificate": "tls/xds.pem", "key": "tls/xds-key.pem", "client_ca": "tls/ca.pem"}
+    tls = files | {"nodes": {"keda": ["m"], "sidecar-*": ["other"]}}
+    pools = [pool(name, {}, scaling={"min_replicas": 2}) for name in ("m", "other")]
+    async with serving(tmp_path, pools, xds_more={"tls": tls}) as plane:
+        keda = trigger_auth(CA, CA.node("keda"))
+        for kind in ("external", "external-push"):
+            async with trigger(kind, keda, scalerAddress=str(plane.xds), pool="m") as asks:
+                if kind == "external-push":
+                    assert await asks.next() == ("stream", True)
+                await until(f"{kind} is answered", lambda asks=asks: wants(asks, 2, active=True))
+        for auth, name in ((keda, "other"), (trigger_auth(CA), "m"), (trigger_auth(OTHER_CA), "m")):
+            async with trigger("external", auth, scalerAddress=str(plane.xds), pool=name) as asks:
+                assert await asks.ask() == (None, None)
+
+
+def trigger_auth(root: Authority, client: Leaf | None = None) -> dict[str, str]:
+    """What a TriggerAuthentication has: the root of the server, and a certificate of KEDA's own."""
+    auth = {"caCert": root.root.decode()}
+    if client is not None:
+        auth |= {"tlsClientCert": client.certificate.decode(), "tlsClientKey": client.key.decode()}
+    return auth
