@@ -15,6 +15,8 @@ TOLERANCE: Final = 0.1
 """Of the ratio (--horizontal-pod-autoscaler-tolerance)."""
 STABILIZATION: Final = 300.0
 """Seconds (--horizontal-pod-autoscaler-downscale-stabilization)."""
+GROWTH: Final = 2.0
+"""At most as many again in a period of 15 s (scaleUp.policies, Percent 100)."""
 METRIC_WINDOW: Final = 30.0
 """Seconds that a pod's CPU is averaged over by the metrics server."""
 
@@ -70,6 +72,7 @@ class Hpa:
         least: int = 1,
         most: int = 40,
         stabilization: float = STABILIZATION,
+        growth: float = GROWTH,
     ) -> None:
         """Prepare.
 
@@ -78,9 +81,10 @@ class Hpa:
             least: ``minReplicas``.
             most: ``maxReplicas``.
             stabilization: ``behavior.scaleDown.stabilizationWindowSeconds``.
+            growth: How many times as many pods there may be after a period of 15 s.
         """
         self._wanted, self._least, self._most = wanted, least, most
-        self._stabilization = stabilization
+        self._stabilization, self._growth = stabilization, growth
         self._recommendations: deque[tuple[float, int]] = deque()
 
     def desired(self, count: int, now: float) -> int:
@@ -93,6 +97,6 @@ class Hpa:
             kept.popleft()
         if found < count:
             found = min(max(item for _, item in kept), count)
-        # By default as many again, or four, in each period of 15 s.
-        found = min(found, max(2 * count, count + 4))
+        # Or four more, by default.
+        found = min(found, max(int(self._growth * count), count + 4))
         return min(max(found, self._least), self._most)

@@ -129,10 +129,10 @@ class Plimsoll:
         }
 
 
-def _plimsoll(fleet: Fleet, max_utilization: float = 0.8) -> hpa.Hpa:
+def _plimsoll(fleet: Fleet, max_utilization: float = 0.7, growth: float = 10.0) -> hpa.Hpa:
     rule = Plimsoll(fleet, max_utilization)
     fleet.watch = rule.look
-    return hpa.Hpa(rule.wanted, stabilization=0.0)
+    return hpa.Hpa(rule.wanted, stabilization=0.0, growth=growth)
 
 
 SCALERS: Final = (

@@ -10,6 +10,7 @@ from typing import Any
 from controlplane.api.answers import etag
 from controlplane.api.events import Feed
 from controlplane.api.views import in_short, parting_view
+from controlplane.balancing.explain import CUT
 from controlplane.fleet import Change
 from controlplane.plane import Plane, ReplicaReport, State
 from controlplane.plane.report import ReplicaSummary
@@ -107,9 +108,11 @@ def _log_replica(pool: str, report: ReplicaReport, before: ReplicaSummary) -> No
         else:
             _log.info("%s is %s", name, "ready" if now.state is State.READY else "starting")
     if now.cut and not before.cut:
-        _log.warning("%s gets nothing: the memory of its GPU is full", name)
+        steps = report.decision.steps if report.decision is not None else ()
+        why = next((step.words for step in steps if step.words.startswith(CUT)), "it is cut")
+        _log.warning("%s gets nothing: %s", name, why.removeprefix(CUT))
     elif before.cut and not now.cut:
-        _log.info("%s gets requests again: the memory of its GPU has room", name)
+        _log.info("%s gets requests again", name)
     if now.stale and not before.stale:
         failure = report.observed.failure or "its readings are too old"
         _log.warning("%s cannot be scraped: %s", name, failure)

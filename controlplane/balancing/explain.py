@@ -17,12 +17,15 @@ from controlplane.balancing.division import Division
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.guards import is_left_out
 from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
+from controlplane.balancing.prediction import NEVER
 from controlplane.balancing.sentences import Effect, counted, duration, number, percent
 from controlplane.balancing.sets import DEAD_BAND, may_part, titles
 from controlplane.config import BalancingSettings, Policy
 
 _CHECKS: Final = "Envoys check the replicas for each new class before requests go by class."
 
+CUT: Final = "Cut: "
+"""The sentence that says why a replica gets nothing begins so."""
 TOLD: Final = 60.0
 """Seconds for which a change of capacity is shown."""
 SEEN: Final = 0.005
@@ -208,7 +211,7 @@ def _failing(frame: Frame, row: int) -> str:
     if not frame.state.cut[row]:
         return f"{words[0].upper()}{words[1:]}; no more replicas may be cut"
     again = duration(float(frame.state.failing_until[row]) - frame.now)
-    return f"Cut: {words}; it is tried again in {again}"
+    return f"{CUT}{words}; it is tried again in {again}"
 
 
 def _memory(frame: Frame, row: int) -> str:
@@ -218,7 +221,7 @@ def _memory(frame: Frame, row: int) -> str:
     shown = "unknown now" if np.isnan(fraction) else percent(fraction)
     if frame.state.cut[row] and frame.state.wanted[row]:
         return (
-            f"Cut: GPU memory reached the hard limit {percent(hard)} and is {shown}; it returns"
+            f"{CUT}GPU memory reached the hard limit {percent(hard)} and is {shown}; it returns"
             f" once memory stays below the soft limit {percent(soft)}"
         )
     if fraction >= hard:
@@ -378,10 +381,14 @@ def _division_sentences(decision: Decision, division: Division) -> Iterator[str]
             words += " no replicas of its own: all serve it"
         p99, without = (known.get(name) for known in (division.forecasts, division.together))
         if p99 is not None and without is not None:
-            words += f"; predicted p99 {duration(p99)}, without classes {duration(without)}"
+            words += f"; predicted p99 {_predicted(p99)}, without classes {_predicted(without)}"
         yield f"{words}."
         if decision.frame is not None and (via := decision.frame.settings.gateways_of(name)):
             yield f"Class {title} goes through {counted(len(via), 'gateway')}."
+
+
+def _predicted(seconds: float) -> str:
+    return duration(seconds) if seconds < NEVER else "unbounded"
 
 
 def _titles(decision: Decision) -> Mapping[str, str]:

@@ -77,7 +77,7 @@ def _headline(each: PoolRows) -> str:
             parts.append(f"{shown(sum(rates))} req/s")
     slowest = [row.p99_ms for row in each.rows if row.p99_ms is not None]
     if slowest:
-        wanted = f" of {pool.objective.p99} wanted" if pool.objective else ""
+        wanted = f" of {pool.objective.p99}" if pool.objective else ""
         parts.append(f"p99 up to {shown(max(slowest), ' ms')}{wanted}")
     return ", ".join(parts)
 
@@ -254,7 +254,7 @@ class Screen:
         clock = "" if self._polled_at is None else f"{self._polled_at:%H:%M:%S}"
         view, rows, total = self._poller.view, self._rows(), self._poller.total
         where = f"{view.first + 1}-{view.first + rows} of {total}" if rows else "none"
-        words, style = f"plimsoll top  {clock}  {where}  {view.title}", "dim"
+        words, style = f"{clock}  {where}  {view.title}", "dim"
         if self._trouble:
             words, style = f"as of {clock}: {self._trouble}", "bold red"
         top = Text(printable(words), style, no_wrap=True, overflow="ellipsis")

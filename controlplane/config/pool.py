@@ -49,7 +49,7 @@ class ScalingSettings(Settings):
 
     min_replicas: ReplicaCount = 1
     max_replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] | None = None
-    max_utilization: Annotated[float, Field(ge=0.1, le=0.95)] = 0.8
+    max_utilization: Annotated[float, Field(ge=0.1, le=0.95)] = 0.7
     scale_down_after: Duration = 300.0
 
     @model_validator(mode="after")

@@ -43,7 +43,7 @@ def changes(before: HistoryEntry | None, after: HistoryEntry) -> Iterator[str]:
         served = " and ".join(after.classes)
         yield f"it serves {served} first" if served else "requests are no longer parted"
     if after.drained != before.drained:
-        yield "it was cut for its GPU memory" if after.drained else "its cut is over"
+        yield "it was cut" if after.drained else "its cut ended"
     if (after.failure is None) != (before.failure is None):
         failed = f"scraping it began to fail: {after.failure}"
         yield "it can be scraped again" if after.failure is None else failed
@@ -92,7 +92,7 @@ def _cause(before: HistoryEntry, after: HistoryEntry, effect: float) -> str:
         return ""
     if name in words:
         return f", because: {words[name]} ({name}: ×{number(math.exp(effects[name]))} of before)"
-    return f", because {name} is over"
+    return f", because {name} ended"
 
 
 def _effects(before: HistoryEntry, after: HistoryEntry) -> dict[str, float]:
@@ -126,7 +126,7 @@ def _of_steps(before: HistoryEntry, after: HistoryEntry) -> Iterator[str]:
     old = {step.name: step for step in before.steps if _is_telling(step)}
     new = {step.name: step for step in after.steps if _is_telling(step)}
     yield from (f"{name} began: {step.words}" for name, step in new.items() if name not in old)
-    yield from (f"{name} is over" for name in old if name not in new)
+    yield from (f"{name} ended" for name in old if name not in new)
 
 
 def _is_telling(step: Step) -> bool:

@@ -29,8 +29,8 @@ class LoadHistory:
     def __init__(self) -> None:
         """Begin without a point."""
         self._points: deque[tuple[float, float]] = deque()
-        # For each point the largest forecast, and what a backlog takes.
-        self._wanted: deque[tuple[float, float, float]] = deque()
+        self._forecasts: deque[tuple[float, float]] = deque()
+        self._floors: deque[tuple[float, float]] = deque()
 
     @property
     def level(self) -> float:
@@ -64,21 +64,31 @@ class LoadHistory:
         found = [rate for at, rate in self._points if begin < at <= begin + span]
         return sum(found) / len(found) if found else 0.0
 
-    def keep(self, forecast: float, floor: float, now: float, seconds: float) -> None:
-        """Remember for some seconds the tokens/s that were wanted, and to work off a backlog."""
-        wanted, step = self._wanted, now // STEP * STEP
-        if wanted and wanted[-1][0] == step:
-            _, *before = wanted.pop()
-            forecast, floor = max(forecast, before[0]), max(floor, before[1])
-        wanted.append((step, forecast, floor))
-        while wanted[0][0] < step - seconds:
-            wanted.popleft()
+    def keep(self, forecast: float, now: float, seconds: float) -> None:
+        """Remember for some seconds the tokens per second that were expected."""
+        _keep(self._forecasts, forecast, now, seconds)
+
+    def keep_floor(self, floor: float, now: float, horizon: float) -> None:
+        """Remember the tokens per second that work off a backlog, until that has been done.
+
+        That is a start, and then the time in which the backlog is to go.
+        """
+        _keep(self._floors, floor, now, horizon + span_of(horizon))
 
     def most(self) -> tuple[float, float]:
         """The largest forecast and the largest floor that are kept."""
-        if not self._wanted:
-            return 0.0, 0.0
-        return max(change[1] for change in self._wanted), max(change[2] for change in self._wanted)
+        forecasts = (value for _, value in self._forecasts)
+        floors = (value for _, value in self._floors)
+        return max(forecasts, default=0.0), max(floors, default=0.0)
+
+
+def _keep(kept: deque[tuple[float, float]], value: float, now: float, seconds: float) -> None:
+    step = now // STEP * STEP
+    if kept and kept[-1][0] == step:
+        value = max(value, kept.pop()[1])
+    kept.append((step, value))
+    while kept[0][0] < step - seconds:
+        kept.popleft()
 
 
 def _minmod(slopes: Sequence[float]) -> float:

@@ -119,7 +119,8 @@ class PoolScaling:
                 if self._typical is not None
                 else 0.0
             )
-            load.keep(load.forecast(horizon), floor, now, settings.scaling.scale_down_after)
+            load.keep(load.forecast(horizon), now, settings.scaling.scale_down_after)
+            load.keep_floor(floor, now, horizon)
 
     def _with_unserved(
         self, demands: tuple[ClassDemand, ...], now: float
@@ -288,18 +289,18 @@ def _of_class(need: Need, max_utilization: float) -> Iterator[str]:
     part = percent(max_utilization)
     if need.utilization is not None and need.p99 is not None:
         words = (
-            f"With {counted(need.wanted, 'replica')}, {title} take {percent(need.utilization)} of"
-            f" the capacity, with a predicted p99 of {duration(need.p99)}"
+            f"With {counted(need.wanted, 'replica')} for {title}, {percent(need.utilization)} of"
+            f" their capacity is used, with a predicted p99 of {duration(need.p99)}"
         )
         if demand.objective is not None and need.is_reachable:
             words += f"; the objective is {duration(demand.objective)}"
         yield words
     if demand.objective is None:
-        yield f"Without an objective, {title} may take {part} of the capacity"
+        yield f"Without an objective for {title}, {part} of the capacity may be used"
     elif not need.is_reachable:
         yield (
             f"No number of replicas gives {title} a p99 of {duration(demand.objective)}: the"
-            f" longest take longer alone. They may take {part} of the capacity"
+            f" longest take longer alone. {part} of the capacity may be used"
         )
 
 

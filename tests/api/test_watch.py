@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from controlplane.api.events import Feed
-from controlplane.api.watch import Watch
+from controlplane.api.watch import Watch, _log_replica
+from controlplane.balancing.explain import CUT
+from controlplane.balancing.sentences import Step
 from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import Applied, Drain, PutPool, PutReplica, apply, whole
 from controlplane.metrics.fleet import fleet_families
@@ -65,8 +67,8 @@ def test_another_tier_full_memory_and_old_readings_are_events(changed: dict[str,
     [
         (
             "drained",
-            "m/slow gets nothing: the memory of its GPU is full",
-            "m/slow gets requests again: the memory of its GPU has room",
+            "m/slow gets nothing: it is cut",
+            "m/slow gets requests again",
         ),
         (
             "stale",
@@ -87,6 +89,15 @@ def test_the_log_has_a_line_when_a_replica_is_cut_or_not_read_and_when_that_is_o
         ("WARNING", bad),
         ("INFO", good),
     ]
+
+
+def test_the_log_says_why_a_replica_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    report = Watched().life.plane.report("m", "slow", 100.0)
+    assert report.decision is not None
+    why = Step("failing", 100.0, 0.0, f"{CUT}most Envoys see its requests fail")
+    cut = report.decision._replace(drained=True, steps=(*report.decision.steps, why))
+    _log_replica("m", replace(report, decision=cut), report.summary)
+    assert caplog.messages == ["m/slow gets nothing: most Envoys see its requests fail"]
 
 
 def test_the_log_has_a_line_when_a_replica_is_gone_and_when_it_is_back(

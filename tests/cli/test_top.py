@@ -88,7 +88,7 @@ async def test_without_a_terminal_there_is_one_table_with_everything(api: Served
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].startswith("m: capacity-tiers, 2 of 3 ready, 1 starting, 20 req/s, p99 up to ")
-    assert lines[0].endswith(" of 250ms wanted")
+    assert lines[0].endswith(" of 250ms")
     rows = {line.split()[0]: line for line in lines[2:]}
     assert rows.keys() == {"a", "b", "c"}
     share = float(re.search(r"([\d.]+) %", rows["a"])[1])  # type: ignore[index]

@@ -103,9 +103,9 @@ def test_of_several_steps_the_one_with_the_greatest_part_in_the_fall_is_named() 
     ]
     back = said(both, ENTRY)
     assert back == [
-        "its share rose: 9 % → 50 %, because veto is over",
-        "errors is over",
-        "veto is over",
+        "its share rose: 9 % → 50 %, because veto ended",
+        "errors ended",
+        "veto ended",
     ]
 
 
@@ -129,7 +129,7 @@ def test_a_share_that_fell_because_another_replica_joined_says_so() -> None:
         ({"draining": "lease"}, "its lease ran out, so it is drained"),
         ({"draining": "discovery"}, "its source no longer has it, so it is drained"),
         ({"tier": "tier-9"}, "it moved from tier-8 to tier-9"),
-        ({"drained": True}, "it was cut for its GPU memory"),
+        ({"drained": True}, "it was cut"),
         ({"failure": "no answer"}, "scraping it began to fail: no answer"),
         (
             {"lifetime": 2},
@@ -149,7 +149,7 @@ def test_what_is_over_is_said_as_well() -> None:
     assert said(low, ENTRY) == [
         "it got its share: 0 % → 50 %",
         "it is no longer drained",
-        "its cut is over",
+        "its cut ended",
         "it can be scraped again",
     ]
 

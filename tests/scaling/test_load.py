@@ -53,13 +53,22 @@ def test_the_newest_rate_counts_at_once() -> None:
     assert found.level == 400.0
 
 
-def test_what_was_wanted_is_remembered_for_the_window_and_no_longer() -> None:
+def test_what_was_expected_is_remembered_for_the_window_and_no_longer() -> None:
     found = LoadHistory()
-    found.keep(500.0, 600.0, 1000.0, 300.0)
-    found.keep(100.0, 0.0, 1290.0, 300.0)
-    assert found.most() == (500.0, 600.0)
-    found.keep(100.0, 0.0, 1306.0, 300.0)
+    found.keep(500.0, 1000.0, 300.0)
+    found.keep(100.0, 1290.0, 300.0)
+    assert found.most() == (500.0, 0.0)
+    found.keep(100.0, 1306.0, 300.0)
     assert found.most() == (100.0, 0.0)
+
+
+def test_what_works_a_backlog_off_is_remembered_for_a_start_and_the_work() -> None:
+    found = LoadHistory()
+    found.keep_floor(600.0, 1000.0, 60.0)
+    found.keep_floor(0.0, 1079.0, 60.0)
+    assert found.most() == (0.0, 600.0)
+    found.keep_floor(0.0, 1086.0, 60.0)
+    assert found.most() == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ function useOld() {
 function Silence() {
   const answered = useValue(contact), old = age(answered, useValue(seconds));
   if (!answered.failure) return null;
-  return html`<div class="banner top">The control plane does not answer. Envoys go on with what they have. ${old === null ? "" : `What is below is ${lasted(old)} old.`}
+  return html`<div class="banner top">The control plane does not answer. Envoys go on with what they have. ${old === null ? "" : `What is below is ${lasted(old)} old. `}
     This page tries again by itself.</div>`;
 }
 
@@ -154,7 +154,7 @@ function Page() {
     <${Spoken} /><${Notice} />
     <${Silence} />
     <main ref=${main} id="main" tabindex="-1" class=${isOld ? "old" : ""}>${needed ? html`<${Login} refused=${refused} />` : view(route, me)}</main>
-    <footer class="soft"><span><kbd>j</kbd> <kbd>k</kbd> rows · <kbd>Enter</kbd> open · <kbd>x</kbd> select · <kbd>/</kbd> filter · <kbd>Esc</kbd> back</span><span class="space"></span>
+    <footer class="soft"><span><kbd>j</kbd> <kbd>k</kbd> rows · <kbd>Enter</kbd> open<span class="select"> · <kbd>x</kbd> select</span> · <kbd>/</kbd> filter · <kbd>Esc</kbd> back</span><span class="space"></span>
       <a href="docs">API</a> <a href="openapi.json">OpenAPI</a></footer><${Question} />`;
 }
 

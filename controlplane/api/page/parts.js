@@ -15,8 +15,8 @@ export const load = (rate, capacity) => (rate == null || !capacity ? null : rate
 
 export const rateOf = (rate, capacity) => `${number(rate)} / ${number(capacity)}`;
 
-export function stateOf(replica) {
-  const words = [replica.state];
+export function stateOf(replica, since = "") {
+  const words = [replica.state + since];
   if (replica.draining) words.push(replica.draining === "operator" ? "draining" : `draining (${replica.draining})`);
   if (replica.drained) words.push("cut");
   if (replica.stale) words.push("stale");

@@ -13,11 +13,11 @@ const rejected = (node) => sum(node.types.map((each) => each.refused.length));
 const trouble = (node) => node.types.map((each) => each.last_rejection).filter(Boolean).sort((one, other) => one.age_s - other.age_s)[0];
 
 function held(node) {
-  const words = node.types.filter((each) => each.held).map((each) => `${each.held} ${SHORT[kindOf(each.type_url)] ?? kindOf(each.type_url)}`);
+  const words = node.types.filter((each) => each.held).map((each) => counted(each.held, SHORT[kindOf(each.type_url)] ?? kindOf(each.type_url)));
   return words.join(", ") || "nothing yet";
 }
 
-const SHORT = {Cluster: "clusters", ClusterLoadAssignment: "assignments", Listener: "listeners", RouteConfiguration: "routes", Secret: "secrets"};
+const SHORT = {Cluster: "cluster", ClusterLoadAssignment: "assignment", Listener: "listener", RouteConfiguration: "route", Secret: "secret"};
 
 const COLUMNS = [
   {id: "node", title: "Node", value: (it) => it.id},

@@ -49,7 +49,7 @@ export function Replica({pool, id, me}) {
   const path = pathOf(pool, id), known = usePolled(path), history = usePolled(`${path}/history`, 5000), it = known.data;
   const gone = html`<${Missing} known=${known} what=${`The replica ${id}`} back=${link("pools", pool)} />`;
   return html`<p class="trail"><a href=${link()}>Fleet</a> / <a href=${link("pools", pool)}>${pool}</a> /</p>
-    <div class="title"><h1>${id}</h1>${it && html`<span class="state ${toneOf(it)}">${stateOf(it)}${it.state_for_s == null ? "" : ` for ${lasted(it.state_for_s)}`}</span>`}
+    <div class="title"><h1>${id}</h1>${it && html`<span class="state ${toneOf(it)}">${stateOf(it, it.state_for_s == null ? "" : ` for ${lasted(it.state_for_s)}`)}</span>`}
       ${it && html`<code>${it.address}</code>`}</div>${gone}
     ${it && html`<div class=${known.error?.status === 404 ? "old" : ""}>
       ${known.error?.status !== 404 && html`<${Actions} me=${me} replica=${it} />`}
