@@ -261,6 +261,11 @@ class Connection:
                     f" {error.__cause__.reason}"
                 ) from None
             raise UnreachableError(f"the control plane at {self.url} has hung up") from None
+        except aiohttp.ClientResponseError:
+            # Its message repeats bytes of the answer.
+            raise UnexpectedAnswerError(
+                f"what answers at {self.url} is no control plane of Plimsoll: it speaks no HTTP/1"
+            ) from None
         except aiohttp.ClientError as error:
             raise UnexpectedAnswerError(
                 f"what answers at {self.url} is no control plane of Plimsoll: {error}"
