@@ -153,14 +153,20 @@ def _batches(figure: "Figure") -> None:
         full = most / curve.seconds(most)
         rates.plot([most], [full], "o", color=color)
         rates.annotate(
-            f"capacity {full:,.0f} ", (most, full), ha="right", va="bottom", color="#333333"
+            f"capacity {full:,.0f}",
+            (most, full),
+            xytext=(-8, 4),
+            textcoords="offset points",
+            ha="right",
         )
+    rates.yaxis.set_major_formatter("{x:,.0f}")
     for axes, title in ((seconds, "seconds for a batch"), (rates, "tokens per second")):
         axes.set_xscale("log", base=2)
-        axes.set_xticks([16, 128, 1024, 2048], ["16", "128", "1,024", "2,048"])
+        axes.set_xticks([16, 64, 256, 2048], ["16", "64", "256", "2,048"])
         axes.set_xlabel("tokens in the batch")
         axes.set_title(title, loc="left", fontsize=9)
         axes.set_ylim(bottom=0)
+    rates.set_ylim(top=11_500)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
 
 
