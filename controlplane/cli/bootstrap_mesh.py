@@ -54,11 +54,7 @@ mesh_options = taking(
 
 
 def ingress_of(text: str) -> tuple[str, Address, Address]:
-    """Read ``--ingress``: the pool, where the Envoy listens, and where the replica serves.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read ``--ingress``: the pool, where the Envoy listens, and where the replica serves."""
     pool, equals, places = text.partition("=")
     listen, comma, replica = places.partition(",")
     if not (pool and equals and comma):
@@ -73,11 +69,7 @@ def ingress_of(text: str) -> tuple[str, Address, Address]:
 
 
 def tls_of(options: Mapping[str, str | None], host: str, node: str) -> NodeTls | SpireTls | None:
-    """How the Envoy `node` connects to the control plane at `host`; None: without TLS.
-
-    Raises:
-        ValueError: With one sentence, where the options do not go together.
-    """
+    """How the Envoy `node` connects to the control plane at `host`; None: without TLS."""
     if not any(value for name, value in options.items() if name.startswith("tls_")):
         return None
     name, files = options["tls_name"] or host, _files(options, "tls")
@@ -90,11 +82,7 @@ def tls_of(options: Mapping[str, str | None], host: str, node: str) -> NodeTls |
 
 
 def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSource | None:
-    """Where the Envoy's certificate for other Envoys comes from; None: it has none.
-
-    Raises:
-        ValueError: With one sentence, where the options do not go together.
-    """
+    """Where the Envoy's certificate for other Envoys comes from; None: it has none."""
     files = _files(options, "identity")
     if (socket := options["spire"]) is not None:
         if any(files) or options["identity"] is not None:

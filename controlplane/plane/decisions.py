@@ -91,15 +91,7 @@ def next_step(
 
 @dataclass(slots=True)
 class Decisions:
-    """What was decided, by pool.
-
-    Attributes:
-        endpoint_weights: For each replica that Envoys may know, by its id.
-        parting: How requests are parted into classes, where they are.
-        holds: Of pools in which nothing is to change for a while.
-        spreads: Where Envoys send the requests of pools whose zones matter.
-        failures: Why no decision could be made about a pool, until that is logged.
-    """
+    """What was decided, by pool."""
 
     decisions: dict[str, Decision] = field(default_factory=dict)
     endpoint_weights: dict[str, dict[str, EndpointWeight]] = field(default_factory=dict)

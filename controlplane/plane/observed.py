@@ -27,8 +27,6 @@ class Observed:
     """Everything seen of one generation of a replica.
 
     Attributes:
-        window: The newest; None before the first good scrape.
-        scraped_at: When the last good scrape was.
         failure: Why the last scrape failed; None when it was good.
         recalled_at: When the knowledge from before a restart was taken up, if any was. It counts as
             of then until there is a scrape.

@@ -35,8 +35,6 @@ class ReplicaSummary(NamedTuple):
     """A replica in a few words: nothing that changes with every reading.
 
     Attributes:
-        shown: Whether Envoys know of it.
-        tier: None before the first decision about it.
         cut: Whether it gets nothing for its GPU memory or its errors.
         stale: Whether its readings are too old for its weight to follow.
     """
@@ -55,9 +53,6 @@ class ReplicaReport:
 
     Attributes:
         age: Seconds since its last good scrape.
-        policy: Of the last decision about its pool.
-        decision: What it gets, and why; None before the first decision about it.
-        endpoint_weight: What Envoy was sent; None while Envoy does not know it.
         gpus: What exporters report of its GPUs; None where its pool names none.
         in_flight: Requests that all Envoys together have at it now.
         by_envoys: What it did lately by the count of all Envoys.

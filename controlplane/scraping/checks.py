@@ -58,15 +58,7 @@ class HealthChecks:
         access: Callable[[AccessSettings | None], Access | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare to check.
-
-        Args:
-            plane: Has the replicas.
-            pools: The names of the pools whose clients check no replica themselves.
-            noticed: Called after every check; must not block.
-            access: Finds what reads the certificates that are trusted.
-            clock: Seconds that never go back.
-        """
+        """Prepare to check."""
         self._plane, self._pools, self._noticed, self._clock = plane, pools, noticed, clock
         self._access = access
         self._prober: Prober

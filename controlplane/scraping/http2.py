@@ -53,10 +53,6 @@ async def ask(
         headers: Of the request, pseudo-headers first.
         context: Of TLS; None: in plain text.
         server_name: That the certificate must be of.
-
-    Raises:
-        OSError: Nobody can be reached there, or its certificate is not trusted.
-        Http2Error: What came is no answer.
     """
     reader, writer = await asyncio.open_connection(
         address.host, address.port, ssl=context, server_hostname=server_name if context else None

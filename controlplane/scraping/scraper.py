@@ -48,15 +48,7 @@ class Scraper:
         clock: Callable[[], float] = time.monotonic,
         folder: Path = Path(),
     ) -> None:
-        """Prepare a scraper.
-
-        Args:
-            plane: Has the targets, takes what comes of them.
-            noticed: Called after anything was recorded; must not block.
-            scraped: Called after every scrape, with whether it was good; must not block.
-            clock: Seconds that never go back.
-            folder: That the paths of files with credentials are relative to.
-        """
+        """Prepare a scraper."""
         self._plane = plane
         self._noticed = noticed
         self._scraped = scraped

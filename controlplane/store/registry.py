@@ -75,8 +75,6 @@ class Registry:
         """Prepare.
 
         Args:
-            plane: Holds the fleet that everybody sees.
-            store: Loaded.
             changed: Called with every change, but not for a renewed lease; must neither block nor
                 raise.
             clock: The plane's.

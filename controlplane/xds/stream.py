@@ -73,7 +73,6 @@ class Stream:
 
     Attributes:
         node: Who is at the other end; None before the first request, as the view.
-        identity: What the client has proven; None without TLS.
         secrets: Are this stream's alone, and so is the state of the protocol that is about them:
             what other streams share is about all other types.
     """

@@ -248,7 +248,6 @@ class Capacity:
         rate: Requests per second, the highest tried at which it and every lower rate kept the
             objective; None where the lowest one did not.
         missed: The lowest rate tried that missed the objective; None where none did.
-        objective: Seconds of the 99th percentile.
         few: Fewest requests of any step that was judged.
         spoiled: The rate at which the generator itself became the bottleneck; from there on nothing
             is known of the fleet. None where it did not.
