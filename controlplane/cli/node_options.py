@@ -99,7 +99,7 @@ def envoy_of(
     protocol: Protocol = "delta",
     tls: NodeTls | SpireTls | None = None,
 ) -> dict[str, Any]:
-    """The bootstrap of the Envoy that these options describe; ends the process if they are wrong."""
+    """The bootstrap of the Envoy that these options describe; exits where they are wrong."""
     pools, listen, ingress = options["pools"], options["listen"], options["ingress"]
     gateway, gateway_tls = options["gateway"], options["gateway_tls"]
     client_ca, stats = options["gateway_client_ca"], options["stats"]

@@ -68,7 +68,7 @@ class Traffic:
     def leaving(
         self, fleet: Fleet, reporter: object, now: float
     ) -> Generator[None, None, Mapping[str, set[str]]]:
-        """Forget an Envoy and what it had in flight; yield as `reporting` does, and return the same."""
+        """Forget an Envoy and what it had in flight; yields and returns as `reporting` does."""
         gone = yield from self.reports.going(reporter, now)
         return (yield from _ids(fleet, gone))
 

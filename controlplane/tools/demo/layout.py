@@ -156,7 +156,7 @@ def _envoy() -> Path:
 
 
 def replica_folder(package: Path) -> Path:
-    """Find the example replica: a wheel has it inside the package, a checkout beside the package."""
+    """Find the example replica: a wheel has it inside the package, a checkout beside it."""
     for folder in (package / "_examples" / "replica", package.parent / "examples" / "replica"):
         if (folder / "__main__.py").is_file():
             return folder
