@@ -19,10 +19,9 @@ from controlplane.fleet import Fleet, Pool
 from controlplane.plane.history import Histories
 from controlplane.plane.inputs import Seen, Tables, memory_in_use
 from controlplane.plane.observed import Observations
-from controlplane.plane.startup import Hold
+from controlplane.plane.recovery import Hold
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
-from controlplane.resources.endpoints import EndpointWeight, weight_of
-from controlplane.resources.places import Spread, place_of
+from controlplane.resources.endpoints import EndpointWeight, Spread, place_of, weight_of
 from controlplane.telemetry.sizes import RequestSizes
 
 FAILED: Final = "The control plane failed to decide, see its log. Weights are frozen."

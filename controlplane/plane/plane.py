@@ -20,13 +20,10 @@ from controlplane.config.addresses import Listeners
 from controlplane.fleet import Applied, Change, Command, Refused
 from controlplane.plane.decisions import decide, is_near
 from controlplane.plane.devices import Exporter, exporters_of
-from controlplane.plane.dirty import DirtyKeys
 from controlplane.plane.envoys import listeners_of_node
-from controlplane.plane.observed import Failure, is_read_anew
-from controlplane.plane.readiness import Probe
-from controlplane.plane.report import Target
-from controlplane.plane.startup import RestartPool, recalled
-from controlplane.plane.state import PlaneState
+from controlplane.plane.observed import Failure, Probe, is_read_anew
+from controlplane.plane.recovery import RestartPool, recalled
+from controlplane.plane.state import DirtyKeys, PlaneState, Target
 from controlplane.plane.traffic import endpoint_of, replica_at
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS

@@ -20,9 +20,9 @@ from typing import Final
 from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change
 from controlplane.plane import Plane, Probe, Target
-from controlplane.scraping.access import Access
 from controlplane.scraping.probe import Prober, probing
 from controlplane.scraping.replica_tasks import Pace, ReplicaTasks
+from controlplane.scraping.scrape import Access
 
 _log = logging.getLogger(__name__)
 

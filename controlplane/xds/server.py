@@ -46,7 +46,7 @@ from controlplane.xds.services import (
     PushObserver,
     SecretsOf,
 )
-from controlplane.xds.sharing import SharedStates
+from controlplane.xds.state import SharedStates
 
 
 class StreamsByPool:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
 
+from controlplane.tools.load.envoy import FEW, ReplicaLoad
 from controlplane.tools.load.record import StepRecord, queue
-from controlplane.tools.load.replicas import FEW, ReplicaLoad
 from controlplane.tools.load.schedule import Step
 
 Where = Literal["generator", "requests", "proxy", "replica", "fleet", "none"]

@@ -15,10 +15,9 @@ from yarl import URL
 from controlplane.client import Client, ClientError, Replica
 from controlplane.tools.interrupt import Interrupt, Stopped, together
 from controlplane.tools.load import envoy
-from controlplane.tools.load.envoy import Host, clusters_of, hosts_of_all
+from controlplane.tools.load.envoy import Host, StepWatch, clusters_of, hosts_of_all
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.outcome import Measured, Outcome
-from controlplane.tools.load.replicas import StepWatch
 from controlplane.tools.load.schedule import Step, looks
 from controlplane.tools.load.workload import LoadError, Workload, departures
 
