@@ -255,19 +255,19 @@ class PlaneState:
                 yield from self._disputes(self.fleet.pools[endpoint.pool], replica, now)
 
     def _disputes(self, pool: Pool, replica: Replica, now: float) -> tuple[Dispute, ...]:
-        if replica.id not in self._decisions.endpoint_weights.get(pool.name, {}):
+        if replica.id not in self._decisions[pool.name].endpoint_weights:
             return ()
         readiness = self._observed[pool.name, replica.id].readiness
         return tuple(self.envoy_health.disputes_of(pool, replica, readiness, now))
 
     def decision(self, pool: str) -> Decision | None:
         """What was decided last about a pool."""
-        return self._decisions.decisions.get(pool)
+        return self._decisions[pool].decision
 
     def recommendation(self, pool: str, now: float) -> Recommendation:
         """Work out how many replicas a pool should have, and why; `Refused`: there is no pool."""
         known, decision = self.fleet.pool(pool), self.decision(pool)
-        held = self._decisions.held(pool, now)
+        held = self._decisions[pool].held(now)
         envoys = self._envoys or 1
         return self.scalings.recommend(known, self._observed, decision, held, envoys, now)
 
@@ -277,14 +277,15 @@ class PlaneState:
 
     def parting(self, pool: str) -> Parting | None:
         """How a pool's requests are parted into classes; None: they are not."""
-        return self._decisions.parting.get(pool)
+        return self._decisions[pool].parting
 
     def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
         """Return everything known of a replica; `Refused`: there is no such pool or replica."""
         known = self.fleet.pool(pool)
         replica = known.replica(replica_id)
         observed = self._observed[pool, replica_id]
-        decision = self._decisions.decisions.get(pool)
+        decided = self._decisions[pool]
+        decision = decided.decision
         reports, at = self._traffic.reports, endpoint_of(pool, replica)
         return ReplicaReport(
             pool=known,
@@ -293,7 +294,7 @@ class PlaneState:
             age=None if observed.scraped_at is None else now - observed.scraped_at,
             policy=decision.policy if decision else None,
             decision=decision.replicas.get(replica_id) if decision else None,
-            endpoint_weight=self._decisions.endpoint_weights.get(pool, {}).get(replica_id),
+            endpoint_weight=decided.endpoint_weights.get(replica_id),
             gpus=self._devices.gpus_of(known, replica, now),
             in_flight=reports.in_flight(at, now),
             by_envoys=reports.window(at),
@@ -316,8 +317,8 @@ class PlaneState:
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, ReplicaSummary]]:
         """Summarise replicas of a pool by id, all by default; skip those that leave meanwhile."""
-        decision = self._decisions.decisions.get(pool)
-        endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
+        decision = self._decisions[pool].decision
+        endpoint_weights = self._decisions[pool].endpoint_weights
         for id_, _ in self.fleet.pools[pool].replicas.some(of):
             there = self.fleet.pools.get(pool)
             replica = there.replicas.get(id_) if there is not None else None
@@ -352,4 +353,4 @@ class PlaneState:
 
     def _is_shown(self, pool: str, replica: Replica) -> bool:
         """Whether Envoys know of a replica; before the first decision they may."""
-        return not self._has_decided or replica.id in self._decisions.endpoint_weights.get(pool, {})
+        return not self._has_decided or replica.id in self._decisions[pool].endpoint_weights
