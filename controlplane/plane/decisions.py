@@ -172,8 +172,10 @@ class Decisions(dict[str, Decided]):
 
     def copy(self) -> "Decisions":
         """The same for a preview: no step of it is on its way, or has been sent to Envoys."""
-        as_new = {"step": None, "moving_at": math.inf, "failed_at": -math.inf}
-        return Decisions((name, replace(each, **as_new)) for name, each in self.items())
+        return Decisions(
+            (name, replace(each, step=None, moving_at=math.inf, failed_at=-math.inf))
+            for name, each in self.items()
+        )
 
     @property
     def endpoint_weights(self) -> dict[str, Mapping[str, EndpointWeight]]:
