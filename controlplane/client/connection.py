@@ -20,6 +20,7 @@ from controlplane.client.errors import (
     UnexpectedAnswerError,
     UnreachableError,
     UnsendableError,
+    UntrustedError,
     problem,
 )
 from controlplane.config import SettingsError, validated
@@ -229,7 +230,7 @@ class Connection:
                 f"the control plane at {self.url} did not answer within {self._timeout:g} s"
             ) from None
         except aiohttp.ClientConnectorCertificateError as error:
-            raise UnreachableError(
+            raise UntrustedError(
                 f"the certificate of {self.url} cannot be trusted: {error.certificate_error}"
             ) from None
         except aiohttp.ClientSSLError as error:
