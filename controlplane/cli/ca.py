@@ -203,8 +203,9 @@ def join(
 ) -> None:
     """Have a control plane issue the certificate of NODE.
 
-    The key never leaves this machine. Run this again, without a token, from a timer: in the second half of its time the certificate
-    is replaced, and Envoy takes the new one by itself. The roots are replaced with it.
+    The key never leaves this machine. Run this again, without a token, from a timer: in the second
+    half of its time the certificate is replaced, and Envoy takes the new one by itself. The roots
+    are replaced with it.
     """
     _check("NODE", node, _NODE)
     files = NodeFiles(out)
