@@ -73,15 +73,13 @@ def main(folder: Path, seeds: int, processes: int) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-
     def save(name: str, height: float, draw: "Callable[[Figure], None]") -> None:
         figure = Figure(figsize=(7, height), layout="constrained")
         draw(figure)
         figure.savefig(folder / f"{name}.png", dpi=DPI)
 
     folder.mkdir(parents=True, exist_ok=True)
-    with rc_context(style):
+    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         save("classes", 2.9, lambda figure: _loads(figure, seeds, processes))
         save("bulk-job", 3.4, _bulk_job)
         save("batches", 2.7, _batches)
