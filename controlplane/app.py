@@ -403,7 +403,6 @@ def _timed(build: Callable[[], Catalog], cpu: Callable[[], float]) -> tuple[Cata
 
 
 async def _renew(issuer: Issuer, xds: XdsServer) -> None:
-    """Give clients what is new of their secrets."""
     while True:
         await asyncio.sleep(RENEWAL_INTERVAL)
         issuer.keep(await xds.renew_secrets())

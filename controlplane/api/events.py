@@ -35,7 +35,6 @@ class Feed:
     """The newest events."""
 
     def __init__(self, kept: int = KEPT) -> None:
-        """Keep so many events."""
         # Numbers begin anew with every start; the prefix says which start.
         self._start = secrets.token_hex(4)
         self._events: deque[Event] = deque(maxlen=kept)

@@ -165,7 +165,6 @@ def read_json(data: bytes) -> Any:
 
 
 def _check(value: Any) -> None:
-    """Check every text of a value."""
     match value:
         case str():
             _check_text(value)

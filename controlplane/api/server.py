@@ -53,8 +53,6 @@ connection, and the answer may be lost."""
 
 
 class _Full(asyncio.Protocol):
-    """Refuses a connection without reading from it."""
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
             transport.write(_FULL)

@@ -74,7 +74,6 @@ def command(folder: str, node: str, config: str | None, api: Api, **options: Any
 def _declared(
     file: str, metadata: Mapping[str, Any], locality: Mapping[str, str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Build the resources that an Envoy gets first from a config file."""
     try:
         config, fleet = loaded(file)
     except ValueError as error:

@@ -46,7 +46,6 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        """Begin before the first request."""
         self.node: str | None = None
         self._types: dict[str, _Type] = {}
         self._count = 0

@@ -102,7 +102,6 @@ class DirtyKeys:
     """A slot between a writer and a reader: keys are added, and taken all at once."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._replicas: dict[str, set[str] | None] = {}
 
     def add(self, pools: Iterable[str]) -> None:

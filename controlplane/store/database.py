@@ -56,7 +56,6 @@ class Database:
     """The file. Call every method in the same thread."""
 
     def __init__(self, path: Path) -> None:
-        """Prepare; `load` opens it."""
         self._path = path
         self._files = Files(path)
         self._connection: sqlite3.Connection | None = None

@@ -271,12 +271,10 @@ class Stream:
             self._share(self._shared_states.of(self._state, self.view))
 
     def _share(self, shared: SharedState) -> None:
-        """Take over a shared state."""
         self._shared, self._step = shared, None
         self._state = shared.state
 
     def _unshare(self) -> None:
-        """Have a state of its own, equal to the shared one."""
         if self._shared is None:
             return
         self._state = self._state.copy()

@@ -94,7 +94,6 @@ class _Play:
             self._recent.append(answer.latency)
 
     async def run(self) -> None:
-        """Send the load, and let one act follow the other."""
         load = self._generator.run(departures(self._step), self._start)
         await asyncio.gather(load, self._disturb())
 
@@ -115,14 +114,12 @@ class _Play:
                     self._screen.say(f"replica {SLOWED} runs at {slowed.speed:g}× speed again")
 
     async def look_again(self) -> None:
-        """Look at everything, again and again."""
         while True:
             await asyncio.sleep(SAMPLE)
             await self._look(None)
             self._screen.show(self._scene())
 
     def result(self) -> Result:
-        """Sum up the first round."""
         return Result.of(
             self._outcome,
             self._tally,

@@ -125,7 +125,6 @@ class Progress:
     """A bar on standard error, where that is a terminal; it is gone once the context closes."""
 
     def __init__(self, workload: Workload) -> None:
-        """Show nothing yet."""
         self._bar = Bar(
             BarColumn(bar_width=24),
             TimeRemainingColumn(),
