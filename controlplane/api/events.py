@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
-from controlplane.api.errors import Problem
+from controlplane.api.answers import Problem
 from controlplane.xds import events as xds
 
 KEPT: Final = 4_096

@@ -11,11 +11,10 @@ from aiohttp import web
 
 from controlplane import __version__
 from controlplane.api import schema
-from controlplane.api.answers import Preconditions, answer, long_answer
+from controlplane.api.answers import Preconditions, Problem, answer, long_answer
 from controlplane.api.auth import require, sender_of
 from controlplane.api.changes import Changes, pointing
 from controlplane.api.envoy_views import nodes_view, resources_view
-from controlplane.api.errors import Problem
 from controlplane.api.events import EventStream, Refusal
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
 from controlplane.api.schema import operations as ops

@@ -17,10 +17,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from controlplane.api import pages
-from controlplane.api.answers import encoded
+from controlplane.api.answers import Handler, answer_errors, encoded
 from controlplane.api.auth import ClientCertificates, guard, may_stay, server_context
 from controlplane.api.changes import CarryOut, Changes
-from controlplane.api.errors import Handler, answer_errors
 from controlplane.api.events import EventStream, Feed, NodeEvents
 from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread

@@ -7,21 +7,10 @@ In come commands and the time; out comes a new `Fleet`, or a `Refused` that leav
 from controlplane.fleet.apply import apply
 from controlplane.fleet.audit import AuditEntry, AuditLog, UnwrittenEntries
 from controlplane.fleet.change import Applied, Change, Draft, Key, declared, whole
-from controlplane.fleet.commands import (
-    Command,
-    DeletePool,
-    DeleteReplica,
-    Drain,
-    Heartbeat,
-    PutPool,
-    PutReplica,
-    PutReplicas,
-    Undrain,
-)
 from controlplane.fleet.declare import declare
 from controlplane.fleet.discover import Sets, discover
 from controlplane.fleet.leases import DRAIN_SECONDS, expire
-from controlplane.fleet.registered import (
+from controlplane.fleet.restore import (
     Registered,
     RegisteredPool,
     RegisteredReplica,
@@ -29,11 +18,28 @@ from controlplane.fleet.registered import (
     differing_keys,
     keys_of_rows,
     registered,
+    restored,
     rows,
 )
-from controlplane.fleet.restore import restored
 from controlplane.fleet.rules import TOGETHER, listeners_of, refuse_foreign, refuse_loops
-from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas, Source
+from controlplane.fleet.state import (
+    Command,
+    DeletePool,
+    DeleteReplica,
+    Drain,
+    Draining,
+    Fleet,
+    Heartbeat,
+    Pool,
+    PutPool,
+    PutReplica,
+    PutReplicas,
+    Refused,
+    Replica,
+    Replicas,
+    Source,
+    Undrain,
+)
 
 __all__ = [
     "DRAIN_SECONDS",

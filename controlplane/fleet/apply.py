@@ -5,17 +5,6 @@ from dataclasses import replace
 
 from controlplane.config import PoolSettings, ReplicaSettings
 from controlplane.fleet.change import Applied, Draft
-from controlplane.fleet.commands import (
-    Command,
-    DeletePool,
-    DeleteReplica,
-    Drain,
-    Heartbeat,
-    PutPool,
-    PutReplica,
-    PutReplicas,
-    Undrain,
-)
 from controlplane.fleet.rules import (
     crossing,
     departures_with,
@@ -24,13 +13,22 @@ from controlplane.fleet.rules import (
     unless_most_move,
 )
 from controlplane.fleet.state import (
+    Command,
+    DeletePool,
+    DeleteReplica,
+    Drain,
     Draining,
     Fleet,
+    Heartbeat,
     Layers,
     Pool,
+    PutPool,
+    PutReplica,
+    PutReplicas,
     Refused,
     Replica,
     Source,
+    Undrain,
     is_same_process,
 )
 

@@ -5,17 +5,15 @@
 
 from controlplane.identity.admission import (
     Admission,
+    CertificateError,
+    Credentials,
     Identity,
     NotAdmittedError,
     Revoked,
+    checked,
     longest_match,
     name_of,
     none_revoked,
-)
-from controlplane.identity.certificates import (
-    CertificateError,
-    Credentials,
-    checked,
     read_certificate,
 )
 

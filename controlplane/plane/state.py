@@ -28,8 +28,7 @@ from controlplane.resources.views import View
 from controlplane.scaling import Recommendation
 from controlplane.telemetry import Window
 from controlplane.telemetry.load import Endpoint, InLocality, Load
-from controlplane.telemetry.requests import Answers
-from controlplane.telemetry.sizes import RequestSizes
+from controlplane.telemetry.sizes import Answers, RequestSizes
 
 
 @dataclass(frozen=True, slots=True)
