@@ -28,6 +28,7 @@ from controlplane.api.views import (
     scaling_view,
     traffic_view,
 )
+from controlplane.balancing import Place
 from controlplane.ca.certificates import CaError
 from controlplane.ca.issuing import Issuer
 from controlplane.config import PoolSettings, ReplicaSettings
@@ -44,7 +45,6 @@ from controlplane.fleet import (
     PutReplicas,
     Undrain,
 )
-from controlplane.resources.endpoints import Place
 from controlplane.resources.messages import snapshot_to_json
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View

@@ -16,17 +16,3 @@ from controlplane.identity.admission import (
     none_revoked,
     read_certificate,
 )
-
-__all__ = [
-    "Admission",
-    "CertificateError",
-    "Credentials",
-    "Identity",
-    "NotAdmittedError",
-    "Revoked",
-    "checked",
-    "longest_match",
-    "name_of",
-    "none_revoked",
-    "read_certificate",
-]

@@ -15,29 +15,3 @@ from controlplane.plane.preview import Preview, catalog_if_healthy, first_catalo
 from controlplane.plane.recovery import PUSH_INTERVAL, DecisionBudget, RestartPool, RestartReplica
 from controlplane.plane.state import ReplicaReport, ReplicaSummary, Target
 from controlplane.plane.trends import PoolTraffic
-
-__all__ = [
-    "KEPT",
-    "PUSH_INTERVAL",
-    "DecisionBudget",
-    "Exporter",
-    "Failure",
-    "GpuReport",
-    "HistoryItem",
-    "Plane",
-    "PoolReport",
-    "PoolTraffic",
-    "Preview",
-    "Probe",
-    "Readiness",
-    "ReplicaReport",
-    "ReplicaSummary",
-    "RestartPool",
-    "RestartReplica",
-    "State",
-    "Target",
-    "catalog_if_healthy",
-    "changes",
-    "first_catalog",
-    "preview",
-]

@@ -5,5 +5,3 @@ In come decisions, how ready replicas are, and the time; out comes a `Recommenda
 
 from controlplane.scaling.pool import PoolScaling, Recommendation, ReplicaState
 from controlplane.scaling.rule import Need
-
-__all__ = ["Need", "PoolScaling", "Recommendation", "ReplicaState"]

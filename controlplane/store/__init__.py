@@ -8,5 +8,3 @@ from controlplane.store.errors import StoreError
 from controlplane.store.registry import Registry
 from controlplane.store.store import Store
 from controlplane.store.weights import WeightKeeper
-
-__all__ = ["Registry", "Store", "StoreError", "WeightKeeper"]
