@@ -20,11 +20,10 @@ from controlplane.api import pages
 from controlplane.api.answers import Handler, answer_errors, encoded
 from controlplane.api.auth import ClientCertificates, guard, may_stay, server_context
 from controlplane.api.changes import CarryOut, Changes
-from controlplane.api.events import EventStream, Feed, NodeEvents
+from controlplane.api.events import EventStream, Feed, NodeEvents, Watch
 from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
-from controlplane.api.watch import Watch
 from controlplane.binding import BindError, check_bindable
 from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, AdminSettings, Role, Token

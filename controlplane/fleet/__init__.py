@@ -4,12 +4,10 @@ In come commands and the time; out comes a new `Fleet`, or a `Refused` that leav
 `now` counts seconds of a monotonic clock, here and in all packages that build on this one.
 """
 
-from controlplane.fleet.apply import apply
+from controlplane.fleet.apply import DRAIN_SECONDS, apply, expire
 from controlplane.fleet.audit import AuditEntry, AuditLog, UnwrittenEntries
 from controlplane.fleet.change import Applied, Change, Draft, Key, declared, whole
-from controlplane.fleet.declare import declare
-from controlplane.fleet.discover import Sets, discover
-from controlplane.fleet.leases import DRAIN_SECONDS, expire
+from controlplane.fleet.declare import Sets, declare, discover
 from controlplane.fleet.restore import (
     Registered,
     RegisteredPool,

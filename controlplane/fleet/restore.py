@@ -12,7 +12,7 @@ from typing import TypeVar
 from controlplane.config import Address, Config, PoolEntry, PoolSettings, ReplicaSettings
 from controlplane.config.addresses import Listeners
 from controlplane.fleet.change import Change, Key
-from controlplane.fleet.discover import HANDED_OVER
+from controlplane.fleet.declare import HANDED_OVER
 from controlplane.fleet.rules import listeners_of, refuse_loops
 from controlplane.fleet.state import (
     Draining,

@@ -5,10 +5,9 @@ outlive one call (the fleet, what was observed of each replica, the last decisio
 and decides when it is asked to.
 """
 
-from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, GpuReport
 from controlplane.plane.discoveries import PoolReport
-from controlplane.plane.history import KEPT, HistoryItem
+from controlplane.plane.history import KEPT, HistoryItem, changes
 from controlplane.plane.observed import Failure, Probe, Readiness, State
 from controlplane.plane.plane import Plane
 from controlplane.plane.preview import Preview, catalog_if_healthy, first_catalog, preview

@@ -21,8 +21,8 @@ from controlplane.xds.events import (
     TypeStatus,
     Unserved,
 )
-from controlplane.xds.messages import decode_delta, encode_delta
 from controlplane.xds.node import Locality, Node, ProtocolError
+from controlplane.xds.protocol import decode_delta, encode_delta
 from controlplane.xds.push_latency import PushLatency
 from controlplane.xds.report_services import (
     ACCESS_LOGS,

@@ -21,9 +21,8 @@ from controlplane.xds.events import (
     TypeStatus,
     Unserved,
 )
-from controlplane.xds.messages import Request, with_nonce
 from controlplane.xds.node import Node, ProtocolError, admit
-from controlplane.xds.protocol import TransportProtocol
+from controlplane.xds.protocol import Request, TransportProtocol, with_nonce
 from controlplane.xds.state import Answer, SharedAnswer, SharedState, SharedStates, StreamState
 from controlplane.xds.subscription import Subscription
 
