@@ -159,7 +159,7 @@ class ScrapingSettings(Settings):
 FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors", "tokens")
 """The keys that name families, for profile ``prometheus`` only."""
 
-DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "xpumd", "habana"]
+DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "xpumd", "habana", "gke"]
 """The known exporters of GPU memory."""
 
 _NOT_SCRAPED: Final = {

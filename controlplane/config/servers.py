@@ -26,6 +26,7 @@ ProfileName = Literal[
     "torchserve",
     "tf-serving",
     "kserve",
+    "mosec",
     "prometheus",
     "none",
 ]
@@ -84,6 +85,8 @@ SERVERS: Final[Mapping[str, ServerPaths]] = MappingProxyType(
         ),
         # docs of the open inference protocol; python/kserve/kserve/protocol/rest.
         "kserve": ServerPaths(health="/v2/health/ready", api="/openai/v1/embeddings"),
+        # mosec/server.py: `/` answers 200 while the server is up, whatever its workers do.
+        "mosec": ServerPaths(health="/", api=None),
         "prometheus": ServerPaths(api=None),
         "none": ServerPaths(api=None),
     }
