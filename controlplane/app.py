@@ -66,8 +66,6 @@ class Running:
     """A control plane that serves.
 
     Attributes:
-        admin: Where the REST API listens.
-        xds: Where Envoys connect.
         reread: Has the config file and all others that are followed read at once.
     """
 
@@ -81,7 +79,6 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
     """Run a control plane for as long as the context is open.
 
     Args:
-        config: What to serve.
         path: The file it was read from, to follow its changes; None: it stays as it is.
 
     Raises:
@@ -352,7 +349,6 @@ async def steer(
     While it is too early for a decision, what the fleet alone has changed is handed out.
 
     Args:
-        plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
         woken: Set when something was noticed.
         decided: Told how many seconds each decision took; the pieces of what follows from it.

@@ -45,8 +45,8 @@ from controlplane.fleet import (
     PutReplicas,
     Undrain,
 )
+from controlplane.resources.endpoints import Place
 from controlplane.resources.messages import snapshot_to_json
-from controlplane.resources.places import Place
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.turns import result_in_turns

@@ -142,7 +142,6 @@ class RestServer:
             admin: The address to serve on (port 0: a free one), and where replicas may be.
             tokens: A request needs one, or a certificate of a client of `admin`; without either,
                 only programs of this machine are answered. `accept` replaces them.
-            credentials: For https, until `accept_credentials` replaces them; None: http.
             issuer: Issues certificates to nodes that join, and knows the revoked ones; None: none.
             middlewares: Around the handlers, for requests that are let in.
             clock: The monotonic clock of the plane and of the nodes.
@@ -207,11 +206,7 @@ class RestServer:
         self._context = server_context(credentials)
 
     async def start(self) -> Address:
-        """Begin to serve; returns the address with the real port.
-
-        Raises:
-            BindError: The address is in use or cannot be bound.
-        """
+        """Begin to serve; returns the address with the real port."""
         await check_bindable("the API", self._address)
         app = web.Application(
             middlewares=(

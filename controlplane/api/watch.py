@@ -12,7 +12,7 @@ from controlplane.api.events import Feed
 from controlplane.api.views import in_short, parting_view
 from controlplane.fleet import Change
 from controlplane.plane import Plane, ReplicaReport, State
-from controlplane.plane.report import ReplicaSummary
+from controlplane.plane.state import ReplicaSummary
 from controlplane.resources.classes import Parting
 
 _log = logging.getLogger(__name__)

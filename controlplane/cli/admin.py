@@ -34,7 +34,6 @@ class Api:
     """The control plane's API.
 
     Attributes:
-        option: The option that the URL was given with.
         ca: File with the roots to trust; None: those of this machine.
         certificate: File with the client's certificate; None: none is shown.
         key: File with the certificate's key; None: the key is in the same file.

@@ -12,8 +12,14 @@ import yaml
 from click.core import ParameterSource
 
 from controlplane.cli.admin import DEFAULT_URL, files_of_environment
-from controlplane.cli.bootstrap_mesh import tls_of, write_secrets
-from controlplane.cli.node_options import envoy_of, locality_in, node_options, reachable
+from controlplane.cli.node_options import (
+    envoy_of,
+    locality_in,
+    node_options,
+    reachable,
+    tls_of,
+    write_secrets,
+)
 from controlplane.cli.terminal import USAGE, fail, parsed, printable
 from controlplane.client import Client, ClientError
 from controlplane.resources.bootstrap import Protocol, grpc_bootstrap

@@ -19,8 +19,7 @@ from controlplane.ca.certificates import (
     new_request,
     node_uri,
 )
-from controlplane.ca.folder import CaFolder, Content
-from controlplane.ca.node_files import NodeFiles
+from controlplane.ca.folder import CaFolder, Content, NodeFiles
 from controlplane.cli.admin import Api, api_options
 from controlplane.cli.terminal import USAGE, fail, parsed
 from controlplane.config import parse_duration

@@ -103,11 +103,7 @@ def _check_file(file: str, as_json: bool) -> None:
 
 
 def loaded(file: str) -> tuple[Config, Fleet]:
-    """The config of a file, and the fleet that it declares.
-
-    Raises:
-        ValueError: With one sentence that names the file.
-    """
+    """The config of a file, and the fleet that it declares."""
     try:
         text = Path(file).read_bytes().decode("utf-8")
     except OSError as error:

@@ -115,11 +115,7 @@ def _address(text: str) -> Address:
 
 
 def _write(path: Path, folder: str, files: dict[str, bytes]) -> int:
-    """Write a tar.gz that only its owner reads; returns its size in bytes.
-
-    Raises:
-        OSError: The file cannot be written, or exists.
-    """
+    """Write a tar.gz that only its owner reads; returns its size in bytes."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as output:
         with tarfile.open(fileobj=output, mode="w:gz") as archive:

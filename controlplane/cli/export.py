@@ -15,14 +15,13 @@ import click
 
 from controlplane.cli.admin import Api, api_options
 from controlplane.cli.bootstrap import as_yaml
-from controlplane.cli.bootstrap_mesh import write_secrets
 from controlplane.cli.check import loaded
-from controlplane.cli.node_options import envoy_of, node_options
+from controlplane.cli.node_options import envoy_of, node_options, write_secrets
 from controlplane.cli.terminal import USAGE, fail
 from controlplane.plane import first_catalog
+from controlplane.resources.endpoints import Place
 from controlplane.resources.filesystem import CURRENT, Files, files, longest_check, steps
 from controlplane.resources.messages import snapshot_to_json
-from controlplane.resources.places import Place
 from controlplane.resources.views import METADATA_KEY, View
 
 BOOTSTRAP: Final = "envoy.yaml"

@@ -74,11 +74,7 @@ class Tls:
     key: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Read the files.
-
-        Raises:
-            ValueError: One of them cannot be used.
-        """
+        """Read the files."""
         if self.key is not None and self.certificate is None:
             raise ValueError("a key goes with a certificate")
         try:
@@ -138,11 +134,7 @@ class Connection:
     """Open connections to one control plane."""
 
     def __init__(self, url: str, token: str | None, timeout: float, tls: Tls = Tls()) -> None:
-        """Check the URL, the token and the files; call `open` before sending anything.
-
-        Raises:
-            ValueError: One of them cannot be used.
-        """
+        """Check the URL, the token and the files; call `open` before sending anything."""
         if not _is_http(url):
             raise ValueError(f'{url!r} is not an address such as "http://127.0.0.1:8080"')
         token = (token or "").strip()

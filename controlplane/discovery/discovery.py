@@ -52,13 +52,7 @@ class Discovery:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Prepare without any source.
-
-        Args:
-            plane: Takes what sources find.
-            discover: Brings the fleet in line with what the plane took.
-            failed: Called after a source has failed; must not block.
-        """
+        """Prepare without any source."""
         self._plane = plane
         self._discover = discover
         self._failed = failed

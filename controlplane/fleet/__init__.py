@@ -20,7 +20,6 @@ from controlplane.fleet.commands import (
 )
 from controlplane.fleet.declare import declare
 from controlplane.fleet.discover import Sets, discover
-from controlplane.fleet.layers import Source
 from controlplane.fleet.leases import DRAIN_SECONDS, expire
 from controlplane.fleet.registered import (
     Registered,
@@ -34,7 +33,7 @@ from controlplane.fleet.registered import (
 )
 from controlplane.fleet.restore import restored
 from controlplane.fleet.rules import TOGETHER, listeners_of, refuse_foreign, refuse_loops
-from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas
+from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas, Source
 
 __all__ = [
     "DRAIN_SECONDS",

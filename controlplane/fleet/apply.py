@@ -16,7 +16,6 @@ from controlplane.fleet.commands import (
     PutReplicas,
     Undrain,
 )
-from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.rules import (
     crossing,
     departures_with,
@@ -24,7 +23,16 @@ from controlplane.fleet.rules import (
     refuse_loops,
     unless_most_move,
 )
-from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, is_same_process
+from controlplane.fleet.state import (
+    Draining,
+    Fleet,
+    Layers,
+    Pool,
+    Refused,
+    Replica,
+    Source,
+    is_same_process,
+)
 
 
 def apply(fleet: Fleet, command: Command, now: float) -> Applied:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from controlplane.config import ReplicaSettings
-from controlplane.fleet.layers import Source
-from controlplane.fleet.state import Fleet, Pool, Replica
+from controlplane.fleet.state import Fleet, Pool, Replica, Source
 
 Key: TypeAlias = tuple[str, str | None]
 """A pool's name, and a replica's id; None for the pool itself."""

@@ -7,9 +7,8 @@ from controlplane.config import Config, PoolEntry, PoolSettings, ReplicaSettings
 from controlplane.fleet.apply import set_layers, set_replica_layers
 from controlplane.fleet.change import Applied, Draft
 from controlplane.fleet.discover import HANDED_OVER
-from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.rules import refuse_loops
-from controlplane.fleet.state import Fleet, Pool, Refused, Replica
+from controlplane.fleet.state import Fleet, Layers, Pool, Refused, Replica, Source
 
 
 def declare(fleet: Fleet, config: Config, now: float) -> Applied:

@@ -12,9 +12,8 @@ from typing import Final
 from controlplane.config import ReplicaSettings
 from controlplane.config.addresses import Listeners
 from controlplane.fleet.change import Draft
-from controlplane.fleet.layers import Source
 from controlplane.fleet.rules import crossing, listeners_of
-from controlplane.fleet.state import Draining, Fleet, Pool, Replica, is_same_process
+from controlplane.fleet.state import Draining, Fleet, Pool, Replica, Source, is_same_process
 
 Sets = Mapping[str, Mapping[str, ReplicaSettings] | None]
 """By source, in order of precedence: its replicas by id; None as long as it has never answered."""

@@ -6,16 +6,17 @@ from dataclasses import replace
 from controlplane.config import Address, Config, PoolEntry, ReplicaSettings
 from controlplane.config.addresses import Listeners
 from controlplane.fleet.discover import HANDED_OVER
-from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.registered import Registered, RegisteredReplica
 from controlplane.fleet.rules import listeners_of, refuse_loops
 from controlplane.fleet.state import (
     Draining,
     Fleet,
+    Layers,
     Pool,
     Refused,
     Replica,
     Replicas,
+    Source,
     is_same_process,
 )
 

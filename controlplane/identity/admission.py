@@ -58,9 +58,6 @@ class Admission:
         """Say who shows a certificate that leads to a trusted root, at seconds since 1970.
 
         `resumed`: it was shown in an earlier TLS session only.
-
-        Raises:
-            NotAdmittedError: It cannot be told, or the certificate counts no more.
         """
         try:
             certificate = read_certificate(pem)

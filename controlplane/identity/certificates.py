@@ -37,7 +37,6 @@ class Credentials:
 
     Attributes:
         certificate: The server's, and the ones between it and a root.
-        key: Does not show in the text of the object.
         client_ca: The roots of clients' certificates; None: clients show none.
     """
 

@@ -52,14 +52,7 @@ class Stream:
         self._count = 0
 
     def receive(self, data: bytes) -> str | None:
-        """Take a request.
-
-        Returns:
-            Why the client rejects what it was sent, in its words; None where it does not.
-
-        Raises:
-            ProtocolError: The stream must end.
-        """
+        """Take a request; returns why the client rejects what it was sent, if it does."""
         request = decode_sotw(data)
         if self.node is None:
             if request.node is None:
@@ -104,11 +97,7 @@ class Stream:
 
 
 def _checked(field: str, text: str) -> str:
-    """Check what goes to the log.
-
-    Raises:
-        ProtocolError: It must not.
-    """
+    """Check what goes to the log."""
     if not _PRINTABLE.fullmatch(text):
         raise ProtocolError(
             "INVALID_ARGUMENT", f"{field} must have 1 to 256 printable ASCII characters"

@@ -42,8 +42,6 @@ class OwnMetrics:
     """What the control plane tells of itself; `clock` is that of the plane.
 
     Attributes:
-        streams: Of the xDS server's streams.
-        pushes: How long changes take to reach the clients.
         config_file: Takes why the config file cannot be used; None if it can.
         token_file: Takes why the token file cannot be used; None if it can.
     """

@@ -8,7 +8,7 @@ from controlplane.balancing.explain import is_telling
 from controlplane.balancing.sentences import Step, counted, number, percent
 from controlplane.balancing.sets import DEAD_BAND
 from controlplane.plane.history import HistoryEntry
-from controlplane.plane.readiness import State
+from controlplane.plane.observed import State
 
 _STATES: Final = {
     State.STARTING: "it starts: Envoy is not told of it before its health check answers 200",

@@ -10,7 +10,7 @@ from controlplane.balancing import Place
 from controlplane.config import Address
 from controlplane.config.addresses import Listeners
 from controlplane.fleet import Fleet, Pool, Replica
-from controlplane.plane.readiness import Readiness, State
+from controlplane.plane.observed import Readiness, State
 from controlplane.resources.health_checks import DISPUTED_CHECKS, HealthTarget, check_interval
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint

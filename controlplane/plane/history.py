@@ -23,7 +23,7 @@ from controlplane.balancing.sentences import Step
 from controlplane.balancing.sets import DEAD_BAND
 from controlplane.fleet import Pool
 from controlplane.plane.inputs import Seen, input_of
-from controlplane.plane.readiness import State
+from controlplane.plane.observed import State
 from controlplane.telemetry import GpuMemory, Window
 from controlplane.telemetry.load import drained
 

@@ -33,9 +33,8 @@ from controlplane.resources.clusters import (
     ring_hash,
     taking_turns,
 )
-from controlplane.resources.endpoints import Member, assignment
+from controlplane.resources.endpoints import Member, Place, assignment
 from controlplane.resources.messages import http_filter, lb_policy, over_ads
-from controlplane.resources.places import Place
 from controlplane.resources.resource import CLUSTER, LISTENER, Resource
 from controlplane.resources.routes import Routed, hash_policy, header_matchers, path_match
 

@@ -19,12 +19,17 @@ from controlplane.resources.classes import (
 from controlplane.resources.clusters import cluster, gateway_clusters, is_scanned, retry_cluster
 from controlplane.resources.endpoints import (
     NO_SHARES,
+    NOWHERE,
     EndpointWeight,
     Member,
     Members,
+    Order,
+    Place,
+    Spread,
     assignment,
     equal_rank,
     members,
+    order,
 )
 from controlplane.resources.grpc_clients import (
     available,
@@ -34,11 +39,9 @@ from controlplane.resources.grpc_clients import (
     sub_zone_of,
 )
 from controlplane.resources.listeners import Downstream, listener
-from controlplane.resources.mesh import Trust
-from controlplane.resources.places import NOWHERE, Order, Place, Spread, order
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import Routed, route_configuration
-from controlplane.resources.tls import Terminated, pool_secrets, terminated
+from controlplane.resources.tls import Terminated, Trust, pool_secrets, terminated
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -18,7 +18,7 @@ from controlplane.config import Address
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.bootstrap import NODE_CLUSTER
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.places import Place
+from controlplane.resources.endpoints import Place
 from controlplane.resources.pool_resources import PoolResources
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.resources.views import View

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from controlplane.scaling.load import upper_quartile
+from controlplane.scaling.demand import upper_quartile
 
 UNKNOWN: Final = 60.0
 """Seconds that a start is taken to last before any was seen."""

@@ -12,8 +12,7 @@ from controlplane.balancing.sentences import counted, duration, number, percent
 from controlplane.config import PoolSettings
 from controlplane.config.pool import ScalingSettings
 from controlplane.scaling.cold_start import ColdStarts, ReplicaState
-from controlplane.scaling.demand import ClassDemand, Typical, demands_of
-from controlplane.scaling.load import LoadHistory
+from controlplane.scaling.demand import ClassDemand, LoadHistory, Typical, demands_of
 from controlplane.scaling.rule import Load, Need, floor_of, need_of
 
 EVERY: Final = 2.0

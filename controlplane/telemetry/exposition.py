@@ -80,9 +80,6 @@ def parse(
         names: Of the wanted samples, with their suffixes.
         typed: Families whose declared type is wanted as well.
         counters: Of the names those whose values are finite; an infinite gauge is not known.
-
-    Raises:
-        ExpositionError: When the text is no exposition, is cut short, or is over a limit.
     """
     if text not in ("", "# EOF") and not text.endswith(("\n", "\n# EOF")):
         raise ExpositionError("the last line has no end: the answer may have been cut short")

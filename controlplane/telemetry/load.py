@@ -203,9 +203,6 @@ class LoadReports:
         Args:
             reporter: The same object in each report of one Envoy.
             loads: An endpoint that is left out has had no request.
-
-        Returns:
-            The endpoints of which something new is known.
         """
         idle = [
             endpoint

@@ -325,11 +325,7 @@ PROFILES: Final = {profile.name: profile for profile in _PROFILES}
 
 
 def profile_of(settings: MetricsSettings) -> Profile:
-    """The profile that a pool's settings choose or spell out.
-
-    Raises:
-        ValueError: For profile ``none``, of which nothing is read.
-    """
+    """The profile that a pool's settings choose or spell out; `ValueError` for ``none``."""
     if not settings.is_scraped:
         raise ValueError("profile none is not scraped")
     if settings.profile == "prometheus":

@@ -10,7 +10,7 @@ from google.protobuf import struct_pb2
 from controlplane.config import shown
 from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.places import Place
+from controlplane.resources.endpoints import Place
 from controlplane.resources.views import View
 
 Code = Literal[

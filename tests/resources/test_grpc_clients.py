@@ -16,8 +16,7 @@ from controlplane.config import Address, ClassMatch, HeaderMatch, Policy, PoolSe
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
-from controlplane.resources.endpoints import EndpointWeight
-from controlplane.resources.places import Place, Spread
+from controlplane.resources.endpoints import EndpointWeight, Place, Spread
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_URLS
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, put

@@ -12,8 +12,7 @@ import pytest
 from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import REMEMBERED, Catalog, build, guarded
-from controlplane.resources.endpoints import EndpointWeight
-from controlplane.resources.places import Place
+from controlplane.resources.endpoints import EndpointWeight, Place
 from controlplane.resources.resource import (
     CLUSTER,
     ENDPOINT,

@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.scaling import ReplicaState
 from controlplane.scaling.cold_start import LONGEST, UNKNOWN, ColdStarts
-from controlplane.scaling.load import LoadHistory, upper_quartile
+from controlplane.scaling.demand import LoadHistory, upper_quartile
 
 
 def history_of(*rates: float, step: float = 5.0) -> LoadHistory:

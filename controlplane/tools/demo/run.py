@@ -35,12 +35,7 @@ MOST: Final = 10_000
 
 
 async def demonstrate(found: Installed, seconds: float, rate: float, screen: Screen) -> Result:
-    """Run a demonstration from start to end; with 0 seconds until a signal.
-
-    Raises:
-        DemoError: A part cannot start, or has died.
-        Stopped: A signal stopped it before its end.
-    """
+    """Run a demonstration from start to end; with 0 seconds until a signal."""
     interrupt = Interrupt()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plimsoll-demo-")))

@@ -22,14 +22,7 @@ def is_installed() -> bool:
 
 
 def draw(outcome: Outcome, objective: float | None, file: Path) -> bool:
-    """Draw an outcome into a PNG file.
-
-    Returns:
-        Whether there was anything to draw.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Draw an outcome into a PNG file; returns whether there was anything to draw."""
     # pyplot would look for a display.
     from matplotlib.figure import Figure
 

@@ -7,9 +7,9 @@ from typing import Final
 from controlplane.cli.tables import UNKNOWN, Column, console, print_table
 from controlplane.cli.terminal import printable
 from controlplane.tools.load.diagnosis import ms, per_second
+from controlplane.tools.load.envoy import ReplicaLoad
 from controlplane.tools.load.outcome import PARTS, Measured, Outcome
 from controlplane.tools.load.record import Histogram
-from controlplane.tools.load.replicas import ReplicaLoad
 
 _RANKS: Final = {
     **dict.fromkeys(("received", "sent"), 6),

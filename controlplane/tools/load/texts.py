@@ -43,7 +43,6 @@ class Lognormal:
     """A few texts are much longer than most.
 
     Attributes:
-        mean: Tokens.
         sigma: Of the logarithm of a length; at 1, one in a hundred has over six times the mean.
     """
 
@@ -86,11 +85,7 @@ class Given:
 
 
 def parse_sizes(text: str) -> Sizes:
-    """Read ``100``, ``fixed:100`` or ``lognormal:100:1`` (mean and sigma).
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read ``100``, ``fixed:100`` or ``lognormal:100:1`` (mean and sigma)."""
     wrong = ValueError(
         f'{text!r} is no size: write a number of tokens from 1 to {LONGEST}, as in "128", or'
         ' "lognormal:MEAN:SIGMA" with a sigma up to 3, as in "lognormal:100:1"'
@@ -113,11 +108,7 @@ def parse_sizes(text: str) -> Sizes:
 
 
 def parse_texts(content: str) -> Given:
-    """Read texts, one a line; empty lines are no texts.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """Read texts, one a line; empty lines are no texts."""
     texts = tuple(line.strip() for line in content.splitlines() if line.strip())
     if not texts:
         raise ValueError("has no text: write one on each line")

@@ -114,11 +114,7 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Read ``http://HOST:PORT/PATH`` or, with a weight, ``3@http://HOST:PORT/PATH``.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read ``http://HOST:PORT/PATH`` or, with a weight, ``3@http://HOST:PORT/PATH``."""
     before, at, rest = text.partition("@http")
     weight, url = (before, f"http{rest}") if at else ("1", text)
     if not (weight.isascii() and weight.isdigit() and 1 <= int(weight[:9]) <= HEAVIEST):
@@ -130,11 +126,7 @@ def parse_target(text: str) -> Target:
 
 
 def parse_url(text: str) -> str:
-    """Read an ``http`` URL.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read an ``http`` URL."""
     try:
         parts = urlsplit(text)
         right = bool(parts.hostname) and parts.port != 0 and text.isprintable() and " " not in text
@@ -160,11 +152,7 @@ def format_of(path: str) -> Format:
 
 
 def template(content: str, model: str) -> Body:
-    """Make bodies from a JSON document with ``{{text}}`` and ``{{model}}`` in its strings.
-
-    Raises:
-        ValueError: It is no JSON, or has no place for a text.
-    """
+    """Make bodies from a JSON document with ``{{text}}`` and ``{{model}}`` in its strings."""
     try:
         document = json.loads(content)
     except ValueError as error:
