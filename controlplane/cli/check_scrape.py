@@ -165,7 +165,6 @@ class Found(NamedTuple):
             yield from _lacks(fit)
 
     def _none(self) -> Iterator[str]:
-        """Say why no profile fits."""
         meant = [fit for fit in self.fits if fit.is_meant]
         for fit in meant:
             named = f"the families of profile {fit.profile} are there, and cannot be read"

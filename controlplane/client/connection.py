@@ -222,7 +222,6 @@ class Connection:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn errors of HTTP into errors of the client."""
         try:
             yield
         except TimeoutError:

@@ -50,7 +50,6 @@ class ProblemError(ClientError):
     def __init__(
         self, status: int, document: Mapping[str, Any], headers: Mapping[str, str]
     ) -> None:
-        """Read the answer's body and headers."""
         self.status = status
         self.title = str(document.get("title", ""))
         self.detail = str(document.get("detail", f"HTTP {status}"))

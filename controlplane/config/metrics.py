@@ -33,6 +33,7 @@ ProfileName = Literal[
     "torchserve",
     "tf-serving",
     "kserve",
+    "mosec",
     "prometheus",
     "none",
 ]
@@ -91,6 +92,8 @@ SERVERS: Final[Mapping[str, ServerPaths]] = MappingProxyType(
         ),
         # docs of the open inference protocol; python/kserve/kserve/protocol/rest.
         "kserve": ServerPaths(health="/v2/health/ready", api="/openai/v1/embeddings"),
+        # mosec/server.py: `/` answers 200 while the server is up, whatever its workers do.
+        "mosec": ServerPaths(health="/", api=None),
         "prometheus": ServerPaths(api=None),
         "none": ServerPaths(api=None),
     }
@@ -246,7 +249,7 @@ class ScrapingSettings(Settings):
 FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors", "tokens")
 """The keys that name families, for profile ``prometheus`` only."""
 
-DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "xpumd", "habana"]
+DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "xpumd", "habana", "gke"]
 """The known exporters of GPU memory."""
 
 _NOT_SCRAPED: Final = {

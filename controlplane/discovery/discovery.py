@@ -52,7 +52,6 @@ class Discovery:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Prepare without any source."""
         self._plane = plane
         self._discover = discover
         self._failed = failed
@@ -85,7 +84,6 @@ class Discovery:
                     self._tasks[key] = settings, group.create_task(follow, name=f"discover {key}")
 
     async def _follow(self, pool: str, name: str, source: Source) -> None:
-        """Take in what one source yields, until cancelled."""
         pause = FIRST_PAUSE
         logged: str | None = None
         while True:

@@ -12,8 +12,8 @@ from typing import Final
 
 from controlplane.istio.resources import DESTINATION_RULE, SERVICE_ENTRY, Configuration
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.xds.messages import decode_sotw
 from controlplane.xds.node import ProtocolError
+from controlplane.xds.protocol import decode_sotw
 
 GROUP: Final = "networking.istio.io"
 """Of the API of Istio that both kinds belong to; istiod asks for one version of it."""
@@ -46,7 +46,6 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        """Begin before the first request."""
         self.node: str | None = None
         self._types: dict[str, _Type] = {}
         self._count = 0

@@ -47,7 +47,6 @@ class OwnMetrics:
     """
 
     def __init__(self, plane: Plane, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start at nought."""
         # The times at which counters began would be as many series again, and no rate needs them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._plane, self._clock = plane, clock

@@ -30,8 +30,7 @@ from controlplane.resources.classes import BULK, OTHERS
 from controlplane.resources.views import View
 from controlplane.telemetry import Device, Reading
 from controlplane.telemetry.load import Endpoint, Load, drained
-from controlplane.telemetry.requests import Answers
-from controlplane.telemetry.sizes import RequestSizes, Sample
+from controlplane.telemetry.sizes import Answers, RequestSizes, Sample
 
 
 class Plane(PlaneState):

@@ -58,7 +58,6 @@ class HealthChecks:
         access: Callable[[AccessSettings | None], Access | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare to check."""
         self._plane, self._pools, self._noticed, self._clock = plane, pools, noticed, clock
         self._access = access
         self._prober: Prober
@@ -89,7 +88,6 @@ class HealthChecks:
             await asyncio.sleep(LOOK)
 
     async def _follow(self, target: Target) -> None:
-        """Check one replica for as long as it is the same one."""
         key, at = target.key, (target.pool, target.replica.id)
         soon = self._soon[at] = asyncio.Event()
         pace = Pace(key, self._clock())

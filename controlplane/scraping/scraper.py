@@ -47,7 +47,6 @@ class Scraper:
         clock: Callable[[], float] = time.monotonic,
         folder: Path = Path(),
     ) -> None:
-        """Prepare a scraper."""
         self._plane = plane
         self._noticed = noticed
         self._scraped = scraped

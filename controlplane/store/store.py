@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, TypeVar
 from controlplane.config import SettingsError
 from controlplane.fleet import Applied, Change, Fleet, Refused, Rows, UnwrittenEntries, keys_of_rows
 from controlplane.store.database import Database, Loaded, Weighing
-from controlplane.store.errors import Cause, WriteError
+from controlplane.store.tables import Cause, WriteError
 
 Work: TypeAlias = Callable[[Fleet], Applied]
 """A change of a fleet."""

@@ -22,7 +22,7 @@ from controlplane.telemetry.consensus import (
     part_failed,
     part_held,
 )
-from controlplane.telemetry.requests import Arrivals
+from controlplane.telemetry.sizes import Arrivals
 from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
 
 T = TypeVar("T")

@@ -10,8 +10,7 @@ import pytest
 from controlplane.fleet import Fleet, Registered, registered
 from controlplane.store import StoreError
 from controlplane.store.database import Database, Loaded
-from controlplane.store.errors import WriteError
-from controlplane.store.tables import MIGRATIONS
+from controlplane.store.tables import MIGRATIONS, WriteError
 from tests.fleet.fleets import a_pool, after, put
 from tests.store.files import FLEET, filled, loaded, opened, to_write
 
