@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.api.events import Feed
-from controlplane.api.watch import Watch, _log_replica
+from controlplane.api.events import Feed, Watch, _log_replica
 from controlplane.balancing.explain import CUT
 from controlplane.balancing.sentences import Step
 from controlplane.config import ReplicaSettings, validated
@@ -44,13 +43,14 @@ class Watched:
 
     def decide(self, **changed: Any) -> None:
         """Have another thing decided about the slow replica."""
-        decided = self.life.plane._decisions
-        decision = decided.decisions["m"]
+        decided = self.life.plane._decisions["m"]
+        decision = decided.decision
+        assert decision is not None
         columns = {}
         for name, value in changed.items():
             columns[name] = getattr(decision, name).copy()
             columns[name][decision.rows["slow"]] = value
-        decided.decisions["m"] = replace(decision, **columns)
+        decided.decision = replace(decision, **columns)
         self.watch._dirty.add_replicas({"m": ["slow"]})
 
 
@@ -139,7 +139,9 @@ def test_another_weight_is_no_event() -> None:
 
 def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
     here = Watched()
-    del here.life.plane._decisions.endpoint_weights["m"]["slow"]
+    decided = here.life.plane._decisions["m"]
+    known = decided.endpoint_weights.items()
+    decided.endpoint_weights = {id_: each for id_, each in known if id_ != "slow"}
     # As the next decision would do it.
     here.decide(weight=777)
     assert here.told() == [("replica", "changed", "slow")]
