@@ -51,7 +51,7 @@ async def test_bounds_are_put_and_shown_and_wrong_ones_are_refused() -> None:
         assert shown == {
             "min_replicas": 3,
             "max_replicas": None,
-            "max_utilization": 0.8,
+            "max_utilization": 0.7,
             "scale_down_after": "300s",
         }
         assert (await api.ask("GET", "/v1/pools/m/scaling")).body["replicas"] == 3

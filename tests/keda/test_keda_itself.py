@@ -121,7 +121,7 @@ async def test_over_tls_keda_is_answered_about_the_pools_of_its_certificate(
             async with trigger(kind, keda, scalerAddress=str(plane.xds), pool="m") as asks:
                 if kind == "external-push":
                     assert await asks.next() == ("stream", True)
-                await until(f"{kind} is answered", lambda asks=asks: wants(asks, 2, active=True))
+                assert await wants(asks, 2, active=True)
         for auth, name in ((keda, "other"), (trigger_auth(CA), "m"), (trigger_auth(OTHER_CA), "m")):
             async with trigger("external", auth, scalerAddress=str(plane.xds), pool=name) as asks:
                 assert await asks.ask() == (None, None)
