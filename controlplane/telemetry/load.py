@@ -19,7 +19,7 @@ from controlplane.telemetry.consensus import (
     Reporter,
     part_failed,
 )
-from controlplane.telemetry.requests import Arrivals
+from controlplane.telemetry.sizes import Arrivals
 from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
 
 T = TypeVar("T")
@@ -200,9 +200,6 @@ class LoadReports:
         Args:
             reporter: The same object in each report of one Envoy.
             loads: An endpoint that is left out has had no request.
-
-        Returns:
-            The endpoints of which something new is known.
         """
         idle = [
             endpoint
