@@ -7,7 +7,7 @@ from typing import Any
 
 from controlplane.resources.bootstrap import Protocol
 from tests.envoy.load import load
-from tests.envoy.pools import HEALTH_CHECK, pool_of, put
+from tests.envoy.pools import BRIEF, pool_of, put
 from tests.processes import Envoy, Plimsoll, serving, sidecar, until
 from tests.replica import BYTES_PER_TOKEN, FakeReplica, replica
 
@@ -34,7 +34,7 @@ async def fleet(
             one.token_seconds = 0.0001 / speed
             replicas.append(one)
             stops.append(stop)
-        entry = pool_of(POOL, *replicas, **more)
+        entry = pool_of(POOL, *replicas, **({"health_check": dict(BRIEF)} | more))
         async with (
             serving(folder, [entry]) as plane,
             sidecar(folder, plane.xds, [POOL], protocol=protocol) as envoy,
@@ -127,7 +127,7 @@ async def test_the_first_long_request_is_served_by_who_comes_later_and_after_fas
     tmp_path: Path,
 ) -> None:
     # No health check sees it first.
-    seldom = HEALTH_CHECK | {"interval": "60s"}
+    seldom = BRIEF | {"interval": "60s"}
     async with fleet(tmp_path, health_check=seldom) as (plane, envoy, _, replicas, stops):
         for attempt in range(5):
             async with load(envoy, POOL, rate=BUSY, texts=TEXTS):
