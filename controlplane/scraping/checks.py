@@ -74,7 +74,6 @@ class HealthChecks:
         self._tasks.reconcile(changes)
 
     async def run(self) -> None:
-        """Check until cancelled."""
         async with probing(self._access) as self._prober, asyncio.TaskGroup() as group:
             group.create_task(self._look(), name="replicas that may have failed")
             await self._tasks.run(group)

@@ -64,7 +64,6 @@ class Scraper:
         self._tasks.reconcile(changes)
 
     async def run(self) -> None:
-        """Scrape until cancelled."""
         async with asyncio.TaskGroup() as group:
 
             def follow_exporters() -> None:
