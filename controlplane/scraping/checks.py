@@ -21,8 +21,8 @@ from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change
 from controlplane.plane import Plane, Probe, Target
 from controlplane.scraping.probe import Prober, probing
-from controlplane.scraping.replica_tasks import Pace, ReplicaTasks
 from controlplane.scraping.scrape import Access
+from controlplane.scraping.scraper import Pace, ReplicaTasks
 
 _log = logging.getLogger(__name__)
 
