@@ -16,6 +16,10 @@ class NotListeningError(UnreachableError):
     """Nothing listens at the address; nothing was sent."""
 
 
+class UntrustedError(UnreachableError):
+    """No root that the client trusts leads to the server's certificate; nothing was sent."""
+
+
 class TimedOutError(UnreachableError):
     """No complete answer came within the client's timeout."""
 
