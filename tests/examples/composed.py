@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from tests.processes import free_port, process, until
 ROOT: Final = Path(__file__).parents[2]
 
 NO_METRICS: Final[Mapping[int, str]] = {}
+NOTHING: Final[Mapping[str, str]] = {}
 
 
 class Composed:
@@ -30,12 +31,24 @@ class Composed:
     127.0.0.0/8. Folders that are mounted are copied, with these addresses in their files.
     """
 
-    def __init__(self, file: Path, folder: Path, **environment: str) -> None:
+    def __init__(
+        self,
+        file: Path,
+        folder: Path,
+        *,
+        stand_ins: Collection[str] = (),
+        replaced: Mapping[str, str] = NOTHING,
+        programs: Path | None = None,
+        **environment: str,
+    ) -> None:
         """Read the file.
 
         Args:
             file: The compose file.
             folder: For what would be in containers and volumes.
+            stand_ins: Services in whose place the test does something itself.
+            replaced: Further texts that differ here, in files that are mounted.
+            programs: A folder with programs of the images.
             environment: Of compose.
         """
         read = yaml.safe_load(_interpolated(file.read_text(), environment))
@@ -45,8 +58,11 @@ class Composed:
         number = free_port()
         self._loopback = f"127.{number >> 8}.{number & 255}."
         self._source, self._folder = file.parent, folder
-        self._started = set[str]()
-        (folder / "state").mkdir()
+        self._started = {*stand_ins}
+        self._replaced, self._programs = replaced, programs
+        self._volumes = {*read.get("volumes", ()), _WORKING.partition(":")[0]}
+        for name in self._volumes:
+            (folder / name).mkdir()
 
     def address(self, service: str) -> str:
         """The container's address here."""
@@ -75,11 +91,10 @@ class Composed:
             if "service_completed_successfully" in awaited:
                 assert await started.wait() == 0, log.read_text()
             elif "service_healthy" in awaited:
-                url = f"http://{self.address(service)}:8080/readyz"
 
                 async def is_healthy() -> bool:
                     assert started.returncode is None, log.read_text()
-                    return bool(await asked(url) == {"ready": True})
+                    return await self._is_healthy(service)
 
                 await until(f"{service} is healthy", is_healthy)
             self._started.add(service)
@@ -106,6 +121,17 @@ class Composed:
         async with process(*argv, log=log, env=self._environment()) as other:
             yield other
 
+    async def _is_healthy(self, service: str) -> bool:
+        if check := self.services[service].get("healthcheck"):
+            kind, *argv = check["test"]
+            assert kind == "CMD"
+            ran = await asyncio.create_subprocess_exec(
+                *[self._here(service, item) for item in argv]
+            )
+            return await ran.wait() == 0
+        url = f"http://{self.address(service)}:8080/readyz"
+        return bool(await asked(url) == {"ready": True})
+
     def _entrypoint(self, declared: Mapping[str, Any]) -> list[str]:
         if "entrypoint" in declared:
             return list(declared["entrypoint"])
@@ -121,7 +147,8 @@ class Composed:
         script = programs / "plimsoll"
         script.write_text(f'#!/bin/sh\nexec {sys.executable} -m controlplane "$@"\n')
         script.chmod(0o700)
-        return {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        path = [programs, *([self._programs] if self._programs else []), os.environ["PATH"]]
+        return {"PATH": ":".join(map(str, path)), "PYTHONPATH": str(ROOT)}
 
     def _here(self, service: str, text: str) -> str:
         """A text of a container, with what its addresses and paths are here."""
@@ -135,7 +162,7 @@ class Composed:
         return text
 
     def _mounted(self, service: str, source: str) -> Path:
-        if source == _WORKING.partition(":")[0]:
+        if source in self._volumes:
             return self._folder / source
         copies = self._folder / f"{service}.mounted"
         origin = self._source / source
@@ -147,7 +174,10 @@ class Composed:
             copy = copies / each.name
             if not copy.exists():
                 copy.touch()
-                copy.write_text(self._here(service, each.read_text()))
+                text = self._here(service, each.read_text())
+                for there, here in self._replaced.items():
+                    text = text.replace(there, here)
+                copy.write_text(text)
         return copies / origin.name if origin.is_file() else copies
 
 
@@ -237,3 +267,31 @@ async def asked(url: str) -> Any:
             return json.loads(await response.text())
     except aiohttp.ClientError:
         return None
+
+
+@asynccontextmanager
+async def mesh_serves(made: Composed) -> AsyncIterator[None]:
+    """Run a mesh of two replicas; it serves whom it may, and nobody without a certificate."""
+    async with AsyncExitStack() as stack:
+        for name in ("control-plane", "web", "gpu-a", "gpu-b"):
+            await stack.enter_async_context(made.running(name))
+        at = {f"{made.address(f'replica-{item}')}:9000" for item in "ab"}
+        for address in at:
+            await stack.enter_async_context(stand_in(address))
+        seen = set[str]()
+
+        async def are_both_seen() -> bool:
+            seen.add(await answered(f"http://{made.address('web')}:10000/v1/embeddings"))
+            return seen == at
+
+        await until("both replicas answer", are_both_seen)
+        nodes = (await asked(f"http://{made.address('control-plane')}:8080/v1/nodes"))["nodes"]
+        assert {node["id"] for node in nodes} == {"web", "gpu-a", "gpu-b"}
+        ingress = f"http://{made.address('gpu-a')}:9443/v1/embeddings"
+        async with aiohttp.ClientSession(trust_env=False) as nobody:
+            try:
+                await nobody.post(ingress, json={"input": "a text"})
+            except aiohttp.ClientError:
+                yield
+                return
+        raise AssertionError("an ingress answers without a certificate")
