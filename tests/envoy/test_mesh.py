@@ -82,6 +82,35 @@ async def test_a_permissive_pool_takes_both_and_has_replicas_of_both_kinds(tmp_p
             await until("the plain replica gets nothing", gets_nothing)
 
 
+async def test_a_pool_moves_to_a_mesh_and_back_without_a_failed_request(tmp_path: Path) -> None:
+    async with meshed(tmp_path, "off", with_ingress=2) as mesh:
+        await serves(mesh.egress, mesh.replicas)
+        async with (
+            sidecar(tmp_path, mesh.plane.xds, [POOL], "without") as without,
+            load(mesh.egress, POOL, rate=100.0) as statuses,
+        ):
+            for _ in range(2):
+                await serves(without, mesh.replicas)
+                async with load(without, POOL, rate=100.0) as plain:
+                    await mesh.change(mode="permissive")
+                    await goes_on(statuses)
+                    await goes_on(plain)
+                assert plain.keys() == {200}
+                await mesh.change(mode="strict")
+                await until("the other Envoy gets nothing", partial(_gets, without, 503))
+                await goes_on(statuses)
+                assert await mesh.egress.stat(f"cluster.{POOL}.ssl.handshake") > 0
+                await mesh.change(mode="permissive")
+                await until("the other Envoy is answered", partial(_gets, without, 200))
+                await mesh.change(mode="off")
+                await goes_on(statuses)
+        assert statuses.keys() == {200}
+
+
+async def _gets(envoy: Envoy, status: int) -> bool:
+    return await envoy.post(POOL) == status
+
+
 async def test_who_may_use_a_pool_changes_on_connections_that_are_open(tmp_path: Path) -> None:
     async with meshed(tmp_path, "strict", clients=["egress"]) as mesh:
         await serves(mesh.egress, mesh.replicas)
@@ -91,7 +120,7 @@ async def test_who_may_use_a_pool_changes_on_connections_that_are_open(tmp_path:
             status = await mesh.direct(client_context(roots, tmp_path / certificates))
             assert status == (200 if is_allowed else 403)
 
-        url = f"https://127.0.0.1:{mesh.ports[0]}/v1/embeddings"
+        url = f"https://127.0.0.1:{mesh.ports[0]}/health"
         http1, http2 = (client_context(roots, tmp_path / "other-certs") for _ in range(2))
         connector = aiohttp.TCPConnector(limit=1, ssl=http1, keepalive_timeout=600)
         opened, trace = list[object](), aiohttp.TraceConfig()
@@ -108,7 +137,7 @@ async def test_who_may_use_a_pool_changes_on_connections_that_are_open(tmp_path:
         ):
 
             async def answer(status: int) -> bool:
-                async with session.post(url, json={"input": "a"}) as response:
+                async with session.get(url) as response:
                     await response.read()
                 return {response.status, await connection.post()} == {status}
 

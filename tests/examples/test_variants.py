@@ -126,11 +126,15 @@ async def test_a_mesh_takes_its_certificates_from_a_spire_agent(tmp_path: Path) 
     chain, key = identity("control-plane")
     NodeFiles(tmp_path / "state").write(chain, content.roots, key)
     identities = {f"spiffe://{domain}/{path}": identity(path) for path in paths}
-    agent = SpireAgent(identities, content.roots)
+    # What an egress asks for by this name an agent knows by who asks.
+    agent = SpireAgent(
+        {**identities, "default": identities[f"spiffe://{domain}/node/web"]}, content.roots
+    )
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(agent.serving(tmp_path / "agent" / "agent.sock"))
         await stack.enter_async_context(mesh_serves(made))
-        assert agent.asked == {*identities} - {f"spiffe://{domain}/control-plane"} | {"ROOTCA"}
+        used = {*identities} - {f"spiffe://{domain}/control-plane"}
+        assert agent.asked == {*used, "default", "ROOTCA"}
 
 
 async def test_a_mesh_takes_its_certificates_from_the_control_plane(tmp_path: Path) -> None:
