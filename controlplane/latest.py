@@ -46,11 +46,6 @@ class Notice:
     """Says that something was noticed, and since when it waits to be looked at."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Begin with nothing noticed.
-
-        Args:
-            clock: Seconds that never go back.
-        """
         self._clock = clock
         self._noticed = asyncio.Event()
         self._since: float | None = None

@@ -69,7 +69,10 @@ def print_pools(pools: Sequence[Pool]) -> None:
 @api_options
 @json_option
 def show(pool: str, api: Api, as_json: bool) -> None:
-    """Show the settings of POOL, the origin of each value, and the state of its replicas."""
+    """Show the settings of POOL and the state of its replicas.
+
+    Beside each value is its origin.
+    """
     shown = api.ask(lambda client: client.pool(pool))
     print_answer(as_json, shown.document(), described(shown))
 

@@ -103,7 +103,7 @@ def add(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Add replica ID at ADDRESS (IP:PORT) to POOL, or replace its settings."""
+    """Add replica ID at IP:PORT to POOL, or replace it."""
     given |= {
         "locality": {"region": region, "zone": zone} if region or zone else None,
         "gpu": {"uuid": gpu} if gpu else None,

@@ -52,13 +52,6 @@ class Discovery:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Prepare without any source.
-
-        Args:
-            plane: Takes what sources find.
-            discover: Brings the fleet in line with what the plane took.
-            failed: Called after a source has failed; must not block.
-        """
         self._plane = plane
         self._discover = discover
         self._failed = failed
@@ -91,7 +84,6 @@ class Discovery:
                     self._tasks[key] = settings, group.create_task(follow, name=f"discover {key}")
 
     async def _follow(self, pool: str, name: str, source: Source) -> None:
-        """Take in what one source yields, until cancelled."""
         pause = FIRST_PAUSE
         logged: str | None = None
         while True:

@@ -12,8 +12,8 @@ from typing import Final
 
 from controlplane.istio.resources import DESTINATION_RULE, SERVICE_ENTRY, Configuration
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.xds.messages import decode_sotw
 from controlplane.xds.node import ProtocolError
+from controlplane.xds.protocol import decode_sotw
 
 GROUP: Final = "networking.istio.io"
 """Of the API of Istio that both kinds belong to; istiod asks for one version of it."""
@@ -46,20 +46,12 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        """Begin before the first request."""
         self.node: str | None = None
         self._types: dict[str, _Type] = {}
         self._count = 0
 
     def receive(self, data: bytes) -> str | None:
-        """Take a request.
-
-        Returns:
-            Why the client rejects what it was sent, in its words; None where it does not.
-
-        Raises:
-            ProtocolError: The stream must end.
-        """
+        """Take a request; returns why the client rejects what it was sent, if it does."""
         request = decode_sotw(data)
         if self.node is None:
             if request.node is None:
@@ -104,11 +96,7 @@ class Stream:
 
 
 def _checked(field: str, text: str) -> str:
-    """Check what goes to the log.
-
-    Raises:
-        ProtocolError: It must not.
-    """
+    """Check what goes to the log."""
     if not _PRINTABLE.fullmatch(text):
         raise ProtocolError(
             "INVALID_ARGUMENT", f"{field} must have 1 to 256 printable ASCII characters"

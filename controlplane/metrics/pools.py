@@ -17,7 +17,7 @@ from controlplane.fleet import Pool
 from controlplane.plane import Plane
 from controlplane.resources.classes import BULK, OTHERS
 from controlplane.scaling import Recommendation
-from controlplane.telemetry.requests import BOUNDS, Answers
+from controlplane.telemetry.sizes import BOUNDS, Answers
 
 _ONLY: Final = "default"
 """What the class of all requests is shown as, where they are not parted."""

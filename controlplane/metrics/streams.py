@@ -57,7 +57,6 @@ class StreamMetrics:
     """Counts what happens on streams; what `show` is given is asked at each scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Start at nought."""
         self._registry = registry
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -124,7 +123,6 @@ class Pushes(Collector):
     def __init__(
         self, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Start with nothing under way, by a monotonic clock."""
         self._clock = clock
         self._convergence = PushLatency()
         self._revision = 0

@@ -121,13 +121,7 @@ class Discoveries:
         moved: Listeners,
         now: float,
     ) -> Applied:
-        """Return the fleet with what the sources have found since it was last `taken_in`.
-
-        Args:
-            serves: Whether a replica of a pool answers at present.
-            is_shown: Whether Envoys know of it.
-            moved: Where Envoys listen that have moved listeners.
-        """
+        """Return the fleet with what the sources have found since it was last `taken_in`."""
         draft = Draft(fleet)
         due = [item for item in self._pools.items() if item[1].is_due or item[1].withheld]
         # What is found changes no listener, and there may be thousands of them.

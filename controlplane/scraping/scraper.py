@@ -17,11 +17,10 @@ from controlplane.config import Address, GpuSettings, MetricsSettings
 from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change
 from controlplane.plane import Exporter, Failure, Plane, Target
-from controlplane.scraping.access import Access
 from controlplane.scraping.http_connection import Receiver
 from controlplane.scraping.probe import name_of, upstream_access
 from controlplane.scraping.replica_tasks import Pace, ReplicaTasks
-from controlplane.scraping.scrape import MAX_DEADLINE, Getter, ScrapeError, scrape
+from controlplane.scraping.scrape import MAX_DEADLINE, Access, Getter, ScrapeError, scrape
 from controlplane.telemetry import (
     ExpositionError,
     Reading,
@@ -48,15 +47,6 @@ class Scraper:
         clock: Callable[[], float] = time.monotonic,
         folder: Path = Path(),
     ) -> None:
-        """Prepare a scraper.
-
-        Args:
-            plane: Has the targets, takes what comes of them.
-            noticed: Called after anything was recorded; must not block.
-            scraped: Called after every scrape, with whether it was good; must not block.
-            clock: Seconds that never go back.
-            folder: That the paths of files with credentials are relative to.
-        """
         self._plane = plane
         self._noticed = noticed
         self._scraped = scraped

@@ -70,11 +70,7 @@ def series_of(text: str) -> tuple[str | None, Labels]:
 
 
 def labels_of(block: str) -> Labels:
-    """Read ``{name="value",…}``.
-
-    Raises:
-        ExpositionError: When that is not what it is.
-    """
+    """Read ``{name="value",…}``."""
     inner, values, end = block[1:-1], {}, 0
     while match := _LABEL.match(inner, end):
         name, value = match.groups()

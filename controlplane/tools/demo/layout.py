@@ -133,11 +133,7 @@ class Installed:
 
 
 def installed() -> Installed:
-    """Find the programs.
-
-    Raises:
-        DemoError: Something is missing; the text says how to get it.
-    """
+    """Find the programs."""
     found = Installed(_envoy(), replica_folder(Path(controlplane.__file__).parent))
     for library in _LIBRARIES:
         if importlib.util.find_spec(library) is None:
@@ -160,11 +156,7 @@ def _envoy() -> Path:
 
 
 def replica_folder(package: Path) -> Path:
-    """Find the example replica: a wheel has it inside the package, a checkout beside the package.
-
-    Raises:
-        DemoError: It is in neither place.
-    """
+    """Find the example replica: a wheel has it inside the package, a checkout beside it."""
     for folder in (package / "_examples" / "replica", package.parent / "examples" / "replica"):
         if (folder / "__main__.py").is_file():
             return folder

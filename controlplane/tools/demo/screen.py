@@ -126,7 +126,6 @@ class Screen:
     """Shows scenes; the terminal is restored once the context closes."""
 
     def __init__(self, console: Console, *, live: bool) -> None:
-        """Show nothing yet; `live`: a table may be drawn over and over."""
         self._console = console
         self._live = Live(console=console, auto_refresh=False) if live else None
 

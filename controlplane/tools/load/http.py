@@ -207,7 +207,6 @@ class Client:
         Args:
             url: A user and a password in it are sent.
             connect: Seconds after which an attempt to connect fails.
-            tls: Of an ``https`` URL.
         """
         parsed = URL(url)
         lines = {

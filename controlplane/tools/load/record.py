@@ -194,7 +194,6 @@ class StepRecord:
 
     Attributes:
         late: How long after they were due requests left, those of the warm-up included.
-        completed: Requests that succeeded while the step was measured, whenever they began.
         held_back: Requests that waited because as many as allowed were in flight.
         unsent: Requests that never left, because the generator did not keep up.
         cpu: Seconds of CPU that the generator took per second.
