@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from controlplane.ca.certificates import key_pem, new_key
-from controlplane.ca.folder import CaFolder
-from controlplane.ca.node_files import NodeFiles
+from controlplane.ca.folder import CaFolder, NodeFiles
 from controlplane.cli.group import plimsoll
 from controlplane.config import SERVERS, load_config
 from tests.examples.composed import (
