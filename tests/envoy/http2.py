@@ -52,7 +52,8 @@ class Http2Connection:
             for event in self._protocol.receive_data(data):
                 match event:
                     case ResponseReceived(headers=found):
-                        status = int(str(dict(found or ())[":status"]))
+                        # The encoding makes them text.
+                        status = int({str(k): str(v) for k, v in found or ()}[":status"])
                     case StreamEnded():
                         return status
                     case StreamReset() | ConnectionTerminated():

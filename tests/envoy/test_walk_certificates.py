@@ -79,9 +79,9 @@ class Reader:
         file = self.folder / at / "envoy.yaml"
         file.write_text(file.read_text().replace("127.0.0.1", self.host(last)))
         log = self.folder / f"envoy-{last}.log"
-        argv = [self.folder / "bin" / "envoy", "-c", file]
         # As everybody else, it runs where its files are.
-        async with process("sh", "-c", 'cd "$0" && exec "$@"', file.parent, *argv, log=log):
+        run = f"cd {file.parent} && exec {self.folder}/bin/envoy -c envoy.yaml"
+        async with process("sh", "-c", run, log=log):
             yield
 
 
@@ -127,7 +127,7 @@ async def test_certificates_in_ten_minutes_and_then_a_mesh(tmp_path: Path) -> No
         await stack.enter_async_context(process(*argv, log=log, env=reader.environment))
 
         async def is_ready() -> bool:
-            return await asked(f"http://{reader.host(1)}:8080/readyz") == {"ready": True}
+            return bool(await asked(f"http://{reader.host(1)}:8080/readyz") == {"ready": True})
 
         await until("the control plane is ready", is_ready)
 

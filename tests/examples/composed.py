@@ -37,9 +37,7 @@ class Composed:
         folder: Path,
         *,
         stand_ins: Collection[str] = (),
-        replaced: Mapping[str, str] = NOTHING,
-        programs: Path | None = None,
-        **environment: str,
+        environment: Mapping[str, str] = NOTHING,
     ) -> None:
         """Read the file.
 
@@ -47,8 +45,6 @@ class Composed:
             file: The compose file.
             folder: For what would be in containers and volumes.
             stand_ins: Services in whose place the test does something itself.
-            replaced: Further texts that differ here, in files that are mounted.
-            programs: A folder with programs of the images.
             environment: Of compose.
         """
         read = yaml.safe_load(_interpolated(file.read_text(), environment))
@@ -59,7 +55,6 @@ class Composed:
         self._loopback = f"127.{number >> 8}.{number & 255}."
         self._source, self._folder = file.parent, folder
         self._started = {*stand_ins}
-        self._replaced, self._programs = replaced, programs
         self._volumes = {*read.get("volumes", ()), _WORKING.partition(":")[0]}
         for name in self._volumes:
             (folder / name).mkdir()
@@ -91,10 +86,11 @@ class Composed:
             if "service_completed_successfully" in awaited:
                 assert await started.wait() == 0, log.read_text()
             elif "service_healthy" in awaited:
+                url = f"http://{self.address(service)}:8080/readyz"
 
                 async def is_healthy() -> bool:
                     assert started.returncode is None, log.read_text()
-                    return await self._is_healthy(service)
+                    return bool(await asked(url) == {"ready": True})
 
                 await until(f"{service} is healthy", is_healthy)
             self._started.add(service)
@@ -121,17 +117,6 @@ class Composed:
         async with process(*argv, log=log, env=self._environment()) as other:
             yield other
 
-    async def _is_healthy(self, service: str) -> bool:
-        if check := self.services[service].get("healthcheck"):
-            kind, *argv = check["test"]
-            assert kind == "CMD"
-            ran = await asyncio.create_subprocess_exec(
-                *[self._here(service, item) for item in argv]
-            )
-            return await ran.wait() == 0
-        url = f"http://{self.address(service)}:8080/readyz"
-        return bool(await asked(url) == {"ready": True})
-
     def _entrypoint(self, declared: Mapping[str, Any]) -> list[str]:
         if "entrypoint" in declared:
             return list(declared["entrypoint"])
@@ -147,8 +132,7 @@ class Composed:
         script = programs / "plimsoll"
         script.write_text(f'#!/bin/sh\nexec {sys.executable} -m controlplane "$@"\n')
         script.chmod(0o700)
-        path = [programs, *([self._programs] if self._programs else []), os.environ["PATH"]]
-        return {"PATH": ":".join(map(str, path)), "PYTHONPATH": str(ROOT)}
+        return {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
     def _here(self, service: str, text: str) -> str:
         """A text of a container, with what its addresses and paths are here."""
@@ -174,10 +158,7 @@ class Composed:
             copy = copies / each.name
             if not copy.exists():
                 copy.touch()
-                text = self._here(service, each.read_text())
-                for there, here in self._replaced.items():
-                    text = text.replace(there, here)
-                copy.write_text(text)
+                copy.write_text(self._here(service, each.read_text()))
         return copies / origin.name if origin.is_file() else copies
 
 
@@ -193,11 +174,9 @@ def _interpolated(text: str, environment: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def composed(
-    file: Path, folder: Path, *names: str, **environment: str
-) -> AsyncIterator[Composed]:
+async def composed(file: Path, folder: Path, *names: str) -> AsyncIterator[Composed]:
     """Run these services, one after the other, until the context closes."""
-    made = Composed(file, folder, **environment)
+    made = Composed(file, folder)
     async with AsyncExitStack() as stack:
         for name in names:
             await stack.enter_async_context(made.running(name))

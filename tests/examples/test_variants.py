@@ -64,7 +64,7 @@ async def test_the_replicas_of_a_known_server_serve_and_are_read(
     tmp_path: Path, server: str
 ) -> None:
     folder = EXAMPLES / "servers"
-    made = Composed(folder / "compose.yaml", tmp_path, SERVER=server)
+    made = Composed(folder / "compose.yaml", tmp_path, environment={"SERVER": server})
     known, said = SERVERS[server], (EXPOSITIONS / f"{server}.txt").read_text()
     if server == "triton":
         said = said.replace('model="', 'model="e5",was="')
