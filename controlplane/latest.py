@@ -20,7 +20,6 @@ class Latest(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The newest value."""
         return self._value
 
     @property
@@ -51,13 +50,11 @@ class Notice:
         self._since: float | None = None
 
     def set(self) -> None:
-        """Something was noticed."""
         if self._since is None:
             self._since = self._clock()
         self._noticed.set()
 
     async def wait(self) -> None:
-        """Wait until something is noticed."""
         await self._noticed.wait()
 
     def clear(self, now: float) -> float:

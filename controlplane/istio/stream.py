@@ -82,7 +82,8 @@ class Stream:
             if held.nonce is not None or (configuration is None and kind in _KINDS):
                 continue
             resources = configuration.of(kind) if configuration is not None else []
-            version = _version([each.version for each in resources])
+            versions = "\n".join(each.version for each in resources)
+            version = blake2b(versions.encode(), digest_size=8).hexdigest()
             if version == held.version:
                 continue
             self._count += 1
@@ -102,7 +103,3 @@ def _checked(field: str, text: str) -> str:
             "INVALID_ARGUMENT", f"{field} must have 1 to 256 printable ASCII characters"
         )
     return text
-
-
-def _version(versions: list[str]) -> str:
-    return blake2b("\n".join(versions).encode(), digest_size=8).hexdigest()

@@ -206,7 +206,6 @@ class Getter:
             raise
 
     def close(self) -> None:
-        """Close what is open."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

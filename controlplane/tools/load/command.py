@@ -372,7 +372,6 @@ class Progress:
             self._bar.stop()
 
     def show(self, now: Moment) -> None:
-        """Show the progress."""
         if self._live:
             self._bar.update(self._task, completed=now.elapsed, description=line(now), refresh=True)
 
