@@ -244,7 +244,6 @@ class LoadReports:
         self._totals.pop(endpoint, None)
 
     def endpoints(self) -> frozenset[Endpoint]:
-        """Those of which some Envoy reports."""
         return frozenset(self._totals)
 
     def in_flight(self, endpoint: Endpoint, now: float) -> float | None:
