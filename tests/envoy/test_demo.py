@@ -77,7 +77,7 @@ def is_complete(marked: Marked) -> bool:
 def test_traffic_leaves_the_slowed_replica_no_request_fails_and_nothing_is_left(
     marked: Marked,
 ) -> None:
-    with marked.start("--seconds", "10", "--json") as demo:
+    with marked.start("--seconds", "16", "--json") as demo:
         out, progress = demo.communicate()
     assert demo.returncode == 0, progress
     result = json.loads(out.splitlines()[-1])
