@@ -20,7 +20,6 @@ class Latest(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The newest value."""
         return self._value
 
     @property
@@ -51,21 +50,15 @@ class Notice:
         self._since: float | None = None
 
     def set(self) -> None:
-        """Something was noticed."""
         if self._since is None:
             self._since = self._clock()
         self._noticed.set()
 
     async def wait(self) -> None:
-        """Wait until something is noticed."""
         await self._noticed.wait()
 
     def clear(self, now: float) -> float:
-        """It is looked at now.
-
-        Returns:
-            When the first of it was noticed; `now` if nothing was.
-        """
+        """It is looked at now; returns when the first of it was noticed, `now` if nothing was."""
         since, self._since = self._since, None
         self._noticed.clear()
         return now if since is None else since

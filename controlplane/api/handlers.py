@@ -64,12 +64,10 @@ class Asked(Generic[QueryT]):
 
     @property
     def pool(self) -> str:
-        """The name of the pool."""
         return self.names[0]
 
     @property
     def replica(self) -> str:
-        """The id of the replica."""
         return self.names[1]
 
 

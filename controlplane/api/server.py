@@ -194,7 +194,6 @@ class RestServer:
         self._node_events.observe(node, event, self._clock())
 
     def accept(self, tokens: Sequence[Token]) -> None:
-        """Replace the tokens."""
         self._tokens = tokens
 
     def accept_credentials(self, credentials: Credentials) -> None:

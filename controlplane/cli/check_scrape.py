@@ -43,11 +43,7 @@ _EMPTY: Final = (
 
 
 def parse_target(text: str) -> tuple[Address, str, str]:
-    """Read ``HOST:PORT[/path]`` or a URL; returns the address, the path and the scheme.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read ``HOST:PORT[/path]`` or a URL; returns the address, the path and the scheme."""
     url = text if "://" in text else f"http://{text}"
     scheme, place, path, query, fragment = urlsplit(url)
     if scheme not in _PORTS:
@@ -103,7 +99,6 @@ class Exporter(NamedTuple):
         return None
 
     def lines(self) -> Iterator[str]:
-        """The result as people read it."""
         yield (
             f"profile {self.profile} of GPU memory fits: choose the profile of the server, and"
             f" metrics: {{gpu: {{profile: {self.profile}, addresses: [...]}}}} beside it"
@@ -114,11 +109,7 @@ class Exporter(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the known profiles make of an endpoint, the best first.
-
-    Attributes:
-        exporter: It tells of GPUs, and not of a server.
-    """
+    """What the known profiles make of an endpoint, the best first; `exporter`: of GPUs alone."""
 
     fits: tuple[Fit, ...]
     is_empty: bool
@@ -138,7 +129,6 @@ class Found(NamedTuple):
         return first if first is not None and (first.fits or first.idle) else None
 
     def lines(self) -> Iterator[str]:
-        """The result as people read it."""
         if self.is_empty:
             yield _EMPTY
             return

@@ -60,7 +60,6 @@ def list_(api: Api, as_json: bool) -> None:
 
 
 def print_pools(pools: Sequence[Pool]) -> None:
-    """Print a line for each pool."""
     print_table(_COLUMNS, rows_of(_COLUMNS, pools))
 
 

@@ -71,7 +71,6 @@ def list_(pool: str | None, labels: tuple[str, ...], api: Api, as_json: bool) ->
 
 
 def print_replicas(replicas: Sequence[Replica]) -> None:
-    """Print a line for each replica."""
     print_table(_COLUMNS, rows_of(_COLUMNS, replicas))
 
 

@@ -68,7 +68,6 @@ class Discovery:
         self._to_reconcile.set()
 
     async def run(self) -> None:
-        """Ask until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recheck(), name="discovery")
             while await self._to_reconcile.wait():

@@ -234,8 +234,8 @@ def discover(
         replica
         for replica in pool.replicas.values()
         if replica.source is Source.DISCOVERY
+        and replica.lease_until is None
         and replica.id not in wanted
-        and not _is_leaving(replica)
         and sets.get(replica.found_by or "", {}) is not None
         and replica.found_by not in parts
         and (
@@ -329,7 +329,3 @@ def _found(
         instance=settings.instance or there.instance,
     )
     return None if same == there else same
-
-
-def _is_leaving(replica: Replica) -> bool:
-    return replica.source is Source.DISCOVERY and replica.lease_until is not None

@@ -132,7 +132,6 @@ class Replica:
 
     @property
     def address(self) -> Address:
-        """Where it is."""
         return self.settings.address
 
     def sources(self) -> dict[str, str]:

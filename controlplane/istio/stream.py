@@ -39,11 +39,7 @@ class _Type:
 
 
 class Stream:
-    """The server's side of a stream.
-
-    Attributes:
-        node: The id of the client; None before its first request.
-    """
+    """The server's side of a stream."""
 
     def __init__(self) -> None:
         self.node: str | None = None
@@ -82,7 +78,8 @@ class Stream:
             if held.nonce is not None or (configuration is None and kind in _KINDS):
                 continue
             resources = configuration.of(kind) if configuration is not None else []
-            version = _version([each.version for each in resources])
+            versions = "\n".join(each.version for each in resources)
+            version = blake2b(versions.encode(), digest_size=8).hexdigest()
             if version == held.version:
                 continue
             self._count += 1
@@ -102,7 +99,3 @@ def _checked(field: str, text: str) -> str:
             "INVALID_ARGUMENT", f"{field} must have 1 to 256 printable ASCII characters"
         )
     return text
-
-
-def _version(versions: list[str]) -> str:
-    return blake2b("\n".join(versions).encode(), digest_size=8).hexdigest()

@@ -107,7 +107,6 @@ class OwnMetrics:
         return lambda problem: gauge.set(problem is not None)
 
     def scraped(self, ok: bool) -> None:  # noqa: FBT001 - the one thing that a scrape has to tell
-        """Count a scrape."""
         (self._good if ok else self._failed).inc()
 
     def certificates(self, server: str) -> Callable[[str | None], None]:

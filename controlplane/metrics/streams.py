@@ -78,7 +78,6 @@ class StreamMetrics:
                 by_type.labels(short)
 
     def observe(self, event: Event) -> None:
-        """Count an event."""
         match event:
             case Connected():
                 self._connections.inc()
@@ -167,7 +166,6 @@ class Pushes(Collector):
         self._observe(self._convergence.settled(stream, self._revision, self._clock()))
 
     def gone(self, stream: Hashable) -> None:
-        """A stream has ended."""
         self._observe(self._convergence.gone(stream, self._clock()))
 
     def collect(self) -> Iterable[Metric]:

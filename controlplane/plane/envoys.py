@@ -159,7 +159,6 @@ class NodeListeners:
         return found
 
     def left(self, stream: Hashable) -> None:
-        """A stream has ended."""
         if (seen := self._views.pop(stream, None)) is not None:
             self.views[seen] -= 1
             if not self.views[seen]:

@@ -119,11 +119,9 @@ class DirtyKeys:
                 known.update(ids)
 
     def discard(self, pool: str) -> None:
-        """A pool has gone."""
         self._replicas.pop(pool, None)
 
     def pools(self) -> KeysView[str]:
-        """The names of the dirty pools."""
         return self._replicas.keys()
 
     def some(self, pool: str, all_of_it: Callable[[], Iterable[str]]) -> set[str]:

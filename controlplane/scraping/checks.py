@@ -21,8 +21,8 @@ from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change
 from controlplane.plane import Plane, Probe, Target
 from controlplane.scraping.probe import Prober, probing
-from controlplane.scraping.replica_tasks import Pace, ReplicaTasks
 from controlplane.scraping.scrape import Access
+from controlplane.scraping.scraper import Pace, ReplicaTasks
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,6 @@ class HealthChecks:
         self._tasks.reconcile(changes)
 
     async def run(self) -> None:
-        """Check until cancelled."""
         async with probing(self._access) as self._prober, asyncio.TaskGroup() as group:
             group.create_task(self._look(), name="replicas that may have failed")
             await self._tasks.run(group)

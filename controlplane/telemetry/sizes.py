@@ -378,7 +378,6 @@ class Arrivals:
         return other
 
     def of(self, pool: str) -> Arisen:
-        """What has arisen for a pool."""
         return self._counts.get(pool, {})
 
     def came(self, reporter: Hashable, place: Hashable) -> None:
@@ -396,7 +395,6 @@ class Arrivals:
                     del counts[key]
 
     def forget(self, pool: str) -> None:
-        """A pool has gone."""
         self._counts.pop(pool, None)
 
     def sent(self, pool: str, reporter: Hashable, requests: Mapping[str, float]) -> None:

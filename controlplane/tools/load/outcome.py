@@ -17,11 +17,7 @@ PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A step and what came of it.
-
-    Attributes:
-        whole: Whether it ran to its end.
-    """
+    """A step and what came of it."""
 
     step: Step
     record: StepRecord
@@ -76,7 +72,6 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """Requests that failed, of those that count."""
         return sum(each.record.whole.failed for each in self.steps)
 
     def capacity(self, objective: float | None) -> Capacity | None:

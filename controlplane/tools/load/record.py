@@ -67,9 +67,6 @@ class Histogram:
     def quantile(self, part: float, endless: int = 0) -> float | None:
         """Return the duration that so large a part does not exceed, at most `GROWTH` × too long.
 
-        Args:
-            endless: How many more there were that never ended.
-
         Returns:
             Seconds; infinity among the endless ones, None of nothing.
         """
@@ -162,7 +159,6 @@ class Series:
     tokens: float = 0.0
 
     def add(self, answer: Answer) -> None:
-        """Add a request."""
         if answer.fault is not None:
             self.faults[answer.fault] += 1
             return
@@ -175,7 +171,6 @@ class Series:
 
     @property
     def failed(self) -> int:
-        """Requests that failed."""
         return self.faults.total()
 
     @property

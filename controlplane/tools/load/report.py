@@ -32,7 +32,6 @@ Rows = Sequence[Mapping[str, str]]
 
 
 def print_outcome(outcome: Outcome, objective: float | None) -> None:
-    """Print everything."""
     telling = outcome.telling(objective)
     if outcome.steps:
         _print(_steps(outcome.steps))
@@ -188,7 +187,6 @@ _INCHES: Final = (5.2, 4.2)
 
 
 def is_installed() -> bool:
-    """Tell whether matplotlib, which is an extra, is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 

@@ -42,7 +42,6 @@ class Fixed:
     tokens: int
 
     def draw(self, random: Random) -> int:  # noqa: ARG002 - there is nothing to draw
-        """The length."""
         return self.tokens
 
 
@@ -58,7 +57,6 @@ class Lognormal:
     sigma: float
 
     def draw(self, random: Random) -> int:
-        """Draw a length in tokens."""
         drawn = random.lognormvariate(math.log(self.mean) - self.sigma**2 / 2, self.sigma)
         return max(round(min(drawn, LONGEST)), 1)
 
@@ -77,7 +75,6 @@ class Words:
     sizes: Lengths
 
     def draw(self, random: Random) -> str:
-        """Draw a text."""
         return " ".join(random.choices(_WORDS, k=self.sizes.draw(random)))
 
 
@@ -88,7 +85,6 @@ class Given:
     texts: Sequence[str]
 
     def draw(self, random: Random) -> str:
-        """Draw a text."""
         return random.choice(self.texts)
 
 
@@ -132,11 +128,7 @@ OTHERS: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class RequestClass:
-    """A class of requests.
-
-    Attributes:
-        match: Which requests belong to it; None: all others.
-    """
+    """A class of requests."""
 
     name: str
     match: Match | None
@@ -218,7 +210,6 @@ class Target:
 
     @property
     def path(self) -> str:
-        """Of the URL."""
         return urlsplit(self.url).path
 
 
