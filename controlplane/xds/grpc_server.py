@@ -87,11 +87,7 @@ async def serve(
     options: Iterable[tuple[str, int]],
     max_streams: int,
 ) -> tuple[grpc.aio.Server, Address]:
-    """Begin to serve; returns the server and the address with the real port.
-
-    Raises:
-        BindError: With the name: the address is in use or cannot be bound.
-    """
+    """Begin to serve; returns the server and the address with the real port."""
     await check_bindable(name, address)
     most = _most_connections()
     limits = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", most), *options)
