@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ async def test_over_tls_keda_is_answered_about_the_pools_of_its_certificate(
             async with trigger(kind, keda, scalerAddress=str(plane.xds), pool="m") as asks:
                 if kind == "external-push":
                     assert await asks.next() == ("stream", True)
-                assert await wants(asks, 2, active=True)
+                await until(f"{kind} is answered", partial(wants, asks, 2, active=True))
         for auth, name in ((keda, "other"), (trigger_auth(CA), "m"), (trigger_auth(OTHER_CA), "m")):
             async with trigger("external", auth, scalerAddress=str(plane.xds), pool=name) as asks:
                 assert await asks.ask() == (None, None)
