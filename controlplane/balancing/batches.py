@@ -21,7 +21,7 @@ FADING: Final = 0.999
 """What is left of the largest batch, with each reading that finds texts waiting."""
 LINE: Final = 60.0
 """Chunks over which it is drawn."""
-TELLING: Final = 0.05
+TELLING: Final = 0.1
 """Chunks times the squared coefficient of variation of their sizes that count as much as what is
 usual: chunks of about one size say nothing of what a batch of nothing would take."""
 LEAST, MOST = 1.0, 4_000.0
