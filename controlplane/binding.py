@@ -18,13 +18,6 @@ async def check_bindable(what: str, address: Address) -> None:
 
     gRPC writes several lines to standard error where it cannot bind, and asyncio from Python 3.13
     on drops the error number.
-
-    Args:
-        what: Is to be served, as in "xDS".
-        address: Where.
-
-    Raises:
-        BindError: With one sentence.
     """
     loop = asyncio.get_running_loop()
     try:

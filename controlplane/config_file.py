@@ -73,14 +73,7 @@ def tls_source(
     folder: Path,
     attempt: Callable[[Credentials], object],
 ) -> Source[Credentials]:
-    """A server's certificates, and the roots of its clients'.
-
-    Args:
-        key: Of the settings in the config file.
-        settings: Name the files.
-        folder: The paths are relative to this folder.
-        attempt: Tries to serve with the credentials; raises `CertificateError` if that fails.
-    """
+    """A server's certificates, and the roots of its clients'."""
     files = {"certificate": settings.certificate, "key": settings.key}
     if not isinstance(settings, IstioTlsSettings) and settings.client_ca is not None:
         files["client_ca"] = settings.client_ca
@@ -117,8 +110,6 @@ async def watch_source(
     """Adopt changed files, until cancelled. Wrong or expired content changes nothing.
 
     Args:
-        source: The files.
-        known: Their content at the start.
         adopt: Takes new content.
         looked: Called at each look, with the reason why the content cannot be used, or None.
         asked: Set to read the files at once.
@@ -160,13 +151,6 @@ async def watch(
     """Adopt a changed config file, until cancelled. An invalid file is logged and ignored.
 
     A valid file that contradicts changes by the API is tried again: these may be taken back.
-
-    Args:
-        path: Of the config file.
-        known: The config at the start; the file may have changed since.
-        adopt: Takes the new config, or raises an exception whose text says why not.
-        looked: Called with the reason why the file is not used, or None.
-        asked: Set to read the file at once.
     """
     seen: Content | None = None
     problem: str | None = None
@@ -220,14 +204,10 @@ async def _looks(
                 await asked.wait()
         is_asked = asked.is_set()
         asked.clear()
-        found = await asyncio.to_thread(_contents, paths)
+        found = await asyncio.to_thread(lambda: [_content(path) for path in paths])
         if found == before or is_asked:
             yield found, is_asked
         before = found
-
-
-def _contents(paths: Sequence[Path]) -> Sequence[Content]:
-    return [_content(path) for path in paths]
 
 
 def _content(path: Path, read: Callable[[Path], bytes] = read_file) -> Content:

@@ -48,14 +48,6 @@ async def first_refused(
 
     Envoy says what is wrong with a resource, but mostly not with which: the one is looked for that
     is refused when it is added to those before it.
-
-    Args:
-        envoy: The binary.
-        parts: Each after those that it refers to.
-        seconds: For all of it.
-
-    Raises:
-        EnvoyError: It does not start, not end in time, or refuses to hold nothing as well.
     """
     try:
         async with asyncio.timeout(seconds):

@@ -18,11 +18,6 @@ class Turns:
     """Counts how long somebody has worked, and lets others work."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Begin to work.
-
-        Args:
-            clock: Seconds that never go back.
-        """
         self._clock = clock
         self._until = clock() + SLICE
 
@@ -35,10 +30,6 @@ class Turns:
 
 async def in_turns(pieces: Iterable[object], cpu: Callable[[], float] = time.thread_time) -> float:
     """Do all pieces of some work.
-
-    Args:
-        pieces: Each is done when it is asked for.
-        cpu: Seconds of CPU that this thread has taken.
 
     Returns:
         The seconds of CPU that they took; what other tasks took in between does not count.

@@ -14,7 +14,7 @@ from controlplane.config import load_config
 from controlplane.fleet import Command, Drain, Undrain
 from controlplane.latest import Latest, Notice
 from controlplane.plane import PUSH_INTERVAL, Plane, Probe
-from controlplane.plane.startup import DECIDING, SAVED
+from controlplane.plane.recovery import DECIDING, SAVED
 from controlplane.resources.catalog import Catalog
 from controlplane.xds import Offer
 from tests.processes import DEADLINE, until

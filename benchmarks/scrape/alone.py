@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from benchmarks.xds.orders import Order, obey, say
-from controlplane.cli.garbage import collect_little
+from controlplane.cli.serve import collect_little
 from controlplane.config_file import read_config
 from controlplane.fleet import declare
 from controlplane.plane import Failure, Plane, Target

@@ -17,7 +17,7 @@ from benchmarks.xds.bare import Bare
 from benchmarks.xds.fleet import ChangingCatalog
 from benchmarks.xds.orders import Order, obey, say
 from benchmarks.xds.ours import Ours
-from controlplane.cli.garbage import collect_little
+from controlplane.cli.serve import collect_little
 
 CONTENDERS: Final = ("ours", "bare")
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from controlplane.api.errors import Handler, Problem
+from controlplane.api.answers import Handler, Problem
 from controlplane.config import Address, Role, Token
 from controlplane.config.identity import holder
 from controlplane.identity import (
@@ -37,9 +37,6 @@ def server_context(credentials: Credentials) -> ssl.SSLContext:
     """Make a context that serves with checked credentials.
 
     Each change needs a new context: a context never forgets a root.
-
-    Raises:
-        CertificateError: OpenSSL refuses the credentials.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])

@@ -17,15 +17,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from controlplane.api import pages
-from controlplane.api.answers import encoded
+from controlplane.api.answers import Handler, answer_errors, encoded
 from controlplane.api.auth import ClientCertificates, guard, may_stay, server_context
 from controlplane.api.changes import CarryOut, Changes
-from controlplane.api.errors import Handler, answer_errors
-from controlplane.api.events import EventStream, Feed, NodeEvents
+from controlplane.api.events import EventStream, Feed, NodeEvents, Watch
 from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
-from controlplane.api.watch import Watch
 from controlplane.binding import BindError, check_bindable
 from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, AdminSettings, Role, Token
@@ -53,8 +51,6 @@ connection, and the answer may be lost."""
 
 
 class _Full(asyncio.Protocol):
-    """Refuses a connection without reading from it."""
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
             transport.write(_FULL)
@@ -142,7 +138,6 @@ class RestServer:
             admin: The address to serve on (port 0: a free one), and where replicas may be.
             tokens: A request needs one, or a certificate of a client of `admin`; without either,
                 only programs of this machine are answered. `accept` replaces them.
-            credentials: For https, until `accept_credentials` replaces them; None: http.
             issuer: Issues certificates to nodes that join, and knows the revoked ones; None: none.
             middlewares: Around the handlers, for requests that are let in.
             clock: The monotonic clock of the plane and of the nodes.
@@ -199,7 +194,6 @@ class RestServer:
         self._node_events.observe(node, event, self._clock())
 
     def accept(self, tokens: Sequence[Token]) -> None:
-        """Replace the tokens."""
         self._tokens = tokens
 
     def accept_credentials(self, credentials: Credentials) -> None:
@@ -207,11 +201,7 @@ class RestServer:
         self._context = server_context(credentials)
 
     async def start(self) -> Address:
-        """Begin to serve; returns the address with the real port.
-
-        Raises:
-            BindError: The address is in use or cannot be bound.
-        """
+        """Begin to serve; returns the address with the real port."""
         await check_bindable("the API", self._address)
         app = web.Application(
             middlewares=(

@@ -27,7 +27,7 @@ from controlplane.ca.certificates import (
 from controlplane.ca.folder import CaFolder, Content
 from controlplane.identity import Identity, longest_match
 from controlplane.resources.resource import Resource, Snapshot
-from controlplane.resources.secrets import NO_SECRETS, Secrets, identity_secret, roots_secret
+from controlplane.resources.secret_sources import NO_SECRETS, Secrets, identity_secret, roots_secret
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +143,6 @@ class Issuer:
 
     @property
     def content(self) -> Content:
-        """What it issues with."""
         return self._leaves.content
 
     @property

@@ -13,7 +13,13 @@ import click
 from click.core import ParameterSource
 
 from controlplane.cli.terminal import USAGE, fail, options, print_json, printable
-from controlplane.client import Client, ClientError, NotListeningError, UnauthorizedError
+from controlplane.client import (
+    Client,
+    ClientError,
+    NotListeningError,
+    UnauthorizedError,
+    UntrustedError,
+)
 from controlplane.config import Role, SettingsError, Token, parse_tokens
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -34,7 +40,6 @@ class Api:
     """The control plane's API.
 
     Attributes:
-        option: The option that the URL was given with.
         ca: File with the roots to trust; None: those of this machine.
         certificate: File with the client's certificate; None: none is shown.
         key: File with the certificate's key; None: the key is in the same file.
@@ -80,6 +85,8 @@ class Api:
                 hint = f": start it with `plimsoll serve --config FILE`, or set {self.option}"
             case UnauthorizedError():
                 hint = "; set PLIMSOLL_TOKEN"
+            case UntrustedError():
+                hint = "; name its roots with --ca or PLIMSOLL_CA"
             case _:
                 hint = ""
         fail(printable(str(error)) + hint)

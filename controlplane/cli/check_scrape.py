@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 from controlplane.balancing.sentences import duration, number, percent
 from controlplane.config import Address, parse_address, validated
 from controlplane.config.metrics import AccessSettings
-from controlplane.scraping.access import Access
 from controlplane.scraping.http_connection import Receiver
-from controlplane.scraping.scrape import MAX_DEADLINE, Getter, scrape
+from controlplane.scraping.scrape import MAX_DEADLINE, Access, Getter, scrape
 from controlplane.telemetry import (
     PROFILES,
     Device,
@@ -61,11 +60,7 @@ def parse_target(text: str) -> tuple[Address, str, str]:
 
 
 def access_of(scheme: str, options: Mapping[str, str | None]) -> Access | None:
-    """Read the credentials and certificates among the options; None: none are needed.
-
-    Raises:
-        ValueError: They do not go together.
-    """
+    """Read the credentials and certificates among the options; None: none are needed."""
     keys = {"user": "username"}
     given = {keys.get(key, key): value for key, value in options.items() if value is not None}
     if scheme == "http" and not given:
@@ -76,11 +71,7 @@ def access_of(scheme: str, options: Mapping[str, str | None]) -> Access | None:
 async def scraped(
     address: Address, path: str, seconds: float, access: Access | None
 ) -> list[tuple[str, float]]:
-    """Scrape an address several times in so many seconds; once where that is 0.
-
-    Raises:
-        ScrapeError: A scrape yields nothing.
-    """
+    """Scrape an address several times in so many seconds; once where that is 0."""
     share = Receiver()
     begun = time.monotonic()
     texts = []
@@ -112,7 +103,6 @@ class Exporter(NamedTuple):
         return None
 
     def lines(self) -> Iterator[str]:
-        """The result as people read it."""
         yield (
             f"profile {self.profile} of GPU memory fits: choose the profile of the server, and"
             f" metrics: {{gpu: {{profile: {self.profile}, addresses: [...]}}}} beside it"
@@ -147,7 +137,6 @@ class Found(NamedTuple):
         return first if first is not None and (first.fits or first.idle) else None
 
     def lines(self) -> Iterator[str]:
-        """The result as people read it."""
         if self.is_empty:
             yield _EMPTY
             return
@@ -174,7 +163,6 @@ class Found(NamedTuple):
             yield from _lacks(fit)
 
     def _none(self) -> Iterator[str]:
-        """Say why no profile fits."""
         meant = [fit for fit in self.fits if fit.is_meant]
         for fit in meant:
             named = f"the families of profile {fit.profile} are there, and cannot be read"

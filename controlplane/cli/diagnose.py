@@ -115,11 +115,7 @@ def _address(text: str) -> Address:
 
 
 def _write(path: Path, folder: str, files: dict[str, bytes]) -> int:
-    """Write a tar.gz that only its owner reads; returns its size in bytes.
-
-    Raises:
-        OSError: The file cannot be written, or exists.
-    """
+    """Write a tar.gz that only its owner reads; returns its size in bytes."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as output:
         with tarfile.open(fileobj=output, mode="w:gz") as archive:
@@ -143,7 +139,7 @@ class _Report:
             content = await question
             content = content.document() if isinstance(content, Answer) else content
         except (ClientError, OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
-            self.missing[name] = str(error) or type(error).__name__
+            self.missing[name] = _why(error)
             return None
         self.parts[name] = content
         return content
@@ -163,6 +159,12 @@ class _Report:
         at = now.isoformat(timespec="seconds")
         summary = redaction.document({"at": at, "parts": [*files], "missing": self.missing})
         return {"summary.json": json.dumps(summary, indent=1).encode(), **files}
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be read: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 async def _gather(api: Api, report: _Report, config: Path | None, envoys: list[Address]) -> None:

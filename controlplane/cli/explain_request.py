@@ -90,11 +90,7 @@ class Request:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read what `curl -i` prints or some of its lines, or the last line of an access log.
-
-        Raises:
-            ValueError: With one sentence, when the text is neither.
-        """
+        """Read what `curl -i` prints or some of its lines, or the last line of an access log."""
         lines = text.splitlines()
         status, header = _headers(lines)
         if header is not None:
@@ -131,7 +127,6 @@ class Request:
 
     @property
     def pool(self) -> str | None:
-        """The name of the pool."""
         return None if self.cluster is None else pool_of(self.cluster)
 
     @property
@@ -236,12 +231,7 @@ _SLACK: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the control plane knows of a request: its pool, and the replica's last hour.
-
-    Attributes:
-        replica: The replica's id; None: unknown.
-        history: None: the pool has no such replica any more.
-    """
+    """What the control plane knows of a request: its pool, and the replica's last hour."""
 
     pool: Pool
     replica: str | None

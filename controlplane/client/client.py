@@ -414,11 +414,7 @@ def _patched(known: Pool | Replica, changes: Mapping[str, Any]) -> dict[str, Any
 
 
 async def _retried(put: Callable[[], Awaitable[T]]) -> T:
-    """Put, and retry when somebody else was faster.
-
-    Raises:
-        PreconditionFailedError: Somebody else was faster every time.
-    """
+    """Put, and retry when somebody else was faster."""
     for _ in range(_TRIES - 1):
         try:
             return await put()

@@ -20,6 +20,7 @@ from controlplane.client.errors import (
     UnexpectedAnswerError,
     UnreachableError,
     UnsendableError,
+    UntrustedError,
     problem,
 )
 from controlplane.config import SettingsError, validated
@@ -74,11 +75,7 @@ class Tls:
     key: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Read the files.
-
-        Raises:
-            ValueError: One of them cannot be used.
-        """
+        """Read the files."""
         if self.key is not None and self.certificate is None:
             raise ValueError("a key goes with a certificate")
         try:
@@ -138,11 +135,7 @@ class Connection:
     """Open connections to one control plane."""
 
     def __init__(self, url: str, token: str | None, timeout: float, tls: Tls = Tls()) -> None:
-        """Check the URL, the token and the files; call `open` before sending anything.
-
-        Raises:
-            ValueError: One of them cannot be used.
-        """
+        """Check the URL, the token and the files; call `open` before sending anything."""
         if not _is_http(url):
             raise ValueError(f'{url!r} is not an address such as "http://127.0.0.1:8080"')
         token = (token or "").strip()
@@ -229,7 +222,6 @@ class Connection:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn errors of HTTP into errors of the client."""
         try:
             yield
         except TimeoutError:
@@ -237,7 +229,7 @@ class Connection:
                 f"the control plane at {self.url} did not answer within {self._timeout:g} s"
             ) from None
         except aiohttp.ClientConnectorCertificateError as error:
-            raise UnreachableError(
+            raise UntrustedError(
                 f"the certificate of {self.url} cannot be trusted: {error.certificate_error}"
             ) from None
         except aiohttp.ClientSSLError as error:
@@ -261,6 +253,11 @@ class Connection:
                     f" {error.__cause__.reason}"
                 ) from None
             raise UnreachableError(f"the control plane at {self.url} has hung up") from None
+        except aiohttp.ClientResponseError:
+            # Its message repeats bytes of the answer.
+            raise UnexpectedAnswerError(
+                f"what answers at {self.url} is no control plane of Plimsoll: it speaks no HTTP/1"
+            ) from None
         except aiohttp.ClientError as error:
             raise UnexpectedAnswerError(
                 f"what answers at {self.url} is no control plane of Plimsoll: {error}"

@@ -30,16 +30,17 @@ from controlplane.config.identity import (
     parse_tokens,
 )
 from controlplane.config.metrics import (
+    SERVERS,
     CountFamily,
     GpuSettings,
     LatencyFamily,
     MemoryFamily,
     MemoryTotalFamily,
     MetricsSettings,
+    ProfileName,
     QueueFamily,
     QueueUnit,
 )
 from controlplane.config.pool import PoolEntry, PoolSettings
 from controlplane.config.replica import Locality, ReplicaEntry, ReplicaSettings
-from controlplane.config.servers import SERVERS, ProfileName
 from controlplane.config.values import parse_duration

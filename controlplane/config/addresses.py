@@ -115,11 +115,7 @@ class Address:
 
 
 def parse_address(text: object) -> Address:
-    """Read ``host:port``; IPv6 hosts stand in brackets, IPv4-mapped ones are unwrapped.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read ``host:port``; IPv6 hosts stand in brackets, IPv4-mapped ones are unwrapped."""
     if isinstance(text, Address):
         return text
     if not isinstance(text, str):
@@ -175,11 +171,7 @@ def _reachable(address: Address) -> Address:
 
 
 def parse_listener_address(text: object) -> Address:
-    """Read where an Envoy is to listen: an IP address and a port that is not 0.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read where an Envoy is to listen: an IP address and a port that is not 0."""
     return _ip_only(_bound_port(parse_address(text)))
 
 
@@ -225,11 +217,7 @@ _Network: TypeAlias = IPv4Network | IPv6Network
 
 
 def parse_network(text: object) -> _Network:
-    """Read a network such as ``10.0.0.0/8``.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read a network such as ``10.0.0.0/8``."""
     if isinstance(text, IPv4Network | IPv6Network):
         return text
     if not isinstance(text, str) or "/" not in text:
@@ -249,11 +237,7 @@ Network = Annotated[_Network, BeforeValidator(parse_network), PlainSerializer(st
 
 
 def check_network(allowed: Iterable[_Network] | None, address: Address, path: Path) -> None:
-    """Check that an address is in one of some networks; None: anywhere.
-
-    Raises:
-        SettingsError: It is elsewhere; `path` leads to it.
-    """
+    """Check that an address is in one of some networks; None: anywhere."""
     if allowed is None:
         return
     networks, ip = tuple(allowed), address.ip

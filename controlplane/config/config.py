@@ -119,11 +119,7 @@ _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)%", re.ASCII)
 
 
 def parse_percent(text: object) -> float:
-    """Read a part such as ``1%`` or ``0.25%``; the result is in percent.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read a part such as ``1%`` or ``0.25%``; the result is in percent."""
     found = _PERCENT.fullmatch(text) if isinstance(text, str) else None
     if found is None or Decimal(found[1]) > 100:
         raise ValueError(
@@ -209,19 +205,11 @@ class AdminSettings(Settings):
         return self
 
     def check_replica(self, settings: ReplicaSettings, path: Path = ()) -> None:
-        """Check that a replica put through the API is in one of the networks.
-
-        Raises:
-            SettingsError: The replica is elsewhere; `path` leads to its settings.
-        """
+        """Check that a replica put through the API is in one of the networks."""
         check_network(self.networks, settings.address, (*path, "address"))
 
     def check_pool(self, settings: PoolSettings) -> None:
-        """Check gateways and exporters of GPU memory in the same way.
-
-        Raises:
-            SettingsError: One of them is elsewhere.
-        """
+        """Check gateways and exporters of GPU memory in the same way."""
         for path, via in settings.gateways.items():
             for index, address in enumerate(via):
                 check_network(self.networks, address, (*path, index))
@@ -296,10 +284,6 @@ class Config(Settings):
 
 
 def load_config(text: str, source: str) -> Config:
-    """Read the text of a config file; `source` is its name, for messages.
-
-    Raises:
-        SettingsError: The first error, with file, line and key.
-    """
+    """Read the text of a config file; `source` is its name, for messages."""
     config, _ = load(Config, text, source, may_be_empty=True)
     return config

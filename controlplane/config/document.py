@@ -186,11 +186,7 @@ def _scalar(event: events.ScalarEvent) -> Any:
 def load(
     model: type[ModelT], text: str, source: str, *, may_be_empty: bool = False
 ) -> tuple[ModelT, Document]:
-    """Read a model from a YAML document; `source` is the file's name, for messages.
-
-    Raises:
-        SettingsError: The first error, with file, line and key.
-    """
+    """Read a model from a YAML document; `source` is the file's name, for messages."""
     document = read_document(text, source)
     data = {} if document.data is None and may_be_empty else document.data
     if not isinstance(data, dict):

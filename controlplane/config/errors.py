@@ -118,9 +118,6 @@ def check_distinct(what: str, items: Sequence[object], keys: Sequence[str]) -> N
     """Check that no two items, such as ``pools``, have the same value of any of the keys.
 
     An address of one may be no other's, whichever key has it.
-
-    Raises:
-        SettingsError: With the path from `what` on.
     """
     seen = set[object]()
     for key in keys:

@@ -28,11 +28,7 @@ _OF_THE_CONNECTION: Final = frozenset(
 
 
 def _statuses(value: object) -> str:
-    """Read ``200`` or ``200-299``.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read ``200`` or ``200-299``."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     found = _RANGE.fullmatch(text) if isinstance(text, str) else None
     if found is None or (found[2] is not None and found[2] < found[1]):

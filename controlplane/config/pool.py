@@ -18,9 +18,8 @@ from controlplane.config.classes import (
 from controlplane.config.discovery import DiscoverySettings
 from controlplane.config.errors import Path, SettingsError, check_distinct, validated
 from controlplane.config.health_check import HealthCheckSettings
-from controlplane.config.metrics import MetricsSettings, ScrapingSettings
+from controlplane.config.metrics import SERVERS, MetricsSettings, ScrapingSettings
 from controlplane.config.replica import MemorySettings, ReplicaEntry, ReplicaSettings
-from controlplane.config.servers import SERVERS
 from controlplane.config.tls import ListenerTls, MeshSettings, UpstreamSettings
 from controlplane.config.values import (
     BufferSize,

@@ -51,11 +51,7 @@ class Settings(BaseModel):
 
 
 def parse_duration(text: object) -> float:
-    """Read a duration such as ``250ms``, ``1.5s``, ``2m`` or ``1h``; the result is in seconds.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read a duration such as ``250ms``, ``1.5s``, ``2m`` or ``1h``; the result is in seconds."""
     matched = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if matched is None:
         raise ValueError(
@@ -77,11 +73,7 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_size(text: object) -> int:
-    """Read a size such as ``512KiB``, ``32MiB`` or ``1GiB``; the result is in bytes.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read a size such as ``512KiB``, ``32MiB`` or ``1GiB``; the result is in bytes."""
     matched = _SIZE.fullmatch(text) if isinstance(text, str) else None
     if matched is None:
         raise ValueError(
@@ -98,11 +90,7 @@ def format_size(size: int) -> str:
 
 
 def parse_percentage(text: object) -> float:
-    """Read a part, such as ``99.9%``.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read a part, such as ``99.9%``."""
     matched = _PERCENTAGE.fullmatch(text) if isinstance(text, str) else None
     if matched is None or not float(matched[1]):
         raise ValueError(f'{text!r} is not a percentage between 0% and 100%, as in "99.9%"')

@@ -52,13 +52,6 @@ class Discovery:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Prepare without any source.
-
-        Args:
-            plane: Takes what sources find.
-            discover: Brings the fleet in line with what the plane took.
-            failed: Called after a source has failed; must not block.
-        """
         self._plane = plane
         self._discover = discover
         self._failed = failed
@@ -75,7 +68,6 @@ class Discovery:
         self._to_reconcile.set()
 
     async def run(self) -> None:
-        """Ask until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recheck(), name="discovery")
             while await self._to_reconcile.wait():
@@ -91,7 +83,6 @@ class Discovery:
                     self._tasks[key] = settings, group.create_task(follow, name=f"discover {key}")
 
     async def _follow(self, pool: str, name: str, source: Source) -> None:
-        """Take in what one source yields, until cancelled."""
         pause = FIRST_PAUSE
         logged: str | None = None
         while True:

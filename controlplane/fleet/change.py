@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from controlplane.config import ReplicaSettings
-from controlplane.fleet.layers import Source
-from controlplane.fleet.state import Fleet, Pool, Replica
+from controlplane.fleet.state import Fleet, Pool, Replica, Source
 
 Key: TypeAlias = tuple[str, str | None]
 """A pool's name, and a replica's id; None for the pool itself."""
@@ -67,7 +66,6 @@ class Draft:
     """A fleet that is being changed."""
 
     def __init__(self, fleet: Fleet) -> None:
-        """Begin with a fleet, which itself stays as it is."""
         self.fleet = fleet
         self._before: dict[Key, Pool | Replica | None] = {}
 

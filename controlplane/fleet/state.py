@@ -1,13 +1,83 @@
-"""The fleet as frozen values: pools by name, replicas by id."""
+"""The fleet as frozen values: pools by name, replicas by id.
+
+What the config file and the API say of one pool or replica is kept unmerged, in `Layers`: without
+one of them the values of the other are there again.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol
 
 from controlplane.config import Address, PoolSettings, ReplicaSettings
-from controlplane.config.pool import given_keys
-from controlplane.fleet.layers import Layers, Source
+from controlplane.config.pool import SettingsT, given_keys, overridden
+
+
+class Source(StrEnum):
+    """Who declared something; what the file declares, a changed file can take away."""
+
+    FILE = "file"
+    API = "api"
+    DISCOVERY = "discovery"
+
+
+# Without slots: a generic dataclass with them cannot be made as Layers[X]().
+@dataclass(frozen=True)
+class Layers(Generic[SettingsT]):
+    """Settings by who declares them: the config file, and above it the API, each None without any.
+
+    Attributes:
+        overrides: The keys in which `api` counts where the file declares the rest: they differed
+            from the file when they were put. A key that was equal follows the file when that
+            changes.
+        owner: The name of the token that declared `api` first, and may change it, if it is known.
+    """
+
+    file: SettingsT | None = None
+    api: SettingsT | None = None
+    overrides: frozenset[str] = frozenset()
+    owner: str | None = None
+
+    def with_api(self, settings: SettingsT, owner: str | None = None) -> "Layers[SettingsT]":
+        """Replace all that the API declared before; `owner` counts where there was none."""
+        keys = given_keys(settings)
+        if self.file is not None:
+            keys = frozenset(k for k in keys if getattr(settings, k) != getattr(self.file, k))
+            if not keys:
+                return Layers(self.file)
+        return Layers(self.file, settings, keys, self.owner or owner)
+
+    def without_api(self) -> "Layers[SettingsT]":
+        """With what the file says alone."""
+        return Layers(self.file)
+
+    def with_file(self, settings: SettingsT | None) -> "Layers[SettingsT]":
+        """With this declared by the file; None: no longer."""
+        if settings is None and self.api is not None:
+            return Layers(None, self.api, given_keys(self.api), self.owner)
+        return replace(self, file=settings)
+
+    @property
+    def source(self) -> Source:
+        """Who declares it, also where the API overrides a part."""
+        return Source.API if self.file is None else Source.FILE
+
+    def merged(self) -> SettingsT:
+        """Return the settings that count; `SettingsError`: the two layers do not go together."""
+        if self.file is not None and self.api is not None:
+            return overridden(self.file, self.api, self.overrides)
+        if (anyone := self.file or self.api) is None:
+            raise ValueError("nobody has declared it")
+        return anyone
+
+    def sources(self) -> dict[str, str]:
+        """Where the value of each key comes from: ``file``, ``api`` or ``default``."""
+        files = given_keys(self.file) if self.file is not None else frozenset()
+        anyone = self.file or self.api
+        return {
+            key: "api" if key in self.overrides else "file" if key in files else "default"
+            for key in (type(anyone).model_fields if anyone is not None else ())
+        }
 
 
 class Draining(StrEnum):
@@ -62,7 +132,6 @@ class Replica:
 
     @property
     def address(self) -> Address:
-        """Where it is."""
         return self.settings.address
 
     def sources(self) -> dict[str, str]:
@@ -191,3 +260,78 @@ class Fleet:
             return self.pools[name]
         except KeyError:
             raise Refused("not found", f"there is no pool {name!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PutPool:
+    """Add a pool, or change its settings and keep its replicas."""
+
+    pool: str
+    settings: PoolSettings
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePool:
+    """Remove a pool with its replicas; of one that the file declares, what the API overrides."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutReplica:
+    """Add a replica, or change it; at another address it is another process."""
+
+    pool: str
+    replica: str
+    settings: ReplicaSettings
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutReplicas:
+    """Add or change many replicas of a pool, all of them or none; the others stay.
+
+    No two have the same address. `force`: even if most of the pool moves to other addresses at
+    once.
+    """
+
+    pool: str
+    replicas: Mapping[str, ReplicaSettings]
+    force: bool = False
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfReplica:
+    """What is asked of one replica."""
+
+    pool: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReplica(OfReplica):
+    """Remove a replica: no new requests, those in flight finish.
+
+    Of one that the file declares, only what the API overrides is removed. `force`: even if it is
+    one of too many in a short time.
+    """
+
+    force: bool = False
+
+
+class Drain(OfReplica):
+    """Send a replica no new requests, but keep it."""
+
+
+class Undrain(OfReplica):
+    """Let a drained replica have requests again."""
+
+
+class Heartbeat(OfReplica):
+    """Renew a replica's lease."""
+
+
+Command = (
+    PutPool | DeletePool | PutReplica | PutReplicas | DeleteReplica | Drain | Undrain | Heartbeat
+)

@@ -100,13 +100,7 @@ NOTHING: Final = Configuration({}, {})
 def configure(
     pools: Mapping[str, PoolResources], settings: IstioSettings, known: Configuration = NOTHING
 ) -> Configuration:
-    """Build what istiod is given.
-
-    Args:
-        pools: Of the catalog.
-        settings: Of Istio.
-        known: What was built before, from which that of unchanged pools is taken.
-    """
+    """Build what istiod is given."""
     made: dict[str, tuple[PoolResources, PoolInMesh]] = {}
     left_out: dict[str, str] = {}
     for name in sorted(pools):

@@ -37,14 +37,6 @@ class IstioServer:
         catalog: Callable[[], Catalog | None],
         credentials: Credentials | None = None,
     ) -> None:
-        """Prepare a server.
-
-        Args:
-            settings: Of Istio.
-            offered: Set whenever there may be another catalog.
-            catalog: The newest; None as long as nothing is loaded.
-            credentials: Of the server; None: it serves in plain text.
-        """
         self._settings = settings
         self._offered = offered
         self._catalog = catalog

@@ -12,8 +12,8 @@ from typing import Final
 
 from controlplane.istio.resources import DESTINATION_RULE, SERVICE_ENTRY, Configuration
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.xds.messages import decode_sotw
 from controlplane.xds.node import ProtocolError
+from controlplane.xds.protocol import decode_sotw
 
 GROUP: Final = "networking.istio.io"
 """Of the API of Istio that both kinds belong to; istiod asks for one version of it."""
@@ -46,20 +46,12 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        """Begin before the first request."""
         self.node: str | None = None
         self._types: dict[str, _Type] = {}
         self._count = 0
 
     def receive(self, data: bytes) -> str | None:
-        """Take a request.
-
-        Returns:
-            Why the client rejects what it was sent, in its words; None where it does not.
-
-        Raises:
-            ProtocolError: The stream must end.
-        """
+        """Take a request; returns why the client rejects what it was sent, if it does."""
         request = decode_sotw(data)
         if self.node is None:
             if request.node is None:
@@ -90,7 +82,8 @@ class Stream:
             if held.nonce is not None or (configuration is None and kind in _KINDS):
                 continue
             resources = configuration.of(kind) if configuration is not None else []
-            version = _version([each.version for each in resources])
+            versions = "\n".join(each.version for each in resources)
+            version = blake2b(versions.encode(), digest_size=8).hexdigest()
             if version == held.version:
                 continue
             self._count += 1
@@ -104,17 +97,9 @@ class Stream:
 
 
 def _checked(field: str, text: str) -> str:
-    """Check what goes to the log.
-
-    Raises:
-        ProtocolError: It must not.
-    """
+    """Check what goes to the log."""
     if not _PRINTABLE.fullmatch(text):
         raise ProtocolError(
             "INVALID_ARGUMENT", f"{field} must have 1 to 256 printable ASCII characters"
         )
     return text
-
-
-def _version(versions: list[str]) -> str:
-    return blake2b("\n".join(versions).encode(), digest_size=8).hexdigest()

@@ -6,7 +6,7 @@ decision. So no request is lost.
 """
 
 import math
-from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -19,10 +19,9 @@ from controlplane.fleet import Fleet, Pool
 from controlplane.plane.history import Histories
 from controlplane.plane.inputs import Seen, Tables, memory_in_use
 from controlplane.plane.observed import Observations
-from controlplane.plane.startup import Hold
+from controlplane.plane.recovery import Hold
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
-from controlplane.resources.endpoints import EndpointWeight, weight_of
-from controlplane.resources.places import Spread, place_of
+from controlplane.resources.endpoints import EndpointWeight, Spread, place_of, weight_of
 from controlplane.telemetry.sizes import RequestSizes
 
 FAILED: Final = "The control plane failed to decide, see its log. Weights are frozen."
@@ -90,42 +89,34 @@ def next_step(
 
 
 @dataclass(slots=True)
-class Decisions:
-    """What was decided, by pool.
+class Decided:
+    """What was decided about one pool, and what Envoys are sent of it.
 
     Attributes:
-        endpoint_weights: For each replica that Envoys may know, by its id.
-        parting: How requests are parted into classes, where they are.
-        holds: Of pools in which nothing is to change for a while.
-        spreads: Where Envoys send the requests of pools whose zones matter.
-        failures: Why no decision could be made about a pool, until that is logged.
+        endpoint_weights: Of each replica that Envoys may know, by its id.
+        parting: How Envoys part its requests into classes; None: they do not.
+        hold: While it lasts, nothing changes in the pool.
+        moving_at: When the next step of shares that are on their way is due.
+        failed_at: When a failure to decide was logged last.
     """
 
-    decisions: dict[str, Decision] = field(default_factory=dict)
-    endpoint_weights: dict[str, dict[str, EndpointWeight]] = field(default_factory=dict)
-    parting: dict[str, Parting] = field(default_factory=dict)
-    holds: dict[str, Hold] = field(default_factory=dict)
-    spreads: dict[str, Spread] = field(default_factory=dict)
-    failures: dict[str, Exception] = field(default_factory=dict)
-    _class_steps: dict[str, ClassStep] = field(default_factory=dict)
-    _moving: dict[str, float] = field(default_factory=dict)
-    _failed: dict[str, float] = field(default_factory=dict)
+    decision: Decision | None = None
+    endpoint_weights: Mapping[str, EndpointWeight] = field(default_factory=dict)
+    parting: Parting | None = None
+    spread: Spread | None = None
+    hold: Hold | None = None
+    step: ClassStep | None = None
+    moving_at: float = math.inf
+    failed_at: float = -math.inf
 
-    def copy(self) -> "Decisions":
-        """The same, to be changed apart; what both refer to is never changed in place."""
-        endpoint_weights, parting = dict(self.endpoint_weights), dict(self.parting)
-        holds, spreads = dict(self.holds), dict(self.spreads)
-        return Decisions(dict(self.decisions), endpoint_weights, parting, holds, spreads)
+    @property
+    def is_parted(self) -> bool:
+        """Whether the last decision was for several classes."""
+        return self.decision is not None and bool(self.decision.classes)
 
-    def is_parted(self, pool: str) -> bool:
-        """Whether Envoys part a pool's requests into classes."""
-        before = self.decisions.get(pool)
-        return before is not None and bool(before.classes)
-
-    def held(self, pool: str, now: float) -> str | None:
-        """Why nothing is to change in a pool; None: it may."""
-        hold = self.holds.get(pool)
-        return hold.words if hold is not None and now < hold.until else None
+    def held(self, now: float) -> str | None:
+        """Why nothing is to change; None: it may."""
+        return self.hold.words if self.hold is not None and now < self.hold.until else None
 
     def take(
         self,
@@ -135,16 +126,13 @@ class Decisions:
         now: float,
         unhealthy: Container[str] = (),
     ) -> None:
-        """Take in the newest decision about a pool.
+        """Take in the newest decision.
 
-        Args:
-            shown: Whether Envoys may know of a replica, by id; of the replicas that changed. A
-                replica that has gone they may not know.
-            ill: Ids of replicas that do not serve.
+        `shown`: whether Envoys may know of a replica, by id, of the replicas that changed; of one
+        that has gone they may not. `unhealthy`: ids of replicas that do not serve.
         """
-        name, settings = pool.name, pool.settings
-        self.decisions[name] = decision
-        endpoint_weights = dict(self.endpoint_weights.get(name, {}))
+        self.decision = decision
+        endpoint_weights = dict(self.endpoint_weights)
         for id_, is_shown in shown.items():
             if is_shown:
                 row = decision.rows[id_]
@@ -153,19 +141,56 @@ class Decisions:
                 endpoint_weights[id_] = weight_of(decision.tier_of(row), weight, drained, is_well)
             else:
                 endpoint_weights.pop(id_, None)
-        self.endpoint_weights[name] = endpoint_weights
-        before = self._class_steps.get(name)
-        wanted = _wanted(settings, decision, endpoint_weights)
-        if wanted is None and before is not None and before.parting is not None:
+        self.endpoint_weights = endpoint_weights
+        wanted = _wanted(pool.settings, decision, endpoint_weights)
+        if wanted is None and self.step is not None and self.step.parting is not None:
             # All replicas serve all requests again, while the clusters of classes go.
             wanted = Parting.of((), endpoint_weights)
-        told = self._class_steps[name] = next_step(before, wanted, notice(settings), now)
-        if told.parting is None:
-            self.parting.pop(name, None)
-        else:
-            self.parting[name] = told.parting
-        is_moving = decision.moving or told.is_moving
-        self._moving[name] = now + settings.metrics.interval if is_moving else math.inf
+        self.step = next_step(self.step, wanted, notice(pool.settings), now)
+        self.parting = self.step.parting
+        is_moving = decision.moving or self.step.is_moving
+        self.moving_at = now + pool.settings.metrics.interval if is_moving else math.inf
+
+    def take_zones(self, pool: Pool, observed: Observations) -> None:
+        """Take in where Envoys send the requests of the zones, as the decision says."""
+        plan = self.decision.pool.zones if self.decision is not None else None
+        spread = Spread(plan.told, _gone(pool, observed)) if plan is not None else None
+        if self.spread != spread:
+            self.spread = spread
+
+
+class Decisions(dict[str, Decided]):
+    """By pool. `failures`: why no decision could be made about a pool, until that is logged."""
+
+    def __init__(self, known: Iterable[tuple[str, Decided]] = ()) -> None:
+        super().__init__(known)
+        self.failures: dict[str, Exception] = {}
+
+    def __missing__(self, pool: str) -> Decided:
+        """Nothing was decided about a pool yet, and nothing is kept of that."""
+        return Decided()
+
+    def copy(self) -> "Decisions":
+        """The same for a preview: no step of it is on its way, or has been sent to Envoys."""
+        return Decisions(
+            (name, replace(each, step=None, moving_at=math.inf, failed_at=-math.inf))
+            for name, each in self.items()
+        )
+
+    @property
+    def endpoint_weights(self) -> dict[str, Mapping[str, EndpointWeight]]:
+        """Of the replicas that Envoys may know, by pool and id."""
+        return {name: each.endpoint_weights for name, each in self.items()}
+
+    @property
+    def parting(self) -> dict[str, Parting]:
+        """Of the pools whose requests Envoys part into classes."""
+        return {name: each.parting for name, each in self.items() if each.parting is not None}
+
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        """Of the pools whose zones matter."""
+        return {name: each.spread for name, each in self.items() if each.spread is not None}
 
     def tried(self, pool: Pool, work: Callable[..., Decision], now: float) -> Decision | None:
         """Decide about a pool; a failure freezes its weights, and leaves other pools alone.
@@ -173,44 +198,28 @@ class Decisions:
         `work` decides, and takes `hold` as `balancing.decide` does. None: not even frozen weights
         could be decided, and all stays as it was.
         """
-        holds = [self.held(pool.name, now), FAILED]
-        for hold in holds if pool.name in self.decisions else holds[:1]:
+        decided = self.setdefault(pool.name, Decided())
+        holds = [decided.held(now), FAILED]
+        for hold in holds if decided.decision is not None else holds[:1]:
             try:
                 decision = work(hold=hold)
             except Exception as error:  # noqa: BLE001 - whatever it is, other pools must go on
-                if now - self._failed.get(pool.name, -math.inf) >= LOGGED:
-                    self._failed[pool.name] = now
-                    self.failures[pool.name] = error
+                if now - decided.failed_at >= LOGGED:
+                    decided.failed_at, self.failures[pool.name] = now, error
             else:
                 # Frozen weights are decided anew, with or without news.
                 return replace(decision, moving=True) if hold == FAILED else decision
-        self._moving[pool.name] = now + pool.settings.metrics.interval
+        decided.moving_at = now + pool.settings.metrics.interval
         return None
-
-    def take_zones(self, pool: Pool, decision: Decision, observed: Observations) -> None:
-        """Take in where Envoys send the requests of a pool."""
-        plan = decision.pool.zones
-        if plan is None:
-            self.spreads.pop(pool.name, None)
-            return
-        gone = _gone(pool, observed)
-        if self.spreads.get(pool.name) != (spread := Spread(plan.told, gone)):
-            self.spreads[pool.name] = spread
 
     def due(self, now: float) -> Iterator[str]:
         """The pools whose shares are on their way, so that the next step is due."""
-        return (name for name, at in self._moving.items() if now >= at)
+        return (name for name, each in self.items() if now >= each.moving_at)
 
     def read_anew(self, pool: str) -> None:
         """From now on a pool's replicas are read otherwise, or not at all."""
-        if (decision := self.decisions.get(pool)) is not None:
-            self.decisions[pool] = without_counters(decision)
-
-    def forget(self, pool: str) -> None:
-        """A pool has gone."""
-        told = (self.decisions, self.endpoint_weights, self.parting, self.holds, self.spreads)
-        for by_pool in (*told, self._class_steps, self._moving, self._failed):
-            by_pool.pop(pool, None)
+        if (decision := self[pool].decision) is not None:
+            self[pool].decision = without_counters(decision)
 
 
 def _wanted(
@@ -283,11 +292,11 @@ def decide(
     about = dict[str, Collection[str]]()
     pools, gone = fleet.pools, dict[str, list[str]]()
     for name, some in due.items():
-        is_parted = decided.is_parted(name)
+        is_parted = decided[name].is_parted
         gone[name] = tables.write(pools[name], some, seen, now, is_parted=is_parted)
     gpus = memory_in_use(pools, tables, seen.devices, now)
     for name, ids in gone.items():
-        pool, before, table = pools[name], decided.decisions.get(name), tables[name]
+        pool, before, table = pools[name], decided[name].decision, tables[name]
         of_pool = sizes.get(name)
         work = partial(
             balancing.decide,
@@ -314,8 +323,8 @@ def decide(
         shown = {id_: replica.readiness.is_shown for id_, replica in observed.items()}
         unhealthy = {id_ for id_, replica in observed.items() if not replica.readiness.may_serve}
         shown |= dict.fromkeys(ids, False)
-        decided.take(pool, decision, shown, now, unhealthy)
-        decided.take_zones(pool, decision, seen.observed)
+        decided[name].take(pool, decision, shown, now, unhealthy)
+        decided[name].take_zones(pool, seen.observed)
         about[name] = shown.keys()
     return about
 
@@ -328,7 +337,6 @@ def is_near(pool: Pool) -> bool:
 def _zone_input(
     pool: Pool, seen: Seen, sizes: RequestSizes | None, nodes: Callable[[str], Mapping[Place, int]]
 ) -> ZoneInput:
-    """What is known of the zones of a pool."""
     by_place = sizes.by_place.items() if sizes is not None else ()
     usual = sizes.all.mean if sizes is not None else 1.0
     return ZoneInput(

@@ -41,7 +41,6 @@ class PoolReport:
 
     @property
     def sources(self) -> tuple[SourceReport, ...]:
-        """In order of precedence."""
         return tuple(self.known.values())
 
 
@@ -86,7 +85,6 @@ class Discoveries:
             sources.known[source] = replace(sources.known[source], problem=problem, failing=True)
 
     def report(self, pool: str) -> PoolReport:
-        """How the sources of a pool do."""
         return self._pools.get(pool, PoolReport())
 
     @property
@@ -121,13 +119,7 @@ class Discoveries:
         moved: Listeners,
         now: float,
     ) -> Applied:
-        """Return the fleet with what the sources have found since it was last `taken_in`.
-
-        Args:
-            serves: Whether a replica of a pool answers at present.
-            is_shown: Whether Envoys know of it.
-            moved: Where Envoys listen that have moved listeners.
-        """
+        """Return the fleet with what the sources have found since it was last `taken_in`."""
         draft = Draft(fleet)
         due = [item for item in self._pools.items() if item[1].is_due or item[1].withheld]
         # What is found changes no listener, and there may be thousands of them.

@@ -18,23 +18,19 @@ from controlplane.balancing import Place
 from controlplane.config import Address, Config, PoolEntry
 from controlplane.config.addresses import Listeners
 from controlplane.fleet import Applied, Change, Command, Refused
-from controlplane.plane.decisions import decide, is_near
+from controlplane.plane.decisions import Decided, decide, is_near
 from controlplane.plane.devices import Exporter, exporters_of
-from controlplane.plane.dirty import DirtyKeys
 from controlplane.plane.envoys import listeners_of_node
-from controlplane.plane.observed import Failure, is_read_anew
-from controlplane.plane.readiness import Probe
-from controlplane.plane.report import Target
-from controlplane.plane.startup import RestartPool, recalled
-from controlplane.plane.state import PlaneState
+from controlplane.plane.observed import Failure, Probe, is_read_anew
+from controlplane.plane.recovery import RestartPool, recalled
+from controlplane.plane.state import DirtyKeys, PlaneState, Target
 from controlplane.plane.traffic import endpoint_of, replica_at
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS
 from controlplane.resources.views import View
 from controlplane.telemetry import Device, Reading
 from controlplane.telemetry.load import Endpoint, Load, drained
-from controlplane.telemetry.requests import Answers
-from controlplane.telemetry.sizes import RequestSizes, Sample
+from controlplane.telemetry.sizes import Answers, RequestSizes, Sample
 
 
 class Plane(PlaneState):
@@ -59,7 +55,6 @@ class Plane(PlaneState):
         self._scraping = {pool.name: pool.scraping for pool in pools}
 
     def discover(self, now: float) -> None:
-        """Bring the fleet in line with what the sources have found."""
         self.adopt(self.discovered(self.fleet, now), now)
         self.discoveries.taken_in()
 
@@ -86,7 +81,6 @@ class Plane(PlaneState):
                     raise Refused("conflict", f"replica {replica.id!r} of pool {pool!r}: {why}")
 
     def envoy_left(self, stream: Hashable) -> None:
-        """An Envoy has disconnected."""
         self.listeners.left(stream)
 
     def restore(self, known_before: Mapping[str, RestartPool], now: float) -> None:
@@ -97,8 +91,8 @@ class Plane(PlaneState):
             self.scalings.restore(name, known.weighing, now)
             if (found := recalled(pool, known, now)) is None:
                 continue
-            decision, self._decisions.holds[name] = found
-            self._decisions.decisions[name], self._decisions.endpoint_weights[name] = decision, {}
+            decision, hold = found
+            self._decisions[name] = Decided(decision, hold=hold)
             worth, is_scraped = decision.state.records.worth, pool.settings.metrics.is_scraped
             for id_, row in decision.rows.items():
                 told = known.replicas[id_]
@@ -119,7 +113,6 @@ class Plane(PlaneState):
             self._dirty.add_replicas({target.pool: (target.replica.id,)})
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
-        """Take in the answer to a health probe."""
         observed = self._observed.current(target.pool, target.replica)
         settings = target.settings.health_check
         answered = self._traffic.reports.answered_at(endpoint_of(target.pool, target.replica))
@@ -138,7 +131,6 @@ class Plane(PlaneState):
     def record_devices(
         self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
     ) -> None:
-        """Take in a scrape of an exporter."""
         self._devices.record(exporter, outcome, now)
         self._dirty.add(
             name
@@ -211,7 +203,7 @@ class Plane(PlaneState):
         What is left, or becomes known meanwhile, the decision writes itself.
         """
         for name in [*self._dirty.pools()]:
-            is_parted = self._decisions.is_parted(name)
+            is_parted = self._decisions[name].is_parted
             left: list[str] | None = None
             while (pool := self.fleet.pools.get(name)) is not None:
                 due = self._dirty.some(name, partial(self._tables.ids, pool))
@@ -267,15 +259,15 @@ class Plane(PlaneState):
         replica that drains, serves again or has gone need not wait for it: it keeps the share that
         it had, or none. Other settings of a pool may make other shares, and wait.
         """
-        endpoint_weights = self._decisions.endpoint_weights
         changed = dict[str, Collection[str] | None]()
         for name, ids in self._unbuilt.taken_replicas().items():
-            known = endpoint_weights.get(name, {})
+            known = self._decisions[name].endpoint_weights
             if not (shown := ids & known.keys()):
                 continue
             # What came in place of another is not ready yet.
             gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
-            endpoint_weights[name] = {id_: each for id_, each in known.items() if id_ not in gone}
+            left = {id_: each for id_, each in known.items() if id_ not in gone}
+            self._decisions[name].endpoint_weights = left
             changed[name] = shown
         return self._building(changed)
 
@@ -284,7 +276,7 @@ class Plane(PlaneState):
         return self.built(self.refreshing()())
 
     def _building(self, changed: Mapping[str, Collection[str] | None]) -> Callable[[], Catalog]:
-        decided = self._decisions.copy()
+        decided = self._decisions
         weights, parting, spreads = decided.endpoint_weights, decided.parting, decided.spreads
         return partial(build, self.fleet, weights, self.catalog, changed, parting, spreads)
 
@@ -346,5 +338,5 @@ class Plane(PlaneState):
         self.scalings.forget(pool)
         self.answers.pop(pool, None)
         self._tables.pop(pool, None)
-        self._decisions.forget(pool)
+        self._decisions.pop(pool, None)
         self.trends.forget(pool)

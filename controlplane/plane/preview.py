@@ -9,9 +9,8 @@ from controlplane.config import ClassMatch, OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Command, Fleet, Pool, whole
 from controlplane.plane.history import Histories
-from controlplane.plane.observed import Observations
+from controlplane.plane.observed import Observations, Probe
 from controlplane.plane.plane import Plane
-from controlplane.plane.readiness import Probe
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import BULK, Parting, TrafficClass
 from controlplane.resources.endpoints import EndpointWeight

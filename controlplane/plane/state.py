@@ -1,34 +1,156 @@
 """The state of the control plane, and what can be asked of it."""
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, KeysView, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from controlplane.balancing import Decision
-from controlplane.config import OtlpSettings
+from controlplane.balancing import Decision, ReplicaDecision
+from controlplane.config import OtlpSettings, Policy, PoolSettings
 from controlplane.config.identity import IdentitySettings
-from controlplane.config.metrics import ScrapingSettings
-from controlplane.fleet import Applied, Fleet, Pool, Replica
+from controlplane.config.metrics import AccessSettings, ScrapingSettings
+from controlplane.fleet import Applied, Draining, Fleet, Pool, Replica
 from controlplane.plane.decisions import Decisions
-from controlplane.plane.devices import Devices, Exporter, exporters_of
-from controlplane.plane.dirty import DirtyKeys
+from controlplane.plane.devices import Devices, Exporter, GpuReport, exporters_of
 from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.envoys import Dispute, EnvoyHealth, NodeListeners, to_check
 from controlplane.plane.history import Histories
 from controlplane.plane.inputs import Seen, Tables
-from controlplane.plane.observed import Observations
-from controlplane.plane.recovery import Recovery
-from controlplane.plane.report import ReplicaReport, ReplicaSummary, Target
+from controlplane.plane.observed import Observations, Observed, State
+from controlplane.plane.recovery import STARTUP_SECONDS, Recovery
 from controlplane.plane.scalings import Scalings
-from controlplane.plane.startup import STARTUP_SECONDS
 from controlplane.plane.traffic import Senders, Traffic, by_replica, endpoint_of, replica_at
 from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.classes import Parting
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.health_checks import HealthTarget
 from controlplane.resources.views import View
 from controlplane.scaling import Recommendation
+from controlplane.telemetry import Window
 from controlplane.telemetry.load import Endpoint, InLocality, Load
-from controlplane.telemetry.requests import Answers
-from controlplane.telemetry.sizes import RequestSizes
+from controlplane.telemetry.sizes import Answers, RequestSizes
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A replica to scrape, and how; `probe`: a health check is due as well."""
+
+    pool: str
+    replica: Replica
+    settings: PoolSettings
+    probe: bool
+    access: AccessSettings | None = None
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Pool, replica and generation."""
+        return (self.pool, self.replica.id, self.replica.generation)
+
+
+class ReplicaSummary(NamedTuple):
+    """A replica in a few words: nothing that changes with every reading.
+
+    Attributes:
+        cut: Whether it gets nothing for its GPU memory or its errors.
+        stale: Whether its readings are too old for its weight to follow.
+    """
+
+    state: State
+    shown: bool
+    draining: Draining | None
+    tier: str | None = None
+    cut: bool = False
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """Everything known of one replica.
+
+    Attributes:
+        age: Seconds since its last good scrape.
+        gpus: What exporters report of its GPUs; None where its pool names none.
+        in_flight: Requests that all Envoys together have at it now.
+        by_envoys: What it did lately by the count of all Envoys.
+        ended: Tries at it that ended well, and otherwise, by the count of all Envoys.
+    """
+
+    pool: Pool
+    replica: Replica
+    observed: Observed
+    age: float | None
+    policy: Policy | None
+    decision: ReplicaDecision | None
+    endpoint_weight: EndpointWeight | None
+    gpus: GpuReport | None
+    in_flight: float | None
+    by_envoys: Window | None
+    ended: tuple[float, float] | None = None
+    disputes: tuple[Dispute, ...] = ()
+
+    @property
+    def summary(self) -> ReplicaSummary:
+        """The same in a few words."""
+        state, shown = self.observed.readiness.state, self.endpoint_weight is not None
+        known = self.decision
+        decided = (known.tier, known.drained, known.stale) if known is not None else ()
+        return ReplicaSummary(state, shown, self.replica.draining, *decided)
+
+
+class DirtyKeys:
+    """A slot between a writer and a reader: keys are added, and taken all at once."""
+
+    def __init__(self) -> None:
+        self._replicas: dict[str, set[str] | None] = {}
+
+    def add(self, pools: Iterable[str]) -> None:
+        """Anything may be new in these pools."""
+        self._replicas |= dict.fromkeys(pools)
+
+    def add_replicas(self, replicas: Mapping[str, Collection[str] | None]) -> None:
+        """Something is new of these replicas, by pool; None: of any in it.
+
+        Without ids, the pool itself is looked at, and none of its replicas.
+        """
+        for pool, ids in replicas.items():
+            if ids is None:
+                self._replicas[pool] = None
+            elif (known := self._replicas.setdefault(pool, set())) is not None:
+                known.update(ids)
+
+    def discard(self, pool: str) -> None:
+        self._replicas.pop(pool, None)
+
+    def pools(self) -> KeysView[str]:
+        return self._replicas.keys()
+
+    def some(self, pool: str, all_of_it: Callable[[], Iterable[str]]) -> set[str]:
+        """Return the dirty replicas of a dirty pool, by id, to take some out.
+
+        `all_of_it` is asked for the ids of all where anything may be new.
+        """
+        known = self._replicas.get(pool, set())
+        if known is None:
+            known = self._replicas[pool] = set(all_of_it())
+        return known
+
+    def of(self, pool: str) -> "DirtyKeys":
+        """What is new of one pool, to be changed apart."""
+        found = DirtyKeys()
+        if pool in self._replicas:
+            found.add_replicas({pool: self._replicas[pool]})
+        return found
+
+    def taken(self) -> dict[str, set[str] | None]:
+        """The ids of the replicas, by pool; None: it may be all. The slot is empty then."""
+        taken, self._replicas = self._replicas, {}
+        return taken
+
+    def taken_replicas(self) -> dict[str, set[str]]:
+        """The same, but pools in which anything may be new stay."""
+        taken = {name: ids for name, ids in self._replicas.items() if ids is not None}
+        self._replicas = dict.fromkeys(self._replicas.keys() - taken.keys())
+        return taken
 
 
 class PlaneState:
@@ -129,19 +251,19 @@ class PlaneState:
                 yield from self._disputes(self.fleet.pools[endpoint.pool], replica, now)
 
     def _disputes(self, pool: Pool, replica: Replica, now: float) -> tuple[Dispute, ...]:
-        if replica.id not in self._decisions.endpoint_weights.get(pool.name, {}):
+        if replica.id not in self._decisions[pool.name].endpoint_weights:
             return ()
         readiness = self._observed[pool.name, replica.id].readiness
         return tuple(self.envoy_health.disputes_of(pool, replica, readiness, now))
 
     def decision(self, pool: str) -> Decision | None:
         """What was decided last about a pool."""
-        return self._decisions.decisions.get(pool)
+        return self._decisions[pool].decision
 
     def recommendation(self, pool: str, now: float) -> Recommendation:
         """Work out how many replicas a pool should have, and why; `Refused`: there is no pool."""
         known, decision = self.fleet.pool(pool), self.decision(pool)
-        held = self._decisions.held(pool, now)
+        held = self._decisions[pool].held(now)
         envoys = self._envoys or 1
         return self.scalings.recommend(known, self._observed, decision, held, envoys, now)
 
@@ -151,14 +273,15 @@ class PlaneState:
 
     def parting(self, pool: str) -> Parting | None:
         """How a pool's requests are parted into classes; None: they are not."""
-        return self._decisions.parting.get(pool)
+        return self._decisions[pool].parting
 
     def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
         """Return everything known of a replica; `Refused`: there is no such pool or replica."""
         known = self.fleet.pool(pool)
         replica = known.replica(replica_id)
         observed = self._observed[pool, replica_id]
-        decision = self._decisions.decisions.get(pool)
+        decided = self._decisions[pool]
+        decision = decided.decision
         reports, at = self._traffic.reports, endpoint_of(pool, replica)
         return ReplicaReport(
             pool=known,
@@ -167,7 +290,7 @@ class PlaneState:
             age=None if observed.scraped_at is None else now - observed.scraped_at,
             policy=decision.policy if decision else None,
             decision=decision.replicas.get(replica_id) if decision else None,
-            endpoint_weight=self._decisions.endpoint_weights.get(pool, {}).get(replica_id),
+            endpoint_weight=decided.endpoint_weights.get(replica_id),
             gpus=self._devices.gpus_of(known, replica, now),
             in_flight=reports.in_flight(at, now),
             by_envoys=reports.window(at),
@@ -190,8 +313,8 @@ class PlaneState:
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, ReplicaSummary]]:
         """Summarise replicas of a pool by id, all by default; skip those that leave meanwhile."""
-        decision = self._decisions.decisions.get(pool)
-        endpoint_weights = self._decisions.endpoint_weights.get(pool, {})
+        decision = self._decisions[pool].decision
+        endpoint_weights = self._decisions[pool].endpoint_weights
         for id_, _ in self.fleet.pools[pool].replicas.some(of):
             there = self.fleet.pools.get(pool)
             replica = there.replicas.get(id_) if there is not None else None
@@ -226,4 +349,4 @@ class PlaneState:
 
     def _is_shown(self, pool: str, replica: Replica) -> bool:
         """Whether Envoys know of a replica; before the first decision they may."""
-        return not self._has_decided or replica.id in self._decisions.endpoint_weights.get(pool, {})
+        return not self._has_decided or replica.id in self._decisions[pool].endpoint_weights

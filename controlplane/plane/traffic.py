@@ -41,11 +41,7 @@ class Traffic:
         seconds: float,
         now: float,
     ) -> Generator[None, None, Mapping[str, set[str]]]:
-        """Take in a report of so many seconds, and yield after each endpoint.
-
-        Returns:
-            Ids of the replicas that the report is about, by pool.
-        """
+        """Take in a report of so many seconds; yield after each endpoint, return ids by pool."""
         known = dict[Endpoint, Load]()
         for endpoint, load in loads.items():
             if (replica := replica_at(fleet, endpoint)) is not None:
@@ -72,11 +68,7 @@ class Traffic:
     def leaving(
         self, fleet: Fleet, reporter: object, now: float
     ) -> Generator[None, None, Mapping[str, set[str]]]:
-        """Forget an Envoy, and what it had in flight, and yield after each endpoint.
-
-        Returns:
-            By pool the ids that it reported.
-        """
+        """Forget an Envoy and what it had in flight; yields and returns as `reporting` does."""
         gone = yield from self.reports.going(reporter, now)
         return (yield from _ids(fleet, gone))
 
@@ -119,7 +111,6 @@ class Senders:
             )
 
     def left(self, reporter: Hashable) -> None:
-        """An Envoy has gone."""
         self._senders.pop(reporter, None)
 
     def sent(self) -> Mapping[str, Mapping[str, float]]:

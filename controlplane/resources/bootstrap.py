@@ -71,12 +71,9 @@ def bootstrap(
 
     Args:
         source: Where the control plane serves xDS, or the folder with its resources in files.
-        pools: The pools it wants; none means all.
         admin_port: Of Envoy's own admin interface, on loopback; 0 for any free one.
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
-        replica: The replica that it is beside; `pools` and `listen` then say of which pool, and
-            where it takes requests.
         max_heap: Bytes of memory that it may take, before it refuses requests.
         trusted_proxies: How many proxies in front of it may say who a client is.
         spire: Path of the socket of a SPIRE agent beside it; None: there is none.
@@ -188,7 +185,6 @@ def _typed(extension: str, **fields: Any) -> dict[str, Any]:
 
 
 def _heap(most: int) -> dict[str, Any]:
-    """What of the memory that Envoy may take is taken."""
     heap = "resource_monitors.fixed_heap.v3.FixedHeapConfig"
     return {"name": _HEAP, "typed_config": _typed(heap, max_heap_size_bytes=most)}
 
@@ -223,7 +219,6 @@ def _asked(protocol: Protocol) -> dict[str, Any]:
 
 
 def _in_files(folder: PurePath) -> dict[str, Any]:
-    """Read everything from files."""
     return {
         "cds_config": filesystem.source(folder, filesystem.CLUSTERS),
         "lds_config": filesystem.source(folder, filesystem.LISTENERS),

@@ -8,12 +8,9 @@ from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import UNPARTED, Parting, leads_to_gateways, pool_of
-from controlplane.resources.endpoints import EndpointWeight
+from controlplane.resources.endpoints import EndpointWeight, Spread
 from controlplane.resources.ingress import Ingress
-from controlplane.resources.listeners import Downstream
-from controlplane.resources.mesh import Trust
-from controlplane.resources.otlp import COLLECTOR, collector
-from controlplane.resources.places import Spread
+from controlplane.resources.listeners import COLLECTOR, Downstream, collector
 from controlplane.resources.pool_resources import (
     NOT_SPREAD,
     PoolResources,
@@ -34,6 +31,7 @@ from controlplane.resources.resource import (
     Snapshot,
 )
 from controlplane.resources.routes import GATEWAY, Routed, gateway_routes
+from controlplane.resources.tls import Trust
 from controlplane.resources.views import View
 
 EndpointWeights = Mapping[str, Mapping[str, EndpointWeight]]

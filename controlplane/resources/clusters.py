@@ -33,7 +33,6 @@ from controlplane.resources.classes import (
     retry_cluster_of,
     via_cluster_of,
 )
-from controlplane.resources.mesh import RENEWED, Trust, secure
 from controlplane.resources.messages import (
     HTTP_OPTIONS,
     explicit_http,
@@ -43,7 +42,7 @@ from controlplane.resources.messages import (
     socket_address,
 )
 from controlplane.resources.retries import GRPC_AS_HTTP
-from controlplane.resources.tls import upstream_socket
+from controlplane.resources.tls import RENEWED, Trust, secure, upstream_socket
 
 FULL_SCAN_HOSTS: Final = 64
 """Up to so many replicas Envoy looks at each of them for every request; above, at a few."""

@@ -25,8 +25,7 @@ from controlplane.config import Address, OtlpSettings
 from controlplane.config.tls import MeshSettings
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.clusters import IDLE_UPSTREAM, unlimited
-from controlplane.resources.listeners import LogFormat, stdout_log
-from controlplane.resources.mesh import RBAC_FILTER, Trust, allowed, downstream, nobody
+from controlplane.resources.listeners import COLLECTOR, LogFormat, collector, stdout_log, trace
 from controlplane.resources.messages import (
     explicit_http,
     fixed_cluster,
@@ -35,7 +34,6 @@ from controlplane.resources.messages import (
     set_header,
     socket_address,
 )
-from controlplane.resources.otlp import COLLECTOR, collector, trace
 from controlplane.resources.resource import (
     CLUSTER,
     LISTENER,
@@ -47,6 +45,7 @@ from controlplane.resources.resource import (
 )
 from controlplane.resources.retries import ATTEMPTS, RETRY_HEADER, TRIES
 from controlplane.resources.routes import IDLE_AFTER
+from controlplane.resources.tls import RBAC_FILTER, Trust, allowed, downstream, nobody
 from controlplane.resources.views import View
 
 if TYPE_CHECKING:

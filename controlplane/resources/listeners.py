@@ -4,6 +4,7 @@ A gateway takes requests from anybody, so it follows Envoy's advice for edge pro
 https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -13,29 +14,118 @@ import envoy_data_plane.envoy.config.common.mutation_rules.v3 as mutation_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.listener.v3 as listener_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.config.trace.v3 as trace_v3
 import envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 as grpc_log_v3
+import envoy_data_plane.envoy.extensions.access_loggers.open_telemetry.v3 as otlp_log_v3
 import envoy_data_plane.envoy.extensions.access_loggers.stream.v3 as stream_log_v3
 import envoy_data_plane.envoy.extensions.filters.http.health_check.v3 as health_check_v3
 import envoy_data_plane.envoy.extensions.filters.http.router.v3 as router_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 as early_v3
+import envoy_data_plane.envoy.extensions.request_id.uuid.v3 as uuid_v3
+import envoy_data_plane.envoy.extensions.tracers.opentelemetry.samplers.v3 as samplers_v3
+import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
+import envoy_data_plane.opentelemetry.proto.common.v1 as otlp_v1
 
 from controlplane.config import Address, OtlpSettings
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.clusters import readiness_path
 from controlplane.resources.messages import (
+    explicit_http,
     extension,
+    fixed_cluster,
     http_filter,
     over_ads,
     set_header,
     socket_address,
 )
-from controlplane.resources.otlp import record_log, trace
+from controlplane.resources.resource import CLUSTER, Resource
 from controlplane.resources.retries import ATTEMPTS, TRIED, upstream_filters
-from controlplane.resources.tls import Terminated, downstream_socket
+from controlplane.resources.tls import Terminated, collector_socket, downstream_socket
+
+COLLECTOR: Final = "_otlp"
+"""The name of the collector's cluster. No pool can have it."""
+
+SERVICE: Final = "plimsoll-envoy"
+"""The name of the service in spans; ``node_id`` among their attributes says which Envoy."""
+
+
+@lru_cache(maxsize=16)
+def collector(settings: OtlpSettings) -> Resource:
+    """Encode the cluster of the collector."""
+    options = http_v3.HttpProtocolOptions(explicit_http_config=explicit_http("http2"))
+    message = fixed_cluster(COLLECTOR, settings.address, options)
+    if settings.tls is not None:
+        message.transport_socket = collector_socket(settings.tls, settings.address.host)
+    return Resource.of(CLUSTER, COLLECTOR, bytes(message))
+
+
+def trace(manager: hcm_v3.HttpConnectionManager, settings: OtlpSettings | None) -> None:
+    """Have a connection manager send spans, of each request and of each try; None: of none.
+
+    It leaves request ids alone. By default Envoy writes into a request's id whether the request is
+    traced, and draws by the id, too: an application would not find its own id in a log, and one
+    whose ids are no UUIDs would never be traced.
+    """
+    if settings is None:
+        return
+    config = trace_v3.OpenTelemetryConfig(
+        grpc_service=_service(), service_name=SERVICE, sampler=_sampler(settings.sampling)
+    )
+    manager.tracing = hcm_v3.HttpConnectionManagerTracing(
+        spawn_upstream_span=True,
+        provider=trace_v3.TracingHttp(
+            name="envoy.tracers.opentelemetry", typed_config=protobuf.Any.pack(config)
+        ),
+    )
+    request_ids = uuid_v3.UuidRequestIdConfig(use_request_id_for_trace_sampling=False)
+    manager.request_id_extension = hcm_v3.RequestIdExtension(
+        typed_config=protobuf.Any.pack(request_ids)
+    )
+
+
+def _sampler(percent: float) -> core_v3.TypedExtensionConfig:
+    """Do as the traceparent of a request says, and draw by the trace's id where it brings none."""
+    drawn = samplers_v3.TraceIdRatioBasedSamplerConfig(
+        sampling_percentage=type_v3.FractionalPercent(
+            numerator=round(percent * 100),
+            denominator=type_v3.FractionalPercentDenominatorType.TEN_THOUSAND,
+        )
+    )
+    samplers = "envoy.tracers.opentelemetry.samplers"
+    wrapped = extension(f"{samplers}.trace_id_ratio_based", drawn)
+    return extension(
+        f"{samplers}.parent_based", samplers_v3.ParentBasedSamplerConfig(wrapped_sampler=wrapped)
+    )
+
+
+def record_log(fields: Mapping[str, str]) -> accesslog_v3.AccessLog:
+    """Make a log that sends a record of every request, with Envoy's format of each attribute."""
+    attributes = [
+        otlp_v1.KeyValue(key=key, value=otlp_v1.AnyValue(string_value=field))
+        for key, field in fields.items()
+    ]
+    body = f"{fields['method']} {fields['path']} {fields['status']}"
+    config = otlp_log_v3.OpenTelemetryAccessLogConfig(
+        grpc_service=_service(),
+        log_name=SERVICE,
+        body=otlp_v1.AnyValue(string_value=body),
+        attributes=otlp_v1.KeyValueList(values=attributes),
+    )
+    return accesslog_v3.AccessLog(
+        name="envoy.access_loggers.open_telemetry", typed_config=protobuf.Any.pack(config)
+    )
+
+
+def _service() -> core_v3.GrpcService:
+    return core_v3.GrpcService(
+        envoy_grpc=core_v3.GrpcServiceEnvoyGrpc(cluster_name=COLLECTOR),
+        timeout=timedelta(seconds=5),
+    )
+
 
 LEAST_HEALTHY: Final = 0.001
 """Percentage of a pool's replicas that must be healthy for a gateway to be: any one of them."""

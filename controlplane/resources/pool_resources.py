@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, TypeVar
 
+from controlplane.balancing import NOWHERE, Place
 from controlplane.config import Address
 from controlplane.fleet import Pool
 from controlplane.resources.classes import (
@@ -22,9 +23,12 @@ from controlplane.resources.endpoints import (
     EndpointWeight,
     Member,
     Members,
+    Order,
+    Spread,
     assignment,
     equal_rank,
     members,
+    order,
 )
 from controlplane.resources.grpc_clients import (
     available,
@@ -34,11 +38,9 @@ from controlplane.resources.grpc_clients import (
     sub_zone_of,
 )
 from controlplane.resources.listeners import Downstream, listener
-from controlplane.resources.mesh import Trust
-from controlplane.resources.places import NOWHERE, Order, Place, Spread, order
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import Routed, route_configuration
-from controlplane.resources.tls import Terminated, pool_secrets, terminated
+from controlplane.resources.tls import Terminated, Trust, pool_secrets, terminated
 
 K = TypeVar("K")
 V = TypeVar("V")

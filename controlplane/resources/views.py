@@ -16,11 +16,11 @@ from pydantic import (
     model_validator,
 )
 
+from controlplane.balancing import NOWHERE, Place
 from controlplane.config import Address, OtlpSettings, SettingsError, shown, validated
 from controlplane.config.addresses import ListenerAddress
 from controlplane.config.tls import GatewayTls
 from controlplane.resources.listeners import Downstream, LogFormat
-from controlplane.resources.places import NOWHERE, Place
 from controlplane.resources.resource import Resource
 from controlplane.resources.secret_sources import SecretSource, secret_source
 from controlplane.resources.tls import Terminated, gateway_secrets, terminated

@@ -1,8 +1,15 @@
-"""The load of a pool and the capacity of its replicas, by class, from the last decision."""
+"""The load of a pool and the capacity of its replicas, by class, and a forecast of the load.
+
+The forecast is the present level plus a trend. The trend is the least of three slopes in a row, and
+none where their signs differ: the minmod limiter (Roe, 1986), between the means of four spans of
+time. A ramp is followed. A step touches two of the slopes at most, so it is no trend to go on with.
+"""
 
 import math
-from collections.abc import Set
+from collections import deque
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -16,6 +23,87 @@ from controlplane.balancing.frame import COUNTING, Frame
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.shares import work_rate
 from controlplane.balancing.table import DEFAULT
+
+STEP: Final = 5.0
+"""Seconds between two points."""
+SPANS: Final = 4
+LEAST_SPAN, MOST_SPAN = 20.0, 300.0
+"""Seconds of a span: shorter ones show chance, longer ones the past."""
+
+
+def span_of(horizon: float) -> float:
+    """Seconds of a span, for a forecast that goes so far: a third of that, within limits."""
+    return min(max(horizon / 3, LEAST_SPAN), MOST_SPAN)
+
+
+class LoadHistory:
+    """What came lately of one class of requests, in tokens per second."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, float]] = deque()
+        # For each point the largest forecast, and what a backlog takes.
+        self._wanted: deque[tuple[float, float, float]] = deque()
+
+    @property
+    def level(self) -> float:
+        """The newest rate; 0 before any."""
+        return self._points[-1][1] if self._points else 0.0
+
+    def add(self, rate: float, now: float) -> None:
+        """Take in a rate in tokens per second; the newest of a step stands for it."""
+        points, step = self._points, now // STEP * STEP
+        if points and points[-1][0] == step:
+            points.pop()
+        points.append((step, rate))
+        while points[0][0] < step - SPANS * MOST_SPAN:
+            points.popleft()
+
+    def forecast(self, horizon: float) -> float:
+        """The most tokens per second that are expected within so many seconds."""
+        return self.level + max(self.trend(horizon), 0.0) * horizon
+
+    def trend(self, horizon: float) -> float:
+        """Tokens per second that are added in a second, for a forecast that goes so far."""
+        if not self._points:
+            return 0.0
+        span, now = span_of(horizon), self._points[-1][0]
+        if self._points[0][0] > now - SPANS * span + STEP:
+            return 0.0
+        means = [self._mean(now - n * span, span) for n in range(SPANS, 0, -1)]
+        return _minmod([after - before for before, after in pairwise(means)]) / span
+
+    def _mean(self, begin: float, span: float) -> float:
+        found = [rate for at, rate in self._points if begin < at <= begin + span]
+        return sum(found) / len(found) if found else 0.0
+
+    def keep(self, forecast: float, floor: float, now: float, seconds: float) -> None:
+        """Remember for some seconds the tokens/s that were wanted, and to work off a backlog."""
+        wanted, step = self._wanted, now // STEP * STEP
+        if wanted and wanted[-1][0] == step:
+            _, *before = wanted.pop()
+            forecast, floor = max(forecast, before[0]), max(floor, before[1])
+        wanted.append((step, forecast, floor))
+        while wanted[0][0] < step - seconds:
+            wanted.popleft()
+
+    def most(self) -> tuple[float, float]:
+        """The largest forecast and the largest floor that are kept."""
+        if not self._wanted:
+            return 0.0, 0.0
+        return max(change[1] for change in self._wanted), max(change[2] for change in self._wanted)
+
+
+def _minmod(slopes: Sequence[float]) -> float:
+    if not (all(slope > 0 for slope in slopes) or all(slope < 0 for slope in slopes)):
+        return 0.0
+    return min(slopes, key=abs)
+
+
+def upper_quartile(values: Sequence[float]) -> float:
+    """The value that three quarters do not exceed; the largest of up to three."""
+    ordered = sorted(values)
+    return ordered[-(-3 * len(ordered) // 4) - 1]
+
 
 SPREAD: Final = math.e
 """E[x²]/E[x]² of lognormal sizes with sigma 1, which are assumed until sizes are known."""

@@ -14,8 +14,7 @@ import numpy as np
 
 from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.prediction import FULL, NEVER, Flow, percentile
-from controlplane.scaling.demand import ClassDemand, Typical
-from controlplane.scaling.load import span_of
+from controlplane.scaling.demand import ClassDemand, Typical, span_of
 
 MOST_ADDED: Final = 4096
 """Replicas that one recommendation adds to a class at most."""

@@ -35,9 +35,8 @@ from controlplane.fleet import (
 )
 from controlplane.fleet.audit import CONFIG_FILE, CONTROL_PLANE, DISCOVERY
 from controlplane.plane import Plane
-from controlplane.store.errors import Cause, WriteError
-from controlplane.store.store import Store
-from controlplane.store.waiting import Outcome, Waiting, Work, played
+from controlplane.store.store import Outcome, Store, Waiting, Work, played
+from controlplane.store.tables import Cause, WriteError
 from controlplane.turns import Turns
 
 _log = logging.getLogger("controlplane.audit")
@@ -75,8 +74,6 @@ class Registry:
         """Prepare.
 
         Args:
-            plane: Holds the fleet that everybody sees.
-            store: Loaded.
             changed: Called with every change, but not for a renewed lease; must neither block nor
                 raise.
             clock: The plane's.

@@ -195,11 +195,7 @@ class BatchSums:
     billed: Sum
 
     def of(self, values: Sequence[float]) -> BatchTotals | None:
-        """The totals; None where no batches are exposed.
-
-        Raises:
-            BatchError: When they cannot be true.
-        """
+        """The totals; None where no batches are exposed."""
         try:
             return self._of(values)
         except ExpositionError as error:

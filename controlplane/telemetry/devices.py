@@ -171,6 +171,17 @@ _PROFILES: Final = (
             ("exported_namespace", "exported_pod"),
         ),
     ),
+    # Device plugins of GKE: for NVIDIA's GPUs GoogleCloudPlatform/container-engine-accelerators,
+    # pkg/gpu/nvidia/metrics/metrics.go; the one for TPUs has the same names, with a TPU's chip as
+    # the accelerator. What no container has asked for has other names.
+    DeviceProfile(
+        name="gke",
+        unit="bytes",
+        used="memory_used",
+        totals=(("memory_total",),),
+        labels=("accelerator_id",),
+        pods=(("namespace", "pod"),),
+    ),
 )
 
 DEVICE_PROFILES: Final = {profile.name: profile for profile in _PROFILES}

@@ -80,11 +80,8 @@ def parse(
         names: Of the wanted samples, with their suffixes.
         typed: Families whose declared type is wanted as well.
         counters: Of the names those whose values are finite; an infinite gauge is not known.
-
-    Raises:
-        ExpositionError: When the text is no exposition, is cut short, or is over a limit.
     """
-    if text and not text.endswith(("\n", "\n# EOF")):
+    if text not in ("", "# EOF") and not text.endswith(("\n", "\n# EOF")):
         raise ExpositionError("the last line has no end: the answer may have been cut short")
     if len(text) > MAX_LINES and text.count("\n") >= MAX_LINES:
         raise ExpositionError(f"the exposition has more than {MAX_LINES} lines")
@@ -147,7 +144,8 @@ def _must_be_exposition(text: str, *, only_first: bool) -> None:
     """Recognise an error page by its first line; by all lines where none was wanted."""
     number = end = 0
     while end < len(text):
-        number, start, end = number + 1, end, text.find("\n", end) + 1
+        # The last line, `# EOF`, may have no end.
+        number, start, end = number + 1, end, text.find("\n", end) + 1 or len(text)
         line = text[start:end]
         if (stripped := line.strip()) and not stripped.startswith("#"):
             match = _LINE.fullmatch(stripped)

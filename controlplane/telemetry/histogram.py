@@ -42,9 +42,6 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
 
     Returns:
         None when the family has no samples, as before a server's first request.
-
-    Raises:
-        ExpositionError: When what is there is no histogram.
     """
     grid: _Grid | None = exposition.layout.known.get(source)
     if grid is not None and (found := grid.filled(exposition.values)) is not None:
@@ -179,11 +176,7 @@ def quantile(
 def latency_of(
     exposition: Exposition, latencies: Sequence[Latency]
 ) -> tuple[Latency, Histogram] | None:
-    """The first that has counted anything, else the first that is there.
-
-    Raises:
-        ExpositionError: When a family is not what it should be.
-    """
+    """The first that has counted anything, else the first that is there."""
     found: tuple[Latency, Histogram] | None = None
     for latency in latencies:
         durations = _durations(exposition, latency)

@@ -70,11 +70,7 @@ def series_of(text: str) -> tuple[str | None, Labels]:
 
 
 def labels_of(block: str) -> Labels:
-    """Read ``{name="value",…}``.
-
-    Raises:
-        ExpositionError: When that is not what it is.
-    """
+    """Read ``{name="value",…}``."""
     inner, values, end = block[1:-1], {}, 0
     while match := _LABEL.match(inner, end):
         name, value = match.groups()
@@ -125,7 +121,6 @@ class Newest(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """The value of a key; None where there is none."""
         with self._lock:
             found = self._entries.get(key)
             if found is None:
@@ -146,7 +141,6 @@ class Newest(Generic[K, V]):
                 self._size -= gone
 
     def clear(self) -> None:
-        """Keep nothing of it."""
         self._entries.clear()
         self._size = 0
 

@@ -271,11 +271,7 @@ def counter_names(counter: Source) -> tuple[str, ...]:
 
 
 def declared(settings: MetricsSettings) -> Profile:
-    """The profile that a user's settings spell out.
-
-    Raises:
-        ValueError: When they name no latency.
-    """
+    """The profile that a user's settings spell out."""
     latency, used, total = settings.latency, settings.memory_used, settings.memory_total
     if latency is None:
         raise ValueError("profile prometheus needs latency")

@@ -258,7 +258,10 @@ _PROFILES: Final = (
     # folder of metrics (serving.py there), so a request counts once more for each that it asks.
     Profile(
         name="bentoml",
-        latency=(Latency(_of_bentoml("duration_seconds", unit="s")),),
+        # What the client got wrong is refused at once, and would make a replica look fast.
+        latency=(
+            Latency(_of_bentoml("duration_seconds", ("http_response_code", "!4*"), unit="s")),
+        ),
         running=_of_bentoml("in_progress"),
         errors=_of_bentoml("total", ("http_response_code", "5*")),
         model_label="runner_name",
@@ -307,6 +310,14 @@ _PROFILES: Final = (
         latency=(_seconds("request_predict_seconds"),),
         model_label="model_name",
     ),
+    # mosecorg/mosec: src/metrics.rs, src/routes.rs. Each stage counts a request again; the one that
+    # is called total is the request, and counts only what was answered.
+    Profile(
+        name="mosec",
+        latency=(_seconds("mosec_service_process_duration_second", ("stage", "total")),),
+        running=Source("mosec_service_remaining_task"),
+        errors=Source("mosec_service_throughput").without("code", ("200", "400", "413", "422")),
+    ),
 )
 
 PROFILES: Final = {profile.name: profile for profile in _PROFILES}
@@ -314,11 +325,7 @@ PROFILES: Final = {profile.name: profile for profile in _PROFILES}
 
 
 def profile_of(settings: MetricsSettings) -> Profile:
-    """The profile that a pool's settings choose or spell out.
-
-    Raises:
-        ValueError: For profile ``none``, of which nothing is read.
-    """
+    """The profile that a pool's settings choose or spell out; `ValueError` for ``none``."""
     if not settings.is_scraped:
         raise ValueError("profile none is not scraped")
     if settings.profile == "prometheus":

@@ -22,11 +22,7 @@ class Sum:
     indices: tuple[int, ...]
 
     def of(self, values: Sequence[float], blank: float = math.inf) -> float | None:
-        """Add up, in our units; None when all values are NaN or at least `blank`.
-
-        Raises:
-            ExpositionError: When a value is negative, or the sum too large for a number.
-        """
+        """Add up, in our units; None when all values are NaN or at least `blank`."""
         found = [value for index in self.indices if (value := values[index]) < blank]
         if not found:
             return None
@@ -183,11 +179,7 @@ def memory_sums(layout: Layout, memory: Memory) -> MemorySums | None:
 
 
 def fraction_of(family: str, used: float, total: float) -> float:
-    """Used of total, between 0 and 1.
-
-    Raises:
-        ExpositionError: When it is more.
-    """
+    """Used of total, between 0 and 1."""
     if used > total:
         raise ExpositionError(f"{family} says that {used:g} of {total:g} is in use")
     return used / total

@@ -32,11 +32,7 @@ class Interrupt:
             loop.add_signal_handler(number, self._take, number)
 
     async def watch(self) -> None:
-        """Wait for a signal.
-
-        Raises:
-            Stopped: A signal has come.
-        """
+        """Wait for a signal."""
         raise Stopped(await asyncio.shield(self._number))
 
     def _take(self, number: int) -> None:
@@ -48,9 +44,6 @@ async def together(main: Coroutine[Any, Any, T], *beside: Coroutine[Any, Any, No
     """Run coroutines at once; those beside are cancelled when the main one has ended.
 
     A task group would wrap what is raised; here it is raised as it is.
-
-    Raises:
-        BaseException: What the first that failed has raised.
     """
     first = asyncio.create_task(main)
     others = [asyncio.create_task(coroutine) for coroutine in beside]

@@ -37,13 +37,7 @@ class Authenticator:
         is_ready: Callable[[], bool],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare; the wall clock counts seconds since 1970.
-
-        Args:
-            admission: Says who clients are; None without TLS.
-            observe: Takes events of refused clients.
-            is_ready: Whether a configuration is loaded.
-        """
+        """Prepare; the wall clock counts seconds since 1970."""
         self._admission = admission
         self._observe = observe
         self._is_ready = is_ready
@@ -79,11 +73,7 @@ class Authenticator:
     async def started(
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
-        """Yield the requests of a stream whose first request comes soon.
-
-        Raises:
-            ProtocolError: It does not, or too many streams from there wait for theirs.
-        """
+        """Yield the requests of a stream whose first request comes soon."""
         leave = self.silent.enter(context.peer())
         try:
             async with asyncio.timeout(FIRST_REQUEST):

@@ -68,9 +68,6 @@ class SilentStreams:
 
         Returns:
             What gives the place back, which may be called more than once.
-
-        Raises:
-            ProtocolError: There is none.
         """
         address = peer.rpartition(":")[0]
         if self._counts[address] >= MAX_SILENT_OF_PEER:
@@ -112,14 +109,7 @@ class Connection:
         first_request_came: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        """Prepare to serve a stream before its first request.
-
-        Args:
-            report: Called with everything that happens on it.
-            pushes: Follow how far each catalog got.
-            first_request_came: Called for every request.
-            clock: Seconds that never go back.
-        """
+        """Prepare to serve a stream before its first request."""
         self.stream = stream
         self._first_request_came = first_request_came
         self._opened = clock()

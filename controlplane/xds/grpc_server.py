@@ -80,11 +80,7 @@ async def serve(
     options: Iterable[tuple[str, int]],
     max_streams: int,
 ) -> tuple[grpc.aio.Server, Address]:
-    """Begin to serve; returns the server and the address with the real port.
-
-    Raises:
-        BindError: With the name: the address is in use or cannot be bound.
-    """
+    """Begin to serve; returns the server and the address with the real port."""
     await check_bindable(name, address)
     limits = (*_OPTIONS, _most_connections(), *options)
     server = grpc.aio.server(options=limits, maximum_concurrent_rpcs=max_streams)

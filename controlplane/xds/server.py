@@ -46,7 +46,7 @@ from controlplane.xds.services import (
     PushObserver,
     SecretsOf,
 )
-from controlplane.xds.sharing import SharedStates
+from controlplane.xds.state import SharedStates
 
 
 class StreamsByPool:
@@ -126,8 +126,6 @@ class XdsServer:
         Args:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
-            observe: Takes everything that happens.
-            pushes: Follow how far each catalog got.
             node_observer: Follows which nodes are connected, and refuses nodes.
             tls: Certificates, and the rules of admission; None: plain text, and no rules.
             secrets: What a client with an identity holds of secrets; None: nobody has any.

@@ -19,7 +19,7 @@ from controlplane.resources.resource import (
 from controlplane.resources.views import View
 from controlplane.xds.events import Event, Sent
 from controlplane.xds.protocol import Delta, StateOfTheWorld, TransportProtocol
-from controlplane.xds.sharing import SharedStates
+from controlplane.xds.state import SharedStates
 from controlplane.xds.stream import Stream
 
 Begin: TypeAlias = Callable[[Identity | None], Stream]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import SECRET, TYPE_URLS, Revision, Snapshot
-from controlplane.resources.secrets import NO_SECRETS, MergedSecrets
+from controlplane.resources.secret_sources import NO_SECRETS, MergedSecrets
 from controlplane.resources.views import View
 from controlplane.xds.client_status import statuses
 from controlplane.xds.events import (
@@ -21,11 +21,9 @@ from controlplane.xds.events import (
     TypeStatus,
     Unserved,
 )
-from controlplane.xds.messages import Request, with_nonce
 from controlplane.xds.node import Node, ProtocolError, admit
-from controlplane.xds.protocol import TransportProtocol
-from controlplane.xds.sharing import SharedAnswer, SharedState, SharedStates
-from controlplane.xds.state import Answer, StreamState
+from controlplane.xds.protocol import Request, TransportProtocol, with_nonce
+from controlplane.xds.state import Answer, SharedAnswer, SharedState, SharedStates, StreamState
 from controlplane.xds.subscription import Subscription
 
 
@@ -73,7 +71,6 @@ class Stream:
 
     Attributes:
         node: Who is at the other end; None before the first request, as the view.
-        identity: What the client has proven; None without TLS.
         secrets: Are this stream's alone, and so is the state of the protocol that is about them:
             what other streams share is about all other types.
     """
@@ -273,12 +270,10 @@ class Stream:
             self._share(self._shared_states.of(self._state, self.view))
 
     def _share(self, shared: SharedState) -> None:
-        """Take over a shared state."""
         self._shared, self._step = shared, None
         self._state = shared.state
 
     def _unshare(self) -> None:
-        """Have a state of its own, equal to the shared one."""
         if self._shared is None:
             return
         self._state = self._state.copy()

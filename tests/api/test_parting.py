@@ -108,7 +108,7 @@ async def test_an_event_tells_when_requests_begin_to_go_by_class() -> None:
 async def test_weights_that_change_within_a_class_are_no_event() -> None:
     async with parted() as api:
         before = api.server._feed.newest
-        decided = api.plane._decisions
+        decided = api.plane._decisions["m"]
         decision = api.plane.decision("m")
         assert decision is not None
         for each in decision.classes:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.api.events import Feed
-from controlplane.api.watch import Watch
+from controlplane.api.events import Feed, Watch
 from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import Applied, Drain, PutPool, PutReplica, apply, whole
 from controlplane.metrics.fleet import fleet_families
@@ -42,13 +41,14 @@ class Watched:
 
     def decide(self, **changed: Any) -> None:
         """Have another thing decided about the slow replica."""
-        decided = self.life.plane._decisions
-        decision = decided.decisions["m"]
+        decided = self.life.plane._decisions["m"]
+        decision = decided.decision
+        assert decision is not None
         columns = {}
         for name, value in changed.items():
             columns[name] = getattr(decision, name).copy()
             columns[name][decision.rows["slow"]] = value
-        decided.decisions["m"] = replace(decision, **columns)
+        decided.decision = replace(decision, **columns)
         self.watch._dirty.add_replicas({"m": ["slow"]})
 
 
@@ -128,7 +128,9 @@ def test_another_weight_is_no_event() -> None:
 
 def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
     here = Watched()
-    del here.life.plane._decisions.endpoint_weights["m"]["slow"]
+    decided = here.life.plane._decisions["m"]
+    known = decided.endpoint_weights.items()
+    decided.endpoint_weights = {id_: each for id_, each in known if id_ != "slow"}
     # As the next decision would do it.
     here.decide(weight=777)
     assert here.told() == [("replica", "changed", "slow")]

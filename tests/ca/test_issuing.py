@@ -19,8 +19,7 @@ from controlplane.ca.folder import CaFolder
 from controlplane.ca.issuing import Issuer, JoinResult
 from controlplane.identity import Admission, Identity
 from controlplane.resources.resource import SECRET
-from controlplane.resources.secret_sources import IDENTITY, ROOTS
-from controlplane.resources.secrets import Secrets
+from controlplane.resources.secret_sources import IDENTITY, ROOTS, Secrets
 from tests.ca.test_leaves import leaf, named
 
 DOMAIN = "mesh.example"

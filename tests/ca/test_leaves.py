@@ -11,8 +11,7 @@ from controlplane.ca.certificates import certificates_of
 from controlplane.ca.folder import CaFolder
 from controlplane.ca.issuing import Leaves
 from controlplane.resources.resource import SECRET
-from controlplane.resources.secret_sources import IDENTITY, ROOTS
-from controlplane.resources.secrets import Secrets
+from controlplane.resources.secret_sources import IDENTITY, ROOTS, Secrets
 
 NOW = 1_800_000_000.0
 DOMAIN = "mesh.example"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.cli import garbage
+from controlplane.cli import serve as garbage
 
 
 class Kept:

@@ -19,8 +19,7 @@ import pytest
 from cryptography import x509
 
 from controlplane.ca.certificates import control_plane_uri, key_pem, new_key, node_uri
-from controlplane.ca.folder import CaFolder
-from controlplane.ca.node_files import NodeFiles
+from controlplane.ca.folder import CaFolder, NodeFiles
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.resource import SECRET
 from controlplane.resources.secret_sources import NodeTls, secret_files

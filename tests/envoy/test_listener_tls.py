@@ -17,7 +17,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from controlplane.config import Address, validated
 from controlplane.config.tls import GatewayTls
 from controlplane.resources.bootstrap import Protocol, bootstrap
-from controlplane.scraping.http2 import ask
+from controlplane.scraping.probe import ask
 from tests.authority import Files, client_context, serial_of
 from tests.envoy.pools import pool_of, running
 from tests.processes import DEADLINE, Envoy, free_port, serving, sidecar, until

@@ -11,8 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from controlplane.ca.certificates import control_plane_uri, key_pem, new_key
-from controlplane.ca.folder import CaFolder
-from controlplane.ca.node_files import NodeFiles
+from controlplane.ca.folder import CaFolder, NodeFiles
 from controlplane.resources.secret_sources import ADS, NodeTls, secret_files
 from tests.certificates import DOMAIN, Authority
 from tests.certificates import node as node_id

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.config import Address
-from controlplane.scraping.http2 import Http2Error, ask
+from controlplane.scraping.probe import Http2Error, ask
 from tests.certificates import DOMAIN, Authority
 from tests.certificates import node as node_id
 from tests.envoy.mesh import POOL, Mesh, client_context, install, meshed, pool_id, serves

@@ -9,7 +9,7 @@ import pytest
 
 from controlplane.identity import Identity
 from controlplane.resources.resource import CLUSTER, SECRET
-from controlplane.resources.secrets import Secrets
+from controlplane.resources.secret_sources import Secrets
 from controlplane.xds import SERVICES
 from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
 from tests.features.test_xds_tls import CA, A, channel, tls

@@ -22,7 +22,7 @@ from controlplane.fleet import (
     Undrain,
 )
 from controlplane.plane import Failure, Plane, Probe
-from controlplane.plane.report import ReplicaSummary
+from controlplane.plane.state import ReplicaSummary
 from controlplane.resources.views import View
 from controlplane.telemetry import Device, GpuMemory
 from tests.fleet.fleets import without_pool

@@ -3,7 +3,7 @@
 import pytest
 
 from controlplane.plane import PUSH_INTERVAL, DecisionBudget
-from controlplane.plane.startup import DECIDING, SAVED
+from controlplane.plane.recovery import DECIDING, SAVED
 
 
 def paused(

@@ -7,7 +7,7 @@ from controlplane.config import Config, ReplicaSettings, load_config, validated
 from controlplane.fleet import PutPool, PutReplica, registered, restored, whole
 from controlplane.plane import Plane, Probe, RestartPool, RestartReplica
 from controlplane.plane.discoveries import EMPTY_SECONDS
-from controlplane.plane.startup import STARTUP_SECONDS
+from controlplane.plane.recovery import STARTUP_SECONDS
 
 SOURCE = "directory replicas.d"
 

@@ -8,7 +8,7 @@ import pytest
 from controlplane.config import Config, ReplicaSettings, load_config, validated
 from controlplane.fleet import Drain, PutReplica, Refused, expire
 from controlplane.plane import Failure, Plane, Probe, Target
-from controlplane.plane.startup import STARTUP_SECONDS
+from controlplane.plane.recovery import STARTUP_SECONDS
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View

@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.plane import Probe, Readiness, State
-from controlplane.plane.readiness import UNREACHABLE_SECONDS
+from controlplane.plane.observed import UNREACHABLE_SECONDS
 
 CHECK = HealthCheckSettings(unhealthy_threshold=2, healthy_threshold=1)
 NEW = Readiness(State.STARTING, since=0.0)

@@ -7,7 +7,7 @@ import pytest
 from controlplane.config import Address
 from controlplane.fleet import whole
 from controlplane.plane import Failure, Plane, Probe
-from controlplane.plane.startup import HELD
+from controlplane.plane.recovery import HELD
 from tests.fleet.fleets import without_pool
 from tests.plane.lives import (
     CONFIG,

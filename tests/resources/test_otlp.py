@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.config import Address, OtlpSettings, validated
 from controlplane.resources.catalog import Catalog, build, guarded
-from controlplane.resources.otlp import COLLECTOR, collector
+from controlplane.resources.listeners import COLLECTOR, collector
 from controlplane.resources.resource import CLUSTER, LISTENER
 from controlplane.resources.views import View
 from tests.resources.decoded import TIER, connection_manager, placed

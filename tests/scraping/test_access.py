@@ -14,10 +14,9 @@ from aiohttp import web
 from controlplane.config import Address
 from controlplane.config.metrics import AccessSettings
 from controlplane.plane import Failure
-from controlplane.scraping import access as accesses
-from controlplane.scraping.access import Access, AccessError
+from controlplane.scraping import scrape as accesses
 from controlplane.scraping.http_connection import Receiver
-from controlplane.scraping.scrape import RENEWED, Getter, ScrapeError, scrape
+from controlplane.scraping.scrape import RENEWED, Access, AccessError, Getter, ScrapeError, scrape
 from controlplane.telemetry import Device, Reading
 from tests.processes import DEADLINE
 from tests.scraping.says import MOST, bodies, ok, saying

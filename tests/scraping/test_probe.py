@@ -19,8 +19,8 @@ from controlplane.config import PoolSettings, validated
 from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import PutPool
 from controlplane.plane import Probe, Target
-from controlplane.scraping.access import Access
 from controlplane.scraping.probe import Prober
+from controlplane.scraping.scrape import Access
 from controlplane.telemetry import Reading
 from tests.authority import Files
 from tests.fleet.fleets import after, put

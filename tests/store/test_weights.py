@@ -11,8 +11,7 @@ from controlplane.plane import Plane, Probe, RestartPool, RestartReplica
 from controlplane.resources.classes import Parting
 from controlplane.store import Store, WeightKeeper
 from controlplane.store.database import Weighing as Row
-from controlplane.store.errors import WriteError
-from controlplane.store.tables import weighings
+from controlplane.store.tables import WriteError, weighings
 from tests.fleet.fleets import without_pool
 from tests.plane.lives import CONFIG, SIZES, Life, measured, steadily
 from tests.plane.pools import SETTINGS
@@ -68,10 +67,11 @@ async def test_where_long_requests_go_is_written_soon_though_no_weight_has_chang
     assert parting is not None
     # As the next decision would leave them.
     state = replace(decision.pool, division=replace(decision.division, threshold=777))
-    plane._decisions.decisions["m"] = replace(decision, pool=state)
+    decided = plane._decisions["m"]
+    decided.decision = replace(decision, pool=state)
     follower._dirty.add_replicas({"m": ()})
     bulk = replace(parting["bulk"], match=ClassMatch(min_bytes=777))
-    plane._decisions.parting["m"] = Parting((bulk, parting[""]))
+    decided.parting = Parting((bulk, parting[""]))
     await follower.save(everything=False)
     ((pool, id_, _, text),) = rows.kept
     assert (pool, id_, json.loads(text)["division"]["threshold"]) == ("m", "", 777)
@@ -85,7 +85,7 @@ async def test_only_those_are_written_soon_that_envoys_were_told_something_else_
     assert decision is not None
     weight = decision.weight.copy()
     weight[decision.rows["slow"]] += 1
-    life.plane._decisions.decisions["m"] = replace(decision, weight=weight)
+    life.plane._decisions["m"].decision = replace(decision, weight=weight)
     follower._dirty.add_replicas({"m": decision.rows.keys()})
     rows.kept = []
     await follower.save(everything=False)

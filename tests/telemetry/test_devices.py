@@ -119,6 +119,12 @@ habanalabs_memory_used_bytes{UUID="01P0-HL2",exported_namespace="search",exporte
 habanalabs_memory_total_bytes{UUID="01P0-HL2",exported_namespace="search",exported_pod="a"} 1e+11
 """
 
+TPU = """\
+memory_total{accelerator_id="42-4",container="c",make="cloud-tpu",namespace="search",pod="a"} 2e+11
+memory_used{accelerator_id="42-4",container="c",make="cloud-tpu",namespace="search",pod="a"} 5e+10
+memory_total_node{accelerator_id="42-5",make="cloud-tpu",model="tpu7x"} 2e+11
+"""
+
 
 @pytest.mark.parametrize(
     ("name", "text", "uuid", "pods"),
@@ -137,6 +143,7 @@ habanalabs_memory_total_bytes{UUID="01P0-HL2",exported_namespace="search",export
         ("xpumanager", XPU.replace("0.25", "25"), "0100", {("search", "a")}),
         ("xpumd", XPUMD, "1234", set()),
         ("habana", GAUDI, "01P0-HL2", {("search", "a")}),
+        ("gke", TPU, "42-4", {("search", "a")}),
         (
             "habana",
             GAUDI.replace("total_bytes", "free_bytes").replace("1e+11", "7.5e+10"),

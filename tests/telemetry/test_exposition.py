@@ -47,6 +47,12 @@ def test_a_text_whose_last_line_has_no_end_may_be_cut_short() -> None:
     refused(tei().rstrip("\n"), "cut short")
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["# EOF", "other 1\n# EOF", "other 1\r\n\n# EOF"])
+def test_an_end_without_a_newline_ends_a_text_of_other_families(text: str) -> None:
+    assert read(text, TEI, 0.0).latency is None
+
+
 def test_buckets_that_do_not_add_up_are_refused() -> None:
     refused(histogram({"0.1": 5, "1": 3, "+Inf": 6}, 1.0), "is not cumulative")
 

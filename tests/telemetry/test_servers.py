@@ -78,6 +78,7 @@ SAID: dict[ProfileName, Said] = {
     "torchserve": Said(1000, 0.03, "last bucket", errors=3),
     "tf-serving": Said(1000, 0.04, "ok", errors=6),
     "kserve": Said(1000, 0.024, "ok"),
+    "mosec": Said(1000, 0.025, "ok", running=6, errors=8),
 }  # fmt: skip
 
 
@@ -324,6 +325,19 @@ def test_what_clients_of_lmdeploy_cancelled_is_no_error_of_the_replica() -> None
     text = exposed("lmdeploy")
     assert "lmdeploy:num_requests_failed{" in text
     assert reading(MetricsSettings(profile="lmdeploy"), text).errors is None
+
+
+def test_what_a_client_got_wrong_makes_no_replica_of_bentoml_look_fast() -> None:
+    text = exposed("bentoml")
+    wrong = "".join(
+        line.replace('"200"', '"400"') + "\n"
+        for line in text.splitlines()
+        if '"/encode",http_response_code="200"' in line
+    )
+    assert "duration_seconds_count" in wrong
+    settings = MetricsSettings(profile="bentoml")
+    got, right = reading(settings, text + wrong), reading(settings, text)
+    assert (got.latency, got.errors) == (right.latency, right.errors)
 
 
 @pytest.mark.parametrize("status", ["5xx", "500", "503"])

@@ -11,9 +11,8 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.resources.resource import CLUSTER, Snapshot
 from controlplane.xds import Event, Node
-from controlplane.xds.messages import ErrorDetail, Request
-from controlplane.xds.protocol import WHOLE_TYPES, Delta, StateOfTheWorld
-from controlplane.xds.sharing import SharedStates
+from controlplane.xds.protocol import WHOLE_TYPES, Delta, ErrorDetail, Request, StateOfTheWorld
+from controlplane.xds.state import SharedStates
 from controlplane.xds.stream import Stream
 
 ENVOY = Node(id="sidecar-1", cluster="apps", user_agent="envoy", version="1.40.0")

@@ -7,7 +7,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, 
 from controlplane.xds import Node
 from controlplane.xds.holdings import version_of
 from controlplane.xds.protocol import WHOLE_TYPES
-from controlplane.xds.sharing import SharedStates
+from controlplane.xds.state import SharedStates
 from tests.xds.client import ENVOY, Client, DeltaClient, Got, SotwClient
 from tests.xds.snapshots import resource
 from tests.xds.wanted import WILDCARD, Type

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, Resource
-from controlplane.xds.sharing import SharedStates
+from controlplane.xds.state import SharedStates
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import Fixed, resource, snapshot
 

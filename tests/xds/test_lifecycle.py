@@ -3,7 +3,7 @@
 import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, SECRET, TYPE_URLS
-from controlplane.resources.secrets import Secrets
+from controlplane.resources.secret_sources import Secrets
 from controlplane.xds import Node, ProtocolError, Unserved
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import resource, snapshot

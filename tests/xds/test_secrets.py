@@ -5,9 +5,9 @@ from typing import TypeAlias
 import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET
-from controlplane.resources.secrets import Secrets
+from controlplane.resources.secret_sources import Secrets
 from controlplane.xds import Acknowledged, Node
-from controlplane.xds.sharing import SharedStates
+from controlplane.xds.state import SharedStates
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import resource, snapshot
 

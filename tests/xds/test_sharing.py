@@ -7,7 +7,7 @@ from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.resources.views import View
 from controlplane.xds import Acknowledged, Locality, Node, Rejected
-from controlplane.xds.sharing import SharedStates
+from controlplane.xds.state import SharedStates
 from controlplane.xds.stream import Stream
 from tests.fleet.fleets import after
 from tests.resources.decoded import catalog, in_zone

@@ -31,11 +31,7 @@ class Stage:
     async def rise(
         self, found: Installed, processes: Processes, folder: Path, say: Callable[[str], None]
     ) -> None:
-        """Start everything, in the order in which one part needs another.
-
-        Raises:
-            DemoError: A part is not ready in time.
-        """
+        """Start everything, in the order in which one part needs another."""
         layout = self.layout
         config = folder / "plimsoll.yaml"
         config.write_text(yaml.safe_dump(layout.config(str(folder / "plimsoll.db"))))

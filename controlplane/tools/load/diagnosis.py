@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
 
+from controlplane.tools.load.envoy import FEW, ReplicaLoad
 from controlplane.tools.load.record import StepRecord, queue
-from controlplane.tools.load.replicas import FEW, ReplicaLoad
 from controlplane.tools.load.schedule import Step
 
 Where = Literal["generator", "requests", "proxy", "replica", "fleet", "none"]
@@ -248,7 +248,6 @@ class Capacity:
         rate: Requests per second, the highest tried at which it and every lower rate kept the
             objective; None where the lowest one did not.
         missed: The lowest rate tried that missed the objective; None where none did.
-        objective: Seconds of the 99th percentile.
         few: Fewest requests of any step that was judged.
         spoiled: The rate at which the generator itself became the bottleneck; from there on nothing
             is known of the fleet. None where it did not.

@@ -70,7 +70,6 @@ class Generator:
                 load.
             timeout: Seconds after which a request has failed; None: never.
             connect: Seconds after which an attempt to connect has failed.
-            tls: Of targets with ``https``.
             replica_header: Of answers, that names the replica.
         """
         self.record = Record()

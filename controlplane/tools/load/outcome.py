@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from controlplane.tools.load.diagnosis import Capacity, Finding, capacity, diagnose, keeps
-from controlplane.tools.load.envoy import Hop
+from controlplane.tools.load.envoy import Hop, ReplicaLoad
 from controlplane.tools.load.record import Histogram, Series, StepRecord
-from controlplane.tools.load.replicas import ReplicaLoad
 from controlplane.tools.load.schedule import Step
 from controlplane.tools.load.workload import Classes, RequestClass, Workload
 
@@ -77,7 +76,6 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """Requests that failed, of those that count."""
         return sum(each.record.whole.failed for each in self.steps)
 
     def capacity(self, objective: float | None) -> Capacity | None:

@@ -162,7 +162,6 @@ class Series:
     tokens: float = 0.0
 
     def add(self, answer: Answer) -> None:
-        """Add a request."""
         if answer.fault is not None:
             self.faults[answer.fault] += 1
             return
@@ -175,7 +174,6 @@ class Series:
 
     @property
     def failed(self) -> int:
-        """Requests that failed."""
         return self.faults.total()
 
     @property
@@ -194,7 +192,6 @@ class StepRecord:
 
     Attributes:
         late: How long after they were due requests left, those of the warm-up included.
-        completed: Requests that succeeded while the step was measured, whenever they began.
         held_back: Requests that waited because as many as allowed were in flight.
         unsent: Requests that never left, because the generator did not keep up.
         cpu: Seconds of CPU that the generator took per second.

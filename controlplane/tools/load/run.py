@@ -15,10 +15,9 @@ from yarl import URL
 from controlplane.client import Client, ClientError, Replica
 from controlplane.tools.interrupt import Interrupt, Stopped, together
 from controlplane.tools.load import envoy
-from controlplane.tools.load.envoy import Host, clusters_of, hosts_of_all
+from controlplane.tools.load.envoy import Host, StepWatch, clusters_of, hosts_of_all
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.outcome import Measured, Outcome
-from controlplane.tools.load.replicas import StepWatch
 from controlplane.tools.load.schedule import Step, looks
 from controlplane.tools.load.workload import LoadError, Workload, departures
 
@@ -37,7 +36,6 @@ class Sources:
 
     Attributes:
         pool: That the targets lead to; also the name of Envoy's cluster.
-        api: Of the control plane.
         envoys: URLs of their admin interfaces.
     """
 
@@ -50,18 +48,13 @@ class Watch:
     """Looks at all sources again and again."""
 
     def __init__(self, sources: Sources, session: aiohttp.ClientSession) -> None:
-        """Look at nothing yet."""
         self.steps: dict[int, StepWatch] = {}
         self._sources = sources
         self._session = session
         self._before: dict[str, dict[str, envoy.Buckets]] = {}
 
     async def open(self) -> None:
-        """Check that every source answers.
-
-        Raises:
-            LoadError: A source does not answer, or does not know the pool.
-        """
+        """Check that every source answers."""
         pool = self._sources.pool
         for url in self._sources.envoys:
             answer = await self._get(f"{url}/clusters?format=json")
@@ -154,11 +147,7 @@ class Moment:
 async def send(
     workload: Workload, sources: Sources, show: Callable[[Moment], None] | None = None
 ) -> Outcome:
-    """Send a workload and `show` it five times a second; a signal ends it early.
-
-    Raises:
-        LoadError: A target or a source does not answer.
-    """
+    """Send a workload and `show` it five times a second; a signal ends it early."""
     interrupt = Interrupt()
     _allow_files(workload.most + _SPARE)
     async with AsyncExitStack() as stack:

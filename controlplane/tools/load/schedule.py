@@ -62,12 +62,7 @@ def staircase(low: float, high: float, steps: int) -> tuple[float, ...]:
 
 
 def plan(rates: Sequence[float], warm_up: float, seconds: float) -> tuple[Step, ...]:
-    """Return steps of these rates, one after the other.
-
-    Args:
-        warm_up: Seconds of each step that do not count.
-        seconds: Of each step that do.
-    """
+    """Return steps of these rates, one after the other."""
     length = warm_up + seconds
     return tuple(
         Step(number, rate, number * length, number * length + warm_up, (number + 1) * length)

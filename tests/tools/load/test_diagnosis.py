@@ -3,8 +3,8 @@
 import pytest
 
 from controlplane.tools.load.diagnosis import diagnose, ms
+from controlplane.tools.load.envoy import ReplicaLoad
 from controlplane.tools.load.record import StepRecord
-from controlplane.tools.load.replicas import ReplicaLoad
 from tests.tools.load.records import record, step
 
 

@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from controlplane.api.schema import Readings, Replica
-from controlplane.tools.load.envoy import Host
+from controlplane.tools.load.envoy import Host, ReplicaLoad, StepWatch
 from controlplane.tools.load.record import Answer, Series
-from controlplane.tools.load.replicas import ReplicaLoad, StepWatch
 from controlplane.tools.load.schedule import Departure
 from tests.tools.load.records import step
 
