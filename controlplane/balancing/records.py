@@ -48,8 +48,6 @@ KNOWN: Final = 50.0
 """Requests from which on it is remembered what a replica was before it changed."""
 REMEMBERED: Final = 200.0
 """Requests that the past is worth when it counts again."""
-TOLD: Final = 0.5
-"""How far lines must tell what the start of a batch costs for small ones to count in full."""
 BELOW_USUAL: Final = 0.7
 """Part of the pool's median below which a replica may be one that is not warm yet."""
 
@@ -242,7 +240,8 @@ def _counted(
     if batched.any():
         each = np.where(measured, evidence.PER_BATCH, 1.0)
         (overhead, told), full = records.shapes.overhead(), records.shapes.full()
-        sure = (told >= TOLD) | (records.worth[rows] < CHUNK) & ~records.shapes.are_small(counted.size)
+        first = (records.worth[rows] < CHUNK) & ~records.shapes.are_small(counted.size)
+        sure = np.where(first, 1.0, told)
         fewest = np.where(worked_out, counted.requests / evidence.TEXTS, 0.0)
         of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure, fewest)
         if worked_out.any():

@@ -90,7 +90,7 @@ def test_the_capacity_of_a_batching_replica_does_not_depend_on_the_size_of_its_b
         batch_seconds=batches * took,
     )
     overhead = np.array([start / per_token])
-    _, busy, work = by_batches(some, overhead, full, np.ones(1), np.ones(1, np.bool_))[0]
+    _, busy, work = by_batches(some, overhead, full, np.ones(1), np.ones(1))[0]
     assert work / busy == pytest.approx(full / (start + per_token * full), rel=0.01)
 
 
@@ -108,7 +108,7 @@ def test_batches_that_nobody_counts_follow_from_durations(part: float) -> None:
     assert some.duration == pytest.approx(takes, rel=0.01)
     assert some.size == pytest.approx(max(tokens * takes, TOKENS), rel=0.01)
     overhead = np.array([START / PER_TOKEN])
-    _, time, work = by_batches(some, overhead, FULL, np.ones(1), np.ones(1, np.bool_))[0]
+    _, time, work = by_batches(some, overhead, FULL, np.ones(1), np.ones(1))[0]
     assert work / time == pytest.approx(FULL / (START + PER_TOKEN * FULL), rel=0.05)
 
 
