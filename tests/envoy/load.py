@@ -11,7 +11,7 @@ from itertools import count, cycle
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.record import Answer
 from controlplane.tools.load.schedule import Departure, Step
-from tests.processes import DEADLINE, Envoy
+from tests.processes import DEADLINE, Envoy, until
 
 
 @asynccontextmanager
@@ -19,7 +19,7 @@ async def load(
     envoy: Envoy,
     pool: str,
     workers: int = 4,
-    rate: float = 400.0,
+    rate: float = 150.0,
     texts: Sequence[str] = ("a text",),
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Counter[int]]:
@@ -70,3 +70,13 @@ async def load(
             yield statuses
         finally:
             stopped.set()
+
+
+async def goes_on(statuses: Counter[int], count: int = 50) -> None:
+    """Wait until so many requests more were answered, or not."""
+    seen = statuses.total()
+
+    async def has_gone_on() -> bool:
+        return statuses.total() > seen + count
+
+    await until("requests go on", has_gone_on)
