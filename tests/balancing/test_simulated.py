@@ -71,7 +71,7 @@ def errors(scenario: Scenario, seeds: Sequence[int]) -> list[float]:
 
 
 NOT_YET = pytest.mark.xfail(
-    reason="until large batches are seen, capacities are up to a quarter off, most of them alike"
+    reason="until large batches are seen, some capacities are up to a seventh off"
 )
 
 
