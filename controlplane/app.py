@@ -11,6 +11,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
     Iterable,
     Iterator,
     Sequence,
@@ -19,7 +20,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from controlplane.api.auth import server_context
 from controlplane.api.server import RestServer
@@ -100,23 +101,17 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     file, folder = config.admin.token_file, _folder(path)
     token_file = token_source(folder / file) if file else None
     tokens = token_file.read() if token_file else ()
-    tls = config.xds.tls
-    xds_files = tls_source("xds.tls", tls, folder, server_context) if tls else None
-    rest_tls = config.admin.tls
-    rest_files = tls_source("admin.tls", rest_tls, folder, server_context) if rest_tls else None
-    istio_tls = config.istio.tls if config.istio else None
-    istio_files = tls_source("istio.tls", istio_tls, folder, server_context) if istio_tls else None
-    xds_tls = (
-        XdsTls(
-            xds_files.read(),
-            Admission(config.identity.trust_domain, tls.nodes),
-            tls.max_connection_age,
-        )
-        if tls and xds_files
-        else None
-    )
-    rest_credentials = rest_files.read() if rest_files else None
-    istio_credentials = istio_files.read() if istio_files else None
+    servers = {"xds": config.xds, "admin": config.admin, "istio": config.istio}
+    files = {
+        name: tls_source(f"{name}.tls", server.tls, folder, server_context)
+        for name, server in servers.items()
+        if server is not None and server.tls is not None
+    }
+    credentials = {name: source.read() for name, source in files.items()}
+    xds_tls = None
+    if (tls := config.xds.tls) is not None:
+        admission = Admission(config.identity.trust_domain, tls.nodes)
+        xds_tls = XdsTls(credentials["xds"], admission, tls.max_connection_age)
     issuer = _issuer(config, folder)
     if issuer and xds_tls:
         xds_tls.admission.revoked = issuer.is_revoked
@@ -154,16 +149,14 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         tls=xds_tls,
         secrets=issuer.secrets_of if issuer else None,
     )
-    istio = (
-        IstioServer(
+    istio = None
+    if config.istio is not None:
+        istio = IstioServer(
             config.istio,
             slot,
             lambda: plane.catalog if slot.value is not None else None,
-            istio_credentials,
+            credentials.get("istio"),
         )
-        if config.istio
-        else None
-    )
 
     def unchecked() -> set[str]:
         """The pools whose clients check the health of no replica themselves."""
@@ -258,7 +251,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         ready=lambda: slot.value is not None or not plane.fleet.pools,
         metrics=metrics.page,
         tokens=tokens,
-        credentials=rest_credentials,
+        credentials=credentials.get("admin"),
         issuer=issuer,
         middlewares=(tracing.middleware,) if tracing else (),
     )
@@ -267,51 +260,38 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         if istio is not None:
             _log.info("istiod is served on %s", await istio.start())
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(scraper.run(), name="scraper"),
-                group.create_task(checks.run(), name="health checks"),
-                group.create_task(discovery.run(), name="discovery"),
-                group.create_task(
-                    steer(
-                        plane,
-                        slot,
-                        woken,
-                        decided,
-                        lambda: xds.streams or None,
-                        tracing.deciding if tracing else _untraced,
-                    ),
-                    name="steering",
-                ),
-                group.create_task(registry.run(), name="leases"),
-                group.create_task(keeper.run(), name="weights"),
-                group.create_task(metrics.watch_event_loop(), name="event loop"),
-            ]
-            if issuer is not None:
-                tasks.append(group.create_task(_renew(issuer, xds), name="certificates of nodes"))
+            tasks: list[asyncio.Task[None]] = []
+
+            def begin(work: Coroutine[Any, Any, None], name: str) -> None:
+                tasks.append(group.create_task(work, name=name))
+
+            deciding = tracing.deciding if tracing else _untraced
+            begin(scraper.run(), "scraper")
+            begin(checks.run(), "health checks")
+            begin(discovery.run(), "discovery")
+            steering = steer(plane, slot, woken, decided, lambda: xds.streams or None, deciding)
+            begin(steering, "steering")
+            begin(registry.run(), "leases")
+            begin(keeper.run(), "weights")
+            begin(metrics.watch_event_loop(), "event loop")
             if path is not None:
-                follow = watch(path, config, adopt, metrics.config_file, is_asked())
-                tasks.append(group.create_task(follow, name="config file"))
+                begin(watch(path, config, adopt, metrics.config_file, is_asked()), "config file")
             if token_file is not None:
-                follow = watch_source(
-                    token_file, tokens, rest.accept, metrics.token_file, is_asked()
-                )
-                tasks.append(group.create_task(follow, name="token file"))
+                looked = metrics.token_file
+                follow = watch_source(token_file, tokens, rest.accept, looked, is_asked())
+                begin(follow, "token file")
             if issuer is not None:
-                looked = metrics.certificates("ca")
-                follow = watch_source(
-                    _ca_source(issuer), issuer.content, issuer.adopt, looked, is_asked()
-                )
-                tasks.append(group.create_task(follow, name="certificate authority"))
-            for server, files, known, accept in (
-                ("xds", xds_files, xds_tls.credentials if xds_tls else None, xds.accept),
-                ("admin", rest_files, rest_credentials, rest.accept_credentials),
-                ("istio", istio_files, istio_credentials, istio.accept if istio else None),
-            ):
-                if files is not None and known is not None and accept is not None:
-                    looked = metrics.certificates(server)
-                    take = metrics.following(server, known, accept)
-                    follow = watch_source(files, known, take, looked, is_asked())
-                    tasks.append(group.create_task(follow, name=f"certificates of {server}"))
+                begin(_renew(issuer, xds), "certificates of nodes")
+                source, looked = _ca_source(issuer), metrics.certificates("ca")
+                follow = watch_source(source, issuer.content, issuer.adopt, looked, is_asked())
+                begin(follow, "certificate authority")
+            accept = {"xds": xds.accept, "admin": rest.accept_credentials}
+            accept |= {"istio": istio.accept} if istio is not None else {}
+            for name, certificates in files.items():
+                known, looked = credentials[name], metrics.certificates(name)
+                take = metrics.following(name, known, accept[name])
+                follow = watch_source(certificates, known, take, looked, is_asked())
+                begin(follow, f"certificates of {name}")
             try:
                 yield addresses
             finally:
@@ -403,7 +383,6 @@ def _timed(build: Callable[[], Catalog], cpu: Callable[[], float]) -> tuple[Cata
 
 
 async def _renew(issuer: Issuer, xds: XdsServer) -> None:
-    """Give clients what is new of their secrets."""
     while True:
         await asyncio.sleep(RENEWAL_INTERVAL)
         issuer.keep(await xds.renew_secrets())

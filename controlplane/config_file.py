@@ -212,14 +212,10 @@ async def _looks(
                 await asked.wait()
         is_asked = asked.is_set()
         asked.clear()
-        found = await asyncio.to_thread(_contents, paths)
+        found = await asyncio.to_thread(lambda: [_content(path) for path in paths])
         if found == before or is_asked:
             yield found, is_asked
         before = found
-
-
-def _contents(paths: Sequence[Path]) -> Sequence[Content]:
-    return [_content(path) for path in paths]
 
 
 def _content(path: Path, read: Callable[[Path], bytes] = read_file) -> Content:

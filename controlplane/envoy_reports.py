@@ -56,7 +56,6 @@ class Health:
     """Hands what Envoys see of the health of replicas to the plane."""
 
     def __init__(self, plane: Plane) -> None:
-        """Prepare."""
         self._plane = plane
 
     def to_check(
@@ -78,7 +77,6 @@ class Samples:
     """Hands what Envoys tell of some requests to the plane, which looks when it decides."""
 
     def __init__(self, plane: Plane) -> None:
-        """Prepare."""
         self._plane = plane
 
     def sampled(self, samples: Sequence[Sample], place: Place) -> None:
@@ -90,7 +88,6 @@ class Scaling:
     """Answers KEDA from the plane."""
 
     def __init__(self, plane: Plane) -> None:
-        """Prepare."""
         self._plane = plane
 
     def wanted(self, pool: str) -> int | None:

@@ -20,7 +20,6 @@ class Latest(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The newest value."""
         return self._value
 
     @property
@@ -46,19 +45,16 @@ class Notice:
     """Says that something was noticed, and since when it waits to be looked at."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Begin with nothing noticed."""
         self._clock = clock
         self._noticed = asyncio.Event()
         self._since: float | None = None
 
     def set(self) -> None:
-        """Something was noticed."""
         if self._since is None:
             self._since = self._clock()
         self._noticed.set()
 
     async def wait(self) -> None:
-        """Wait until something is noticed."""
         await self._noticed.wait()
 
     def clear(self, now: float) -> float:

@@ -88,7 +88,6 @@ class Tracing:
     """Makes the spans and sends them; `stop` it at the end. No method but `stop` waits."""
 
     def __init__(self, settings: OtlpSettings, plane: Plane) -> None:
-        """Prepare."""
         resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__})
         self._provider = TracerProvider(DEFAULT_ON, resource, shutdown_on_exit=False)
         self._provider.add_span_processor(

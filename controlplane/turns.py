@@ -18,7 +18,6 @@ class Turns:
     """Counts how long somebody has worked, and lets others work."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Begin to work."""
         self._clock = clock
         self._until = clock() + SLICE
 

@@ -11,7 +11,7 @@ from random import Random
 from statistics import NormalDist
 from typing import Final, Protocol
 
-from controlplane.tools.load.texts import Fixed, Lognormal
+from controlplane.tools.load.workload import Fixed, Lognormal
 
 BYTES_PER_TOKEN: Final = 4
 """Of a text, as of English."""

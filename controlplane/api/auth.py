@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from controlplane.api.errors import Handler, Problem
+from controlplane.api.answers import Handler, Problem
 from controlplane.config import Address, Role, Token
 from controlplane.config.identity import holder
 from controlplane.identity import (

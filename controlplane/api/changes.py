@@ -11,8 +11,8 @@ from aiohttp import web
 from controlplane.api.answers import answer
 from controlplane.api.auth import Principal, sender_of
 from controlplane.api.envoy_views import preview_view
+from controlplane.api.events import Watch
 from controlplane.api.schema.requests import ReplicaBatch
-from controlplane.api.watch import Watch
 from controlplane.config import AdminSettings, ReplicaSettings, Role
 from controlplane.fleet import (
     Command,

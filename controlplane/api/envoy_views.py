@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from controlplane.api.errors import pointer
+from controlplane.api.answers import pointer
 from controlplane.api.events import Refusal
 from controlplane.api.views import plain
 from controlplane.plane import Preview

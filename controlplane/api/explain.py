@@ -7,7 +7,6 @@ from typing import Final
 from controlplane.balancing.sentences import duration, explain, percent
 from controlplane.fleet import DRAIN_SECONDS, Draining
 from controlplane.plane import GpuReport, Probe, ReplicaReport, State
-from controlplane.plane.envoys import Dispute
 
 NAMED: Final = 3
 """Envoys that are named in a sentence."""
@@ -69,17 +68,13 @@ def _of_disputes(report: ReplicaReport) -> Iterator[str]:
     first = max(report.disputes, key=lambda dispute: dispute.seconds)
     nodes = sorted({dispute.opinion.node for dispute in report.disputes})
     who = ", ".join(nodes[:NAMED]) + (f" and {len(nodes) - NAMED} more" * (len(nodes) > NAMED))
+    is_healthy = first.opinion.is_healthy
+    here, there = ("unhealthy", "healthy") if is_healthy else ("ready", "unhealthy")
     yield (
-        f"Envoys and the control plane disagree about its health: {seen_by(first)} at {who}, for"
-        f" {duration(first.seconds)}; network, name or health check may differ there"
+        f"Envoys and the control plane disagree about its health: {here} to the control plane,"
+        f" {there} at {who}, for {duration(first.seconds)}; network, name or health check may"
+        " differ there"
     )
-
-
-def seen_by(dispute: Dispute) -> str:
-    """What the two see, in a few words."""
-    if dispute.opinion.is_healthy:
-        return "unhealthy to the control plane, healthy"
-    return "ready to the control plane, unhealthy"
 
 
 def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:

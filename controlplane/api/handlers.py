@@ -11,11 +11,10 @@ from aiohttp import web
 
 from controlplane import __version__
 from controlplane.api import schema
-from controlplane.api.answers import Preconditions, answer, long_answer
+from controlplane.api.answers import Preconditions, Problem, answer, long_answer
 from controlplane.api.auth import require, sender_of
 from controlplane.api.changes import Changes, pointing
 from controlplane.api.envoy_views import nodes_view, resources_view
-from controlplane.api.errors import Problem
 from controlplane.api.events import EventStream, Refusal
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
 from controlplane.api.schema import operations as ops
@@ -29,6 +28,7 @@ from controlplane.api.views import (
     scaling_view,
     traffic_view,
 )
+from controlplane.balancing import Place
 from controlplane.ca.certificates import CaError
 from controlplane.ca.issuing import Issuer
 from controlplane.config import PoolSettings, ReplicaSettings
@@ -45,7 +45,6 @@ from controlplane.fleet import (
     PutReplicas,
     Undrain,
 )
-from controlplane.resources.endpoints import Place
 from controlplane.resources.messages import snapshot_to_json
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
@@ -65,12 +64,10 @@ class Asked(Generic[QueryT]):
 
     @property
     def pool(self) -> str:
-        """The name of the pool."""
         return self.names[0]
 
     @property
     def replica(self) -> str:
-        """The id of the replica."""
         return self.names[1]
 
 

@@ -102,7 +102,6 @@ class _Schemas(GenerateJsonSchema):
         return False
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        """Describe a model and its properties in words."""
         settings = getattr(schema["cls"], "settings_model", None)
         inner: Any = schema if settings is None else settings.__pydantic_core_schema__
         while inner["type"] != "model":  # Validators and shared definitions surround it.

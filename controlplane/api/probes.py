@@ -62,7 +62,6 @@ class ProbeThread:
         self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
 
     def start(self) -> None:
-        """Begin to accept connections."""
         for each in self._listening:
             each.listen(1_024)
             each.settimeout(0)

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from controlplane.api.errors import Problem
+from controlplane.api.answers import Problem
 from controlplane.api.schema.requests import Query
 from controlplane.config import PoolSettings, ReplicaSettings, SettingsError, shown, validated
 from controlplane.config.values import Name
@@ -165,7 +165,6 @@ def read_json(data: bytes) -> Any:
 
 
 def _check(value: Any) -> None:
-    """Check every text of a value."""
     match value:
         case str():
             _check_text(value)

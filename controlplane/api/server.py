@@ -17,15 +17,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from controlplane.api import pages
-from controlplane.api.answers import encoded
+from controlplane.api.answers import Handler, answer_errors, encoded
 from controlplane.api.auth import ClientCertificates, guard, may_stay, server_context
 from controlplane.api.changes import CarryOut, Changes
-from controlplane.api.errors import Handler, answer_errors
-from controlplane.api.events import EventStream, Feed, NodeEvents
+from controlplane.api.events import EventStream, Feed, NodeEvents, Watch
 from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
-from controlplane.api.watch import Watch
 from controlplane.binding import BindError, check_bindable
 from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, AdminSettings, Role, Token
@@ -53,8 +51,6 @@ connection, and the answer may be lost."""
 
 
 class _Full(asyncio.Protocol):
-    """Refuses a connection without reading from it."""
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
             transport.write(_FULL)
@@ -198,7 +194,6 @@ class RestServer:
         self._node_events.observe(node, event, self._clock())
 
     def accept(self, tokens: Sequence[Token]) -> None:
-        """Replace the tokens."""
         self._tokens = tokens
 
     def accept_credentials(self, credentials: Credentials) -> None:

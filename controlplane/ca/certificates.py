@@ -105,7 +105,6 @@ class Authority:
 
     @property
     def expires(self) -> float:
-        """When the certificate ends."""
         return self.certificate.not_valid_after_utc.timestamp()
 
     def is_signed_by(self, root: x509.Certificate) -> bool:
@@ -177,12 +176,10 @@ def new_root(trust_domain: str, *, now: float) -> KeyPair:
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
-    """Make a key."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Write a private key."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -56,7 +56,6 @@ class CaFolder:
     """Reads and writes the folder."""
 
     def __init__(self, path: Path) -> None:
-        """Point to a folder, which need not exist."""
         self.path = path
 
     def create(self, trust_domain: str, now: float) -> None:
@@ -268,7 +267,6 @@ class NodeFiles:
     """Reads and writes them."""
 
     def __init__(self, folder: Path) -> None:
-        """Point to a folder, which need not exist."""
         self._folder = folder
 
     def read(self) -> NodeCertificate | None:

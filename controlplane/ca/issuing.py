@@ -143,7 +143,6 @@ class Issuer:
 
     @property
     def content(self) -> Content:
-        """What it issues with."""
         return self._leaves.content
 
     @property

@@ -13,7 +13,13 @@ import click
 from click.core import ParameterSource
 
 from controlplane.cli.terminal import USAGE, fail, options, print_json, printable
-from controlplane.client import Client, ClientError, NotListeningError, UnauthorizedError
+from controlplane.client import (
+    Client,
+    ClientError,
+    NotListeningError,
+    UnauthorizedError,
+    UntrustedError,
+)
 from controlplane.config import Role, SettingsError, Token, parse_tokens
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -79,6 +85,8 @@ class Api:
                 hint = f": start it with `plimsoll serve --config FILE`, or set {self.option}"
             case UnauthorizedError():
                 hint = "; set PLIMSOLL_TOKEN"
+            case UntrustedError():
+                hint = "; name its roots with --ca or PLIMSOLL_CA"
             case _:
                 hint = ""
         fail(printable(str(error)) + hint)

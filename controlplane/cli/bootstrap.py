@@ -136,7 +136,6 @@ def command(
 
 
 def _refuse_for_grpc() -> None:
-    """Refuse options that a gRPC client has no use for."""
     context = click.get_current_context()
     for name in context.params.keys() - _FOR_GRPC:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -148,7 +147,6 @@ class _Dumper(yaml.SafeDumper):
     """Writes every text so that any reader of YAML, 1.1 or 1.2, reads a text."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Quote a text that could be read as something else."""
         is_plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
 

@@ -96,7 +96,10 @@ def issue(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Write the first certificate of NODE, with its key, and the roots that it trusts."""
+    """Write the first certificate of NODE.
+
+    Beside it are its key, and the roots that it trusts.
+    """
     if (node is None) != control_plane:
         fail("give a NODE, or --control-plane", USAGE)
     for host in hosts:
@@ -147,7 +150,7 @@ def token(folder: Path, node: str, ttl: str, as_json: bool) -> None:
 @click.option("--serial", help="Revoke this one certificate, by its serial number (hex).")
 @_errors
 def revoke(folder: Path, node: str | None, serial: str | None) -> None:
-    """Refuse NODE from now on, whatever certificate it shows, and give it none.
+    """Refuse NODE from now on, whatever it shows, and give it none.
 
     A running control plane ends the node's streams within seconds. Envoys trust its certificate
     until that ends: leaves are short-lived for this reason.
@@ -169,8 +172,9 @@ def revoke(folder: Path, node: str | None, serial: str | None) -> None:
 @_folder
 @_errors
 def rotate(folder: Path) -> None:
-    """Take the next of three steps to a new root: trust both, issue by the new one, trust it alone.
+    """Take the next of three steps to a new root.
 
+    They are: trust both, issue by the new one, trust it alone.
     Each step prints what to wait for before the next.
     """
     click.echo(CaFolder(folder).rotate(time.time()))
@@ -197,10 +201,11 @@ def rotate(folder: Path) -> None:
 def join(
     node: str, join_token: str | None, at_once: bool, out: Path, as_json: bool, api: Api
 ) -> None:
-    """Have a control plane issue the certificate of NODE; the key never leaves this machine.
+    """Have a control plane issue the certificate of NODE.
 
-    Run this again, without a token, from a timer: in the second half of its time the certificate
-    is replaced, and Envoy takes the new one by itself. The roots are replaced with it.
+    The key never leaves this machine. Run this again, without a token, from a timer: in the second
+    half of its time the certificate is replaced, and Envoy takes the new one by itself. The roots
+    are replaced with it.
     """
     _check("NODE", node, _NODE)
     files = NodeFiles(out)

@@ -95,6 +95,10 @@ def _check_file(file: str, as_json: bool) -> None:
         click.echo(json.dumps({"file": file, "ok": True, **counts, "envoy": asked}))
         return
     click.echo(f"{file}: ok: {counted(pools, 'pool')}, {counted(replicas, 'replica')}")
+    if not pools:
+        click.echo(
+            "plimsoll: without a pool Envoys get nothing; add one here or by the API", err=True
+        )
     for pool in config.pools:
         if pool.is_grpc:
             click.echo(f"plimsoll: pool {pool.name!r} {_GRPC}", err=True)

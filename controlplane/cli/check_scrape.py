@@ -103,7 +103,6 @@ class Exporter(NamedTuple):
         return None
 
     def lines(self) -> Iterator[str]:
-        """The result as people read it."""
         yield (
             f"profile {self.profile} of GPU memory fits: choose the profile of the server, and"
             f" metrics: {{gpu: {{profile: {self.profile}, addresses: [...]}}}} beside it"
@@ -138,7 +137,6 @@ class Found(NamedTuple):
         return first if first is not None and (first.fits or first.idle) else None
 
     def lines(self) -> Iterator[str]:
-        """The result as people read it."""
         if self.is_empty:
             yield _EMPTY
             return
@@ -165,7 +163,6 @@ class Found(NamedTuple):
             yield from _lacks(fit)
 
     def _none(self) -> Iterator[str]:
-        """Say why no profile fits."""
         meant = [fit for fit in self.fits if fit.is_meant]
         for fit in meant:
             named = f"the families of profile {fit.profile} are there, and cannot be read"

@@ -139,7 +139,7 @@ class _Report:
             content = await question
             content = content.document() if isinstance(content, Answer) else content
         except (ClientError, OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
-            self.missing[name] = str(error) or type(error).__name__
+            self.missing[name] = _why(error)
             return None
         self.parts[name] = content
         return content
@@ -159,6 +159,12 @@ class _Report:
         at = now.isoformat(timespec="seconds")
         summary = redaction.document({"at": at, "parts": [*files], "missing": self.missing})
         return {"summary.json": json.dumps(summary, indent=1).encode(), **files}
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be read: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 async def _gather(api: Api, report: _Report, config: Path | None, envoys: list[Address]) -> None:

@@ -44,11 +44,8 @@ async def _follow(api: Api, since: str | None, as_json: bool) -> None:
         async for event in found:
             is_cut = False
             clock = datetime.now().astimezone()
-            click.echo(_json_line(event) if as_json else f"{clock:%H:%M:%S}  {line(event)}")
-
-
-def _json_line(event: Event) -> str:
-    return json.dumps({"id": event.id, "event": event.kind, "data": event.document})
+            data = {"id": event.id, "event": event.kind, "data": event.document}
+            click.echo(json.dumps(data) if as_json else f"{clock:%H:%M:%S}  {line(event)}")
 
 
 def line(event: Event) -> str:

@@ -127,7 +127,6 @@ class Request:
 
     @property
     def pool(self) -> str | None:
-        """The name of the pool."""
         return None if self.cluster is None else pool_of(self.cluster)
 
     @property

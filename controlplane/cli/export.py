@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import click
 
+from controlplane.balancing import Place
 from controlplane.cli.admin import Api, api_options
 from controlplane.cli.bootstrap import as_yaml
 from controlplane.cli.check import loaded
 from controlplane.cli.node_options import envoy_of, node_options, write_secrets
 from controlplane.cli.terminal import USAGE, fail
 from controlplane.plane import first_catalog
-from controlplane.resources.endpoints import Place
 from controlplane.resources.filesystem import CURRENT, Files, files, longest_check, steps
 from controlplane.resources.messages import snapshot_to_json
 from controlplane.resources.views import METADATA_KEY, View
@@ -74,7 +74,6 @@ def command(folder: str, node: str, config: str | None, api: Api, **options: Any
 def _declared(
     file: str, metadata: Mapping[str, Any], locality: Mapping[str, str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Build the resources that an Envoy gets first from a config file."""
     try:
         config, fleet = loaded(file)
     except ValueError as error:

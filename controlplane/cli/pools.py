@@ -60,7 +60,6 @@ def list_(api: Api, as_json: bool) -> None:
 
 
 def print_pools(pools: Sequence[Pool]) -> None:
-    """Print a line for each pool."""
     print_table(_COLUMNS, rows_of(_COLUMNS, pools))
 
 
@@ -69,7 +68,10 @@ def print_pools(pools: Sequence[Pool]) -> None:
 @api_options
 @json_option
 def show(pool: str, api: Api, as_json: bool) -> None:
-    """Show the settings of POOL, the origin of each value, and the state of its replicas."""
+    """Show the settings of POOL and the state of its replicas.
+
+    Beside each value is its origin.
+    """
     shown = api.ask(lambda client: client.pool(pool))
     print_answer(as_json, shown.document(), described(shown))
 

@@ -71,7 +71,6 @@ def list_(pool: str | None, labels: tuple[str, ...], api: Api, as_json: bool) ->
 
 
 def print_replicas(replicas: Sequence[Replica]) -> None:
-    """Print a line for each replica."""
     print_table(_COLUMNS, rows_of(_COLUMNS, replicas))
 
 
@@ -103,7 +102,7 @@ def add(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Add replica ID at ADDRESS (IP:PORT) to POOL, or replace its settings."""
+    """Add replica ID at IP:PORT to POOL, or replace it."""
     given |= {
         "locality": {"region": region, "zone": zone} if region or zone else None,
         "gpu": {"uuid": gpu} if gpu else None,

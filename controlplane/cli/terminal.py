@@ -58,7 +58,6 @@ def counted(count: int, noun: str) -> str:
 
 
 def print_json(document: Any) -> None:
-    """Print plain data for a program."""
     click.echo(json.dumps(document, indent=2))
 
 

@@ -194,7 +194,6 @@ class Row:
 
     @property
     def p99_ms(self) -> float | None:
-        """By its own metrics."""
         return self.replica.reading("p99_ms")
 
     @property

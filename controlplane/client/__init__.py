@@ -9,7 +9,7 @@ from controlplane.client import Client, ConflictError
 
 async def main() -> None:
     async with Client("http://127.0.0.1:8080", token=os.environ.get("PLIMSOLL_TOKEN")) as client:
-        await client.put_replica("minilm", "c", {"address": "10.0.0.13:8080", "slots": 2})
+        await client.put_replica("minilm", "c", {"address": "10.0.0.13:8080"})
         async for replica in client.each_replica("minilm", labels=["rack=7"]):
             print(replica.id, replica.state, replica.share, replica.why)
         try:

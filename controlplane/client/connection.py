@@ -20,6 +20,7 @@ from controlplane.client.errors import (
     UnexpectedAnswerError,
     UnreachableError,
     UnsendableError,
+    UntrustedError,
     problem,
 )
 from controlplane.config import SettingsError, validated
@@ -221,7 +222,6 @@ class Connection:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn errors of HTTP into errors of the client."""
         try:
             yield
         except TimeoutError:
@@ -229,7 +229,7 @@ class Connection:
                 f"the control plane at {self.url} did not answer within {self._timeout:g} s"
             ) from None
         except aiohttp.ClientConnectorCertificateError as error:
-            raise UnreachableError(
+            raise UntrustedError(
                 f"the certificate of {self.url} cannot be trusted: {error.certificate_error}"
             ) from None
         except aiohttp.ClientSSLError as error:
@@ -253,6 +253,11 @@ class Connection:
                     f" {error.__cause__.reason}"
                 ) from None
             raise UnreachableError(f"the control plane at {self.url} has hung up") from None
+        except aiohttp.ClientResponseError:
+            # Its message repeats bytes of the answer.
+            raise UnexpectedAnswerError(
+                f"what answers at {self.url} is no control plane of Plimsoll: it speaks no HTTP/1"
+            ) from None
         except aiohttp.ClientError as error:
             raise UnexpectedAnswerError(
                 f"what answers at {self.url} is no control plane of Plimsoll: {error}"

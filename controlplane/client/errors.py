@@ -16,6 +16,10 @@ class NotListeningError(UnreachableError):
     """Nothing listens at the address; nothing was sent."""
 
 
+class UntrustedError(UnreachableError):
+    """No root that the client trusts leads to the server's certificate; nothing was sent."""
+
+
 class TimedOutError(UnreachableError):
     """No complete answer came within the client's timeout."""
 
@@ -46,7 +50,6 @@ class ProblemError(ClientError):
     def __init__(
         self, status: int, document: Mapping[str, Any], headers: Mapping[str, str]
     ) -> None:
-        """Read the answer's body and headers."""
         self.status = status
         self.title = str(document.get("title", ""))
         self.detail = str(document.get("detail", f"HTTP {status}"))

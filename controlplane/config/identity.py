@@ -98,7 +98,7 @@ def _read_token(words: list[str], place: str) -> Token:
     if not 2 <= len(words) <= 3 or words[0] not in tuple(Role):
         raise SettingsError(
             f'must be "role sha256 [name]" with the role {", ".join(Role)}; `plimsoll token`'
-            " prints such a line",
+            ' prints such a line after "line:"',
             place=place,
         )
     if not _HASH.fullmatch(words[1]):

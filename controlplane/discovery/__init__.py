@@ -6,5 +6,3 @@ decided here: the plane puts the sets together, drains what is gone and refuses 
 
 from controlplane.discovery.discovery import Discovery, open_source
 from controlplane.discovery.source import Found, SourceError
-
-__all__ = ["Discovery", "Found", "SourceError", "open_source"]

@@ -52,7 +52,6 @@ class DirectorySource:
     """Looks at a folder again and again: no notification works on every file system."""
 
     def __init__(self, settings: DirectorySettings, base: Path = Path()) -> None:
-        """Prepare without having looked; `base` is what a relative path is relative to."""
         self._folder = base / settings.path
         self._interval = settings.interval
         self._files: dict[str, _File] = {}

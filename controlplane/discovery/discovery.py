@@ -52,7 +52,6 @@ class Discovery:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Prepare without any source."""
         self._plane = plane
         self._discover = discover
         self._failed = failed
@@ -69,7 +68,6 @@ class Discovery:
         self._to_reconcile.set()
 
     async def run(self) -> None:
-        """Ask until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recheck(), name="discovery")
             while await self._to_reconcile.wait():
@@ -85,7 +83,6 @@ class Discovery:
                     self._tasks[key] = settings, group.create_task(follow, name=f"discover {key}")
 
     async def _follow(self, pool: str, name: str, source: Source) -> None:
-        """Take in what one source yields, until cancelled."""
         pause = FIRST_PAUSE
         logged: str | None = None
         while True:

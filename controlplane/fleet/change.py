@@ -66,7 +66,6 @@ class Draft:
     """A fleet that is being changed."""
 
     def __init__(self, fleet: Fleet) -> None:
-        """Begin with a fleet, which itself stays as it is."""
         self.fleet = fleet
         self._before: dict[Key, Pool | Replica | None] = {}
 

@@ -6,8 +6,17 @@ from typing import Final
 
 from controlplane.config import Address, ReplicaSettings
 from controlplane.config.addresses import Listeners
-from controlplane.fleet.commands import Command, OfReplica, PutReplica, PutReplicas
-from controlplane.fleet.state import Fleet, Pool, Refused, Replica, Source
+from controlplane.fleet.state import (
+    Command,
+    Fleet,
+    OfReplica,
+    Pool,
+    PutReplica,
+    PutReplicas,
+    Refused,
+    Replica,
+    Source,
+)
 
 TOGETHER: Final = 10.0
 """Seconds within which removals count as one step."""

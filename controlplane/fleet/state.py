@@ -132,7 +132,6 @@ class Replica:
 
     @property
     def address(self) -> Address:
-        """Where it is."""
         return self.settings.address
 
     def sources(self) -> dict[str, str]:
@@ -261,3 +260,78 @@ class Fleet:
             return self.pools[name]
         except KeyError:
             raise Refused("not found", f"there is no pool {name!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PutPool:
+    """Add a pool, or change its settings and keep its replicas."""
+
+    pool: str
+    settings: PoolSettings
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePool:
+    """Remove a pool with its replicas; of one that the file declares, what the API overrides."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutReplica:
+    """Add a replica, or change it; at another address it is another process."""
+
+    pool: str
+    replica: str
+    settings: ReplicaSettings
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutReplicas:
+    """Add or change many replicas of a pool, all of them or none; the others stay.
+
+    No two have the same address. `force`: even if most of the pool moves to other addresses at
+    once.
+    """
+
+    pool: str
+    replicas: Mapping[str, ReplicaSettings]
+    force: bool = False
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfReplica:
+    """What is asked of one replica."""
+
+    pool: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReplica(OfReplica):
+    """Remove a replica: no new requests, those in flight finish.
+
+    Of one that the file declares, only what the API overrides is removed. `force`: even if it is
+    one of too many in a short time.
+    """
+
+    force: bool = False
+
+
+class Drain(OfReplica):
+    """Send a replica no new requests, but keep it."""
+
+
+class Undrain(OfReplica):
+    """Let a drained replica have requests again."""
+
+
+class Heartbeat(OfReplica):
+    """Renew a replica's lease."""
+
+
+Command = (
+    PutPool | DeletePool | PutReplica | PutReplicas | DeleteReplica | Drain | Undrain | Heartbeat
+)

@@ -5,30 +5,14 @@
 
 from controlplane.identity.admission import (
     Admission,
+    CertificateError,
+    Credentials,
     Identity,
     NotAdmittedError,
     Revoked,
+    checked,
     longest_match,
     name_of,
     none_revoked,
-)
-from controlplane.identity.certificates import (
-    CertificateError,
-    Credentials,
-    checked,
     read_certificate,
 )
-
-__all__ = [
-    "Admission",
-    "CertificateError",
-    "Credentials",
-    "Identity",
-    "NotAdmittedError",
-    "Revoked",
-    "checked",
-    "longest_match",
-    "name_of",
-    "none_revoked",
-    "read_certificate",
-]

@@ -6,5 +6,3 @@ catalog; out go a ServiceEntry and a DestinationRule for each pool. `resources` 
 """
 
 from controlplane.istio.server import IstioServer
-
-__all__ = ["IstioServer"]

@@ -37,7 +37,6 @@ class IstioServer:
         catalog: Callable[[], Catalog | None],
         credentials: Credentials | None = None,
     ) -> None:
-        """Prepare a server."""
         self._settings = settings
         self._offered = offered
         self._catalog = catalog

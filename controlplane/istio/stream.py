@@ -12,8 +12,8 @@ from typing import Final
 
 from controlplane.istio.resources import DESTINATION_RULE, SERVICE_ENTRY, Configuration
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.xds.messages import decode_sotw
 from controlplane.xds.node import ProtocolError
+from controlplane.xds.protocol import decode_sotw
 
 GROUP: Final = "networking.istio.io"
 """Of the API of Istio that both kinds belong to; istiod asks for one version of it."""
@@ -46,7 +46,6 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        """Begin before the first request."""
         self.node: str | None = None
         self._types: dict[str, _Type] = {}
         self._count = 0
@@ -83,7 +82,8 @@ class Stream:
             if held.nonce is not None or (configuration is None and kind in _KINDS):
                 continue
             resources = configuration.of(kind) if configuration is not None else []
-            version = _version([each.version for each in resources])
+            versions = "\n".join(each.version for each in resources)
+            version = blake2b(versions.encode(), digest_size=8).hexdigest()
             if version == held.version:
                 continue
             self._count += 1
@@ -103,7 +103,3 @@ def _checked(field: str, text: str) -> str:
             "INVALID_ARGUMENT", f"{field} must have 1 to 256 printable ASCII characters"
         )
     return text
-
-
-def _version(versions: list[str]) -> str:
-    return blake2b("\n".join(versions).encode(), digest_size=8).hexdigest()

@@ -6,5 +6,3 @@ series go with them.
 
 from controlplane.metrics.metrics import OwnMetrics
 from controlplane.metrics.streams import Pushes
-
-__all__ = ["OwnMetrics", "Pushes"]

@@ -47,7 +47,6 @@ class OwnMetrics:
     """
 
     def __init__(self, plane: Plane, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start at nought."""
         # The times at which counters began would be as many series again, and no rate needs them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._plane, self._clock = plane, clock
@@ -108,7 +107,6 @@ class OwnMetrics:
         return lambda problem: gauge.set(problem is not None)
 
     def scraped(self, ok: bool) -> None:  # noqa: FBT001 - the one thing that a scrape has to tell
-        """Count a scrape."""
         (self._good if ok else self._failed).inc()
 
     def certificates(self, server: str) -> Callable[[str | None], None]:

@@ -17,7 +17,7 @@ from controlplane.fleet import Pool
 from controlplane.plane import Plane
 from controlplane.resources.classes import BULK, OTHERS
 from controlplane.scaling import Recommendation
-from controlplane.telemetry.requests import BOUNDS, Answers
+from controlplane.telemetry.sizes import BOUNDS, Answers
 
 _ONLY: Final = "default"
 """What the class of all requests is shown as, where they are not parted."""
@@ -33,7 +33,6 @@ class Families:
 
     @property
     def all(self) -> list[Metric]:
-        """All families."""
         return [*self._families.values()]
 
     def gauges(self, *labels: str, **texts: str) -> None:
@@ -82,7 +81,6 @@ class RequestFamilies(Families):
 
     @property
     def all(self) -> list[Metric]:
-        """All families."""
         return [*super().all, self._duration]
 
     def add(self, pool: Pool, decision: Decision | None, answers: Mapping[str, Answers]) -> None:
@@ -128,7 +126,6 @@ class ClassFamilies(Families):
         )
 
     def add(self, pool: str, decision: Decision) -> None:
-        """Add a pool."""
         rows = [*decision.rows.values()]
         for each in decision.classes:
             serving = int((each.weights[rows] > 0).sum())
@@ -154,7 +151,6 @@ class ZoneFamilies(Families):
         )
 
     def add(self, pool: str, plan: ZonePlan) -> None:
-        """Add a pool."""
         for name, each in plan.by_class.items():
             for index, place in enumerate(each.places):
                 labels = (pool, name, place.region, place.zone)
@@ -187,7 +183,6 @@ class ScalingFamilies(Families):
         )
 
     def add(self, found: Recommendation) -> None:
-        """Add a pool."""
         self.put(
             found.pool,
             pool_replicas_wanted=found.replicas,

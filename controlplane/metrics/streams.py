@@ -57,7 +57,6 @@ class StreamMetrics:
     """Counts what happens on streams; what `show` is given is asked at each scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Start at nought."""
         self._registry = registry
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -79,7 +78,6 @@ class StreamMetrics:
                 by_type.labels(short)
 
     def observe(self, event: Event) -> None:
-        """Count an event."""
         match event:
             case Connected():
                 self._connections.inc()
@@ -124,7 +122,6 @@ class Pushes(Collector):
     def __init__(
         self, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Start with nothing under way, by a monotonic clock."""
         self._clock = clock
         self._convergence = PushLatency()
         self._revision = 0
@@ -169,7 +166,6 @@ class Pushes(Collector):
         self._observe(self._convergence.settled(stream, self._revision, self._clock()))
 
     def gone(self, stream: Hashable) -> None:
-        """A stream has ended."""
         self._observe(self._convergence.gone(stream, self._clock()))
 
     def collect(self) -> Iterable[Metric]:

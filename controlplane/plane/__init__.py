@@ -5,39 +5,12 @@ outlive one call (the fleet, what was observed of each replica, the last decisio
 and decides when it is asked to.
 """
 
-from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, GpuReport
 from controlplane.plane.discoveries import PoolReport
-from controlplane.plane.history import KEPT, HistoryItem
+from controlplane.plane.history import KEPT, HistoryItem, changes
 from controlplane.plane.observed import Failure, Probe, Readiness, State
 from controlplane.plane.plane import Plane
 from controlplane.plane.preview import Preview, catalog_if_healthy, first_catalog, preview
 from controlplane.plane.recovery import PUSH_INTERVAL, DecisionBudget, RestartPool, RestartReplica
 from controlplane.plane.state import ReplicaReport, ReplicaSummary, Target
 from controlplane.plane.trends import PoolTraffic
-
-__all__ = [
-    "KEPT",
-    "PUSH_INTERVAL",
-    "DecisionBudget",
-    "Exporter",
-    "Failure",
-    "GpuReport",
-    "HistoryItem",
-    "Plane",
-    "PoolReport",
-    "PoolTraffic",
-    "Preview",
-    "Probe",
-    "Readiness",
-    "ReplicaReport",
-    "ReplicaSummary",
-    "RestartPool",
-    "RestartReplica",
-    "State",
-    "Target",
-    "catalog_if_healthy",
-    "changes",
-    "first_catalog",
-    "preview",
-]

@@ -337,7 +337,6 @@ def is_near(pool: Pool) -> bool:
 def _zone_input(
     pool: Pool, seen: Seen, sizes: RequestSizes | None, nodes: Callable[[str], Mapping[Place, int]]
 ) -> ZoneInput:
-    """What is known of the zones of a pool."""
     by_place = sizes.by_place.items() if sizes is not None else ()
     usual = sizes.all.mean if sizes is not None else 1.0
     return ZoneInput(

@@ -41,7 +41,6 @@ class PoolReport:
 
     @property
     def sources(self) -> tuple[SourceReport, ...]:
-        """In order of precedence."""
         return tuple(self.known.values())
 
 
@@ -86,7 +85,6 @@ class Discoveries:
             sources.known[source] = replace(sources.known[source], problem=problem, failing=True)
 
     def report(self, pool: str) -> PoolReport:
-        """How the sources of a pool do."""
         return self._pools.get(pool, PoolReport())
 
     @property

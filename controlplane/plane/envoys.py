@@ -132,7 +132,6 @@ class NodeListeners:
     """Follows the open streams: their listeners, and how many see which pools from where."""
 
     def __init__(self) -> None:
-        """Begin with no stream."""
         self.listeners = Listeners()
         self.views = Counter[tuple[Place, tuple[str, ...] | None]]()
         self._views: dict[Hashable, tuple[Place, tuple[str, ...] | None]] = {}
@@ -160,7 +159,6 @@ class NodeListeners:
         return found
 
     def left(self, stream: Hashable) -> None:
-        """A stream has ended."""
         if (seen := self._views.pop(stream, None)) is not None:
             self.views[seen] -= 1
             if not self.views[seen]:

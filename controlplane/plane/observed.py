@@ -177,7 +177,6 @@ class Observed:
         return (InFlight(OWN, window.queue + computed, window.at),)
 
     def record(self, outcome: Reading | Failure, settings: HealthCheckSettings, now: float) -> None:
-        """Take in a scrape."""
         if isinstance(outcome, Failure):
             self.failure = outcome.sentence
             self.failures += 1

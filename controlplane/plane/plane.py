@@ -30,8 +30,7 @@ from controlplane.resources.classes import BULK, OTHERS
 from controlplane.resources.views import View
 from controlplane.telemetry import Device, Reading
 from controlplane.telemetry.load import Endpoint, Load, drained
-from controlplane.telemetry.requests import Answers
-from controlplane.telemetry.sizes import RequestSizes, Sample
+from controlplane.telemetry.sizes import Answers, RequestSizes, Sample
 
 
 class Plane(PlaneState):
@@ -56,7 +55,6 @@ class Plane(PlaneState):
         self._scraping = {pool.name: pool.scraping for pool in pools}
 
     def discover(self, now: float) -> None:
-        """Bring the fleet in line with what the sources have found."""
         self.adopt(self.discovered(self.fleet, now), now)
         self.discoveries.taken_in()
 
@@ -83,7 +81,6 @@ class Plane(PlaneState):
                     raise Refused("conflict", f"replica {replica.id!r} of pool {pool!r}: {why}")
 
     def envoy_left(self, stream: Hashable) -> None:
-        """An Envoy has disconnected."""
         self.listeners.left(stream)
 
     def restore(self, known_before: Mapping[str, RestartPool], now: float) -> None:
@@ -116,7 +113,6 @@ class Plane(PlaneState):
             self._dirty.add_replicas({target.pool: (target.replica.id,)})
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
-        """Take in the answer to a health probe."""
         observed = self._observed.current(target.pool, target.replica)
         settings = target.settings.health_check
         answered = self._traffic.reports.answered_at(endpoint_of(target.pool, target.replica))
@@ -135,7 +131,6 @@ class Plane(PlaneState):
     def record_devices(
         self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
     ) -> None:
-        """Take in a scrape of an exporter."""
         self._devices.record(exporter, outcome, now)
         self._dirty.add(
             name

@@ -48,7 +48,6 @@ class Recovery:
     """
 
     def __init__(self) -> None:
-        """Begin with nothing lost."""
         self._news: list[str] = []
         self._forget()
 

@@ -78,7 +78,6 @@ class Scalings:
             self._of(pool, now).cold_starts.learn(float(sample) for sample in samples)
 
     def forget(self, pool: str) -> None:
-        """A pool has gone."""
         self._pools.pop(pool, None)
 
     def _of(self, pool: str, now: float) -> PoolScaling:

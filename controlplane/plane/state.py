@@ -28,8 +28,7 @@ from controlplane.resources.views import View
 from controlplane.scaling import Recommendation
 from controlplane.telemetry import Window
 from controlplane.telemetry.load import Endpoint, InLocality, Load
-from controlplane.telemetry.requests import Answers
-from controlplane.telemetry.sizes import RequestSizes
+from controlplane.telemetry.sizes import Answers, RequestSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,6 @@ class DirtyKeys:
     """A slot between a writer and a reader: keys are added, and taken all at once."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._replicas: dict[str, set[str] | None] = {}
 
     def add(self, pools: Iterable[str]) -> None:
@@ -121,11 +119,9 @@ class DirtyKeys:
                 known.update(ids)
 
     def discard(self, pool: str) -> None:
-        """A pool has gone."""
         self._replicas.pop(pool, None)
 
     def pools(self) -> KeysView[str]:
-        """The names of the dirty pools."""
         return self._replicas.keys()
 
     def some(self, pool: str, all_of_it: Callable[[], Iterable[str]]) -> set[str]:

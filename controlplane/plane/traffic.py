@@ -111,7 +111,6 @@ class Senders:
             )
 
     def left(self, reporter: Hashable) -> None:
-        """An Envoy has gone."""
         self._senders.pop(reporter, None)
 
     def sent(self) -> Mapping[str, Mapping[str, float]]:

@@ -125,7 +125,6 @@ class Trends:
         self._points: dict[str, deque[PoolTraffic]] = {}
 
     def is_due(self, pool: str, now: float) -> bool:
-        """Whether it is time for another point."""
         points = self._points.get(pool)
         return not points or now - points[-1].at >= EVERY
 
@@ -142,5 +141,4 @@ class Trends:
         return tuple(point for point in self._points.get(pool, ()) if point.at >= earliest)
 
     def forget(self, pool: str) -> None:
-        """Forget a pool that is no longer there."""
         self._points.pop(pool, None)

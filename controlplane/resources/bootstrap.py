@@ -185,7 +185,6 @@ def _typed(extension: str, **fields: Any) -> dict[str, Any]:
 
 
 def _heap(most: int) -> dict[str, Any]:
-    """What of the memory that Envoy may take is taken."""
     heap = "resource_monitors.fixed_heap.v3.FixedHeapConfig"
     return {"name": _HEAP, "typed_config": _typed(heap, max_heap_size_bytes=most)}
 
@@ -220,7 +219,6 @@ def _asked(protocol: Protocol) -> dict[str, Any]:
 
 
 def _in_files(folder: PurePath) -> dict[str, Any]:
-    """Read everything from files."""
     return {
         "cds_config": filesystem.source(folder, filesystem.CLUSTERS),
         "lds_config": filesystem.source(folder, filesystem.LISTENERS),

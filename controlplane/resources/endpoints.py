@@ -19,13 +19,11 @@ from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 
-from controlplane.balancing import NOWHERE, Place, Shares
+from controlplane.balancing import Place, Shares
 from controlplane.config import Address, ReplicaSettings
 from controlplane.fleet import Pool, Replica
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.tls import mesh_metadata
-
-__all__ = ["NOWHERE", "Order", "Place", "Spread", "order", "place_of"]
 
 _OTHERS: Final = 3
 """So many ranks are the class's own replicas'."""

@@ -21,6 +21,7 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v
 import envoy_data_plane.envoy.extensions.load_balancing_policies.wrr_locality.v3 as wrr_locality_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.balancing import Place
 from controlplane.config import COMPARING, Policy
 from controlplane.config.balancing import HASHING
 from controlplane.protos import envoy_pb2 as pb
@@ -33,7 +34,7 @@ from controlplane.resources.clusters import (
     ring_hash,
     taking_turns,
 )
-from controlplane.resources.endpoints import Member, Place, assignment
+from controlplane.resources.endpoints import Member, assignment
 from controlplane.resources.messages import http_filter, lb_policy, over_ads
 from controlplane.resources.resource import CLUSTER, LISTENER, Resource
 from controlplane.resources.routes import Routed, hash_policy, header_matchers, path_match

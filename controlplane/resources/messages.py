@@ -51,7 +51,6 @@ HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def socket_address(address: Address) -> core_v3.Address:
-    """A host and port."""
     return core_v3.Address(
         socket_address=core_v3.SocketAddress(address=address.host, port_value=address.port)
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, TypeVar
 
+from controlplane.balancing import NOWHERE, Place
 from controlplane.config import Address
 from controlplane.fleet import Pool
 from controlplane.resources.classes import (
@@ -19,12 +20,10 @@ from controlplane.resources.classes import (
 from controlplane.resources.clusters import cluster, gateway_clusters, is_scanned, retry_cluster
 from controlplane.resources.endpoints import (
     NO_SHARES,
-    NOWHERE,
     EndpointWeight,
     Member,
     Members,
     Order,
-    Place,
     Spread,
     assignment,
     equal_rank,

@@ -74,7 +74,6 @@ class Revision:
     number: int = 0
 
     def next(self) -> "Revision":
-        """The one after this."""
         return Revision(self.line, self.number + 1)
 
 

@@ -161,7 +161,6 @@ def route(to: Routed, match: route_v3.RouteMatch, below: str = "") -> route_v3.R
 
 
 def _for_script(settings: RouteSettings) -> core_v3.Metadata:
-    """What the script between router and replicas needs to know of a route."""
     buffered = min(settings.retry_buffer, KEPT_ANSWER)
     known = protobuf.Struct(fields={KEPT: protobuf.Value(number_value=buffered)})
     return core_v3.Metadata(filter_metadata={"envoy.filters.http.lua": known})

@@ -249,7 +249,6 @@ class Secrets(Snapshot):
         return self._resources.get(name) if type_url == SECRET else None
 
     def names(self, type_url: str) -> Collection[str]:
-        """The names of the secrets."""
         return self._resources.keys() if type_url == SECRET else ()
 
 
@@ -261,11 +260,9 @@ class MergedSecrets(Snapshot):
         self.own, self.others = own, others
 
     def get(self, type_url: str, name: str) -> Resource | None:
-        """A secret of either."""
         return (self.own if name in _OWN else self.others).get(type_url, name)
 
     def names(self, type_url: str) -> Collection[str]:
-        """The names of both."""
         others = (name for name in self.others.names(type_url) if name not in _OWN)
         return [*self.own.names(type_url), *others]
 

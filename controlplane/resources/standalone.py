@@ -14,11 +14,11 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.balancing import Place
 from controlplane.config import Address
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.bootstrap import NODE_CLUSTER
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.endpoints import Place
 from controlplane.resources.pool_resources import PoolResources
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.resources.views import View

@@ -16,10 +16,10 @@ from pydantic import (
     model_validator,
 )
 
+from controlplane.balancing import NOWHERE, Place
 from controlplane.config import Address, OtlpSettings, SettingsError, shown, validated
 from controlplane.config.addresses import ListenerAddress
 from controlplane.config.tls import GatewayTls
-from controlplane.resources.endpoints import NOWHERE, Place
 from controlplane.resources.listeners import Downstream, LogFormat
 from controlplane.resources.resource import Resource
 from controlplane.resources.secret_sources import SecretSource, secret_source

@@ -3,8 +3,5 @@
 In come decisions, how ready replicas are, and the time; out comes a `Recommendation`.
 """
 
-from controlplane.scaling.cold_start import ReplicaState
-from controlplane.scaling.pool import PoolScaling, Recommendation
+from controlplane.scaling.pool import PoolScaling, Recommendation, ReplicaState
 from controlplane.scaling.rule import Need
-
-__all__ = ["Need", "PoolScaling", "Recommendation", "ReplicaState"]

@@ -40,7 +40,6 @@ class LoadHistory:
     """What came lately of one class of requests, in tokens per second."""
 
     def __init__(self) -> None:
-        """Begin without a point."""
         self._points: deque[tuple[float, float]] = deque()
         # For each point the largest forecast, and what a backlog takes.
         self._wanted: deque[tuple[float, float, float]] = deque()

@@ -21,8 +21,8 @@ from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change
 from controlplane.plane import Plane, Probe, Target
 from controlplane.scraping.probe import Prober, probing
-from controlplane.scraping.replica_tasks import Pace, ReplicaTasks
 from controlplane.scraping.scrape import Access
+from controlplane.scraping.scraper import Pace, ReplicaTasks
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,6 @@ class HealthChecks:
         access: Callable[[AccessSettings | None], Access | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare to check."""
         self._plane, self._pools, self._noticed, self._clock = plane, pools, noticed, clock
         self._access = access
         self._prober: Prober
@@ -75,7 +74,6 @@ class HealthChecks:
         self._tasks.reconcile(changes)
 
     async def run(self) -> None:
-        """Check until cancelled."""
         async with probing(self._access) as self._prober, asyncio.TaskGroup() as group:
             group.create_task(self._look(), name="replicas that may have failed")
             await self._tasks.run(group)
@@ -89,7 +87,6 @@ class HealthChecks:
             await asyncio.sleep(LOOK)
 
     async def _follow(self, target: Target) -> None:
-        """Check one replica for as long as it is the same one."""
         key, at = target.key, (target.pool, target.replica.id)
         soon = self._soon[at] = asyncio.Event()
         pace = Pace(key, self._clock())

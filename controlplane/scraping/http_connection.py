@@ -127,7 +127,6 @@ class Connection(asyncio.BufferedProtocol):
         self._has_head = self._has_end = False
 
     def close(self) -> None:
-        """Close it, whatever is on the way."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -157,16 +156,13 @@ class Connection(asyncio.BufferedProtocol):
         self._fail(TimeoutError())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket's always is
         self._transport = transport
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Where to put what comes."""
         return self._receiver.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So much has come."""
         if self._answered is None or self._answered.done():
             # Nobody has asked for that: whatever comes next would not be an answer either.
             self.close()
@@ -192,20 +188,17 @@ class Connection(asyncio.BufferedProtocol):
         self._ended()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """It is closed."""
         self._ended()
         # The parser knows this object too, and garbage is looked for rarely.
         self._forget()
         del self._parser
 
     def on_message_begin(self) -> None:
-        """The parser sees the begin of an answer."""
         if self._answered is None or self._answered.done():
             # Nobody has asked for that: whatever comes next would not be an answer either.
             self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """The parser has a header, or a trailer."""
         match name.lower():
             case b"content-encoding":
                 self._encoding = value.decode("latin-1").strip().lower()
@@ -217,7 +210,6 @@ class Connection(asyncio.BufferedProtocol):
                 self._has_end = value.strip().lower().endswith(b"chunked")
 
     def on_headers_complete(self) -> None:
-        """The parser has all headers."""
         self._has_head = True
         if (status := self._parser.get_status_code()) > _OK:
             # Its body says nothing that is looked at.
@@ -225,7 +217,6 @@ class Connection(asyncio.BufferedProtocol):
             self._succeed(status)
 
     def on_body(self, piece: bytes) -> None:
-        """The parser has a part of the body."""
         self._bare = 0
         if len(self._body) + len(piece) > self._most:
             self._fail(self._too_long())

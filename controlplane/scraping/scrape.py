@@ -150,7 +150,6 @@ class Getter:
     """Asks one address at a time, and keeps the connection for the next time; `close` it."""
 
     def __init__(self, receiver: Receiver) -> None:
-        """Prepare; nothing is opened yet."""
         self._receiver = receiver
         self._whom: tuple[Address, Access | None, str | None] | None = None
         self._connection: Connection | None = None
@@ -207,7 +206,6 @@ class Getter:
             raise
 
     def close(self) -> None:
-        """Close what is open."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

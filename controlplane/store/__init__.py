@@ -4,9 +4,7 @@
 seen before it is on disk. `WeightKeeper` writes down what Envoys were sent.
 """
 
-from controlplane.store.errors import StoreError
 from controlplane.store.registry import Registry
 from controlplane.store.store import Store
+from controlplane.store.tables import StoreError
 from controlplane.store.weights import WeightKeeper
-
-__all__ = ["Registry", "Store", "StoreError", "WeightKeeper"]

@@ -17,9 +17,20 @@ from typing import Final
 from controlplane.fleet import AuditEntry, Registered, Rows, UnwrittenEntries
 from controlplane.plane import RestartPool
 from controlplane.store import tables
-from controlplane.store.errors import Cause, DamagedError, StoreError, WriteError, cause_of
 from controlplane.store.files import Files, beside
-from controlplane.store.tables import log_on, migrate, pool_row, put, read, replica_row
+from controlplane.store.tables import (
+    Cause,
+    DamagedError,
+    StoreError,
+    WriteError,
+    cause_of,
+    log_on,
+    migrate,
+    pool_row,
+    put,
+    read,
+    replica_row,
+)
 
 WAIT: Final = 2.0
 """Seconds to wait for another process that still has the file: it may be about to end."""
@@ -56,7 +67,6 @@ class Database:
     """The file. Call every method in the same thread."""
 
     def __init__(self, path: Path) -> None:
-        """Prepare; `load` opens it."""
         self._path = path
         self._files = Files(path)
         self._connection: sqlite3.Connection | None = None
@@ -215,7 +225,9 @@ class Database:
     def _marked(self, found: Loaded, size: int | None) -> Loaded:
         """Note in the file what is missing from it; `size`: its bytes before it was opened."""
         if size is None:
-            found = replace(found, lost=f"{self._path} was not there, and is new")
+            found = replace(
+                found, lost=f"{self._path} was not there, and is new, as on a first start"
+            )
         elif size == 0:
             found = replace(found, lost=f"{self._path} was empty")
         self._files.note()

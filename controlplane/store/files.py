@@ -104,7 +104,6 @@ class Files:
         return aside
 
     def remove(self) -> None:
-        """Remove them."""
         for path in (self._path, self._log, beside(self._path, "-shm")):
             path.unlink(missing_ok=True)
 

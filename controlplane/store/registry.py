@@ -35,8 +35,8 @@ from controlplane.fleet import (
 )
 from controlplane.fleet.audit import CONFIG_FILE, CONTROL_PLANE, DISCOVERY
 from controlplane.plane import Plane
-from controlplane.store.errors import Cause, WriteError
 from controlplane.store.store import Outcome, Store, Waiting, Work, played
+from controlplane.store.tables import Cause, WriteError
 from controlplane.turns import Turns
 
 _log = logging.getLogger("controlplane.audit")

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, TypeVar
 from controlplane.config import SettingsError
 from controlplane.fleet import Applied, Change, Fleet, Refused, Rows, UnwrittenEntries, keys_of_rows
 from controlplane.store.database import Database, Loaded, Weighing
-from controlplane.store.errors import Cause, WriteError
+from controlplane.store.tables import Cause, WriteError
 
 Work: TypeAlias = Callable[[Fleet], Applied]
 """A change of a fleet."""
@@ -116,8 +116,8 @@ class Store:
         loaded = await self._run(self._database.load)
         if loaded.lost is not None:
             _log.warning(
-                "%s: what was registered before may be missing. Envoys keep what they hold until it"
-                " is known again, or until no requests go there",
+                "%s: what was registered before, if anything, is missing. Envoys keep what"
+                " they hold until it is known again, or until no requests go there",
                 loaded.lost,
             )
         if loaded.complaint is not None:

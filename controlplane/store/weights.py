@@ -15,9 +15,8 @@ from controlplane.balancing.restart import differing, pool_data, replica_data
 from controlplane.plane import Plane
 from controlplane.resources.classes import Parting
 from controlplane.store.database import Weighing as Row
-from controlplane.store.errors import WriteError
 from controlplane.store.store import Store
-from controlplane.store.tables import as_text
+from controlplane.store.tables import WriteError, as_text
 
 SOON: Final = 1.0
 """Seconds between two writes of what Envoys were sent."""

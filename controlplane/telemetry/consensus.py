@@ -79,7 +79,6 @@ class _Usual(NamedTuple):
 
 
 def _usual(recent: Sequence[Reporter]) -> _Usual:
-    """Of all that have requests there."""
     used = [reporter for reporter in recent if reporter.in_progress or reporter.rate >= A_USER]
     if len(used) < FEW:
         return _Usual(math.inf, math.inf, math.inf)

@@ -121,7 +121,6 @@ class Newest(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """The value of a key; None where there is none."""
         with self._lock:
             found = self._entries.get(key)
             if found is None:
@@ -142,7 +141,6 @@ class Newest(Generic[K, V]):
                 self._size -= gone
 
     def clear(self) -> None:
-        """Keep nothing of it."""
         self._entries.clear()
         self._size = 0
 

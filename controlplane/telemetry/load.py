@@ -22,7 +22,7 @@ from controlplane.telemetry.consensus import (
     part_failed,
     part_held,
 )
-from controlplane.telemetry.requests import Arrivals
+from controlplane.telemetry.sizes import Arrivals
 from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
 
 T = TypeVar("T")
@@ -246,7 +246,6 @@ class LoadReports:
         self._totals.pop(endpoint, None)
 
     def endpoints(self) -> frozenset[Endpoint]:
-        """Those of which some Envoy reports."""
         return frozenset(self._totals)
 
     def in_flight(self, endpoint: Endpoint, now: float) -> float | None:

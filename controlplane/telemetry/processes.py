@@ -101,7 +101,7 @@ class Processes:
         if now is None:
             return self._begin(reading, restarted=False)
         if self._others:
-            self._forget(reading.at)
+            self._others = [other for other in self._others if reading.at - other.at <= REMEMBERED]
         elif _counts_on(now, reading):
             return Taken(_counted(now, reading), restarted=False)
         continues = _continues(now, reading)
@@ -145,9 +145,6 @@ class Processes:
     def _begin(self, reading: Reading, *, restarted: bool) -> Taken:
         self._now = _Process(reading.at, reading.series)
         return Taken(_counted(self._now, reading), restarted)
-
-    def _forget(self, at: float) -> None:
-        self._others = [other for other in self._others if at - other.at <= REMEMBERED]
 
 
 def _counted(process: _Process, reading: Reading) -> Counters:

@@ -21,8 +21,8 @@ from controlplane.xds.events import (
     TypeStatus,
     Unserved,
 )
-from controlplane.xds.messages import decode_delta, encode_delta
 from controlplane.xds.node import Locality, Node, ProtocolError
+from controlplane.xds.protocol import decode_delta, encode_delta
 from controlplane.xds.push_latency import PushLatency
 from controlplane.xds.report_services import (
     ACCESS_LOGS,
@@ -43,41 +43,3 @@ from controlplane.xds.services import (
     SecretsOf,
     Service,
 )
-
-__all__ = [
-    "ACCESS_LOGS",
-    "AGGREGATED",
-    "FAULT",
-    "HEALTH_DISCOVERY",
-    "LOAD_REPORTING",
-    "SERVICES",
-    "Acknowledged",
-    "BindError",
-    "Catalog",
-    "Connected",
-    "Disconnected",
-    "Event",
-    "HealthSink",
-    "LoadSink",
-    "LoadStats",
-    "Locality",
-    "Node",
-    "NodeStatus",
-    "Offer",
-    "ProtocolError",
-    "PushLatency",
-    "PushObserver",
-    "Refused",
-    "Rejected",
-    "Rejection",
-    "SampleSink",
-    "SecretsOf",
-    "Sent",
-    "Service",
-    "TypeStatus",
-    "Unserved",
-    "XdsServer",
-    "XdsTls",
-    "decode_delta",
-    "encode_delta",
-]

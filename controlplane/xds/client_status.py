@@ -9,8 +9,8 @@ from typing import Final
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import SECRET, Snapshot
 from controlplane.xds.holdings import ABSENT
-from controlplane.xds.messages import parse
 from controlplane.xds.node import Node, ProtocolError
+from controlplane.xds.protocol import parse
 from controlplane.xds.subscription import Subscription
 
 

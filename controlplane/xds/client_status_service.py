@@ -50,7 +50,6 @@ class ClientStatusService:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     def methods(self) -> Methods:
-        """Its two methods."""
         return {
             "FetchClientStatus": grpc.unary_unary_rpc_method_handler(self._fetch),
             "StreamClientStatus": grpc.stream_stream_rpc_method_handler(self._stream),

@@ -7,10 +7,10 @@ from typing import Any, Final, Literal
 
 from google.protobuf import struct_pb2
 
+from controlplane.balancing import Place
 from controlplane.config import shown
 from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.endpoints import Place
 from controlplane.resources.views import View
 
 Code = Literal[

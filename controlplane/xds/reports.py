@@ -16,8 +16,8 @@ from controlplane.resources.health_checks import PREFIX
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, InLocality, Load
 from controlplane.telemetry.sizes import Sample
-from controlplane.xds.messages import parse
 from controlplane.xds.node import Node, ProtocolError, node_of
+from controlplane.xds.protocol import parse
 
 MAX_LOAD_ENDPOINTS: Final = 100_000
 """Endpoints that one load report may be about."""

@@ -16,8 +16,8 @@ from controlplane.identity import Identity
 from controlplane.protos import keda_pb2 as pb
 from controlplane.xds.authentication import Authenticator, Limit
 from controlplane.xds.connection import Context, Methods
-from controlplane.xds.messages import parse
 from controlplane.xds.node import ProtocolError
+from controlplane.xds.protocol import parse
 
 SERVICE: Final = "externalscaler.ExternalScaler"
 METRIC: Final = "replicas"

@@ -26,9 +26,8 @@ from controlplane.resources.resource import (
 )
 from controlplane.resources.views import View
 from controlplane.xds.holdings import Outstanding, Pending
-from controlplane.xds.messages import Request
 from controlplane.xds.node import Node
-from controlplane.xds.protocol import TransportProtocol
+from controlplane.xds.protocol import Request, TransportProtocol
 from controlplane.xds.subscription import Subscription
 
 

@@ -21,9 +21,8 @@ from controlplane.xds.events import (
     TypeStatus,
     Unserved,
 )
-from controlplane.xds.messages import Request, with_nonce
 from controlplane.xds.node import Node, ProtocolError, admit
-from controlplane.xds.protocol import TransportProtocol
+from controlplane.xds.protocol import Request, TransportProtocol, with_nonce
 from controlplane.xds.state import Answer, SharedAnswer, SharedState, SharedStates, StreamState
 from controlplane.xds.subscription import Subscription
 
@@ -271,12 +270,10 @@ class Stream:
             self._share(self._shared_states.of(self._state, self.view))
 
     def _share(self, shared: SharedState) -> None:
-        """Take over a shared state."""
         self._shared, self._step = shared, None
         self._state = shared.state
 
     def _unshare(self) -> None:
-        """Have a state of its own, equal to the shared one."""
         if self._shared is None:
             return
         self._state = self._state.copy()

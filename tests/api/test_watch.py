@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.api.events import Feed
-from controlplane.api.watch import Watch
+from controlplane.api.events import Feed, Watch
 from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import Applied, Drain, PutPool, PutReplica, apply, whole
 from controlplane.metrics.fleet import fleet_families

@@ -54,6 +54,15 @@ def test_a_good_file_is_counted(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, f"{file}: ok: 1 pool, 2 replicas\n")
 
 
+def test_a_file_without_pools_is_good_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    file = written(tmp_path, "pools: []\n")
+    result = check(file)
+    assert (result.exit_code, result.stdout) == (0, f"{file}: ok: 0 pools, 0 replicas\n")
+    assert (
+        "plimsoll: without a pool Envoys get nothing; add one here or by the API\n" in result.stderr
+    )
+
+
 def test_what_does_not_work_for_grpc_is_said(tmp_path: Path) -> None:
     more = "    upstream: {protocol: http2}\n    health_check: {protocol: grpc}\n"
     result = check(written(tmp_path, POOL + more))

@@ -120,6 +120,13 @@ async def test_the_report_has_all_parts_and_none_of_the_secrets(
         assert secret not in everything, place
 
 
+async def test_a_config_file_that_is_not_there_is_named(api: Served, tmp_path: Path) -> None:
+    file = tmp_path / "none.yaml"
+    result, _ = await diagnosed(api, tmp_path, "--config", str(file))
+    why = f"config.json: {file} cannot be read: No such file or directory\n"
+    assert f"plimsoll: not gathered: {why}" in result.stderr
+
+
 async def test_events_since_the_start_are_in_it(api: Served, tmp_path: Path) -> None:
     _, files = await diagnosed(api, tmp_path)
     events = json.loads(files["events.json"])

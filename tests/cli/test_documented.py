@@ -1,4 +1,4 @@
-"""The README names every command, and the client's page every method."""
+"""The page of the command line names every command, and the client's page every method."""
 
 import inspect
 import re
@@ -11,8 +11,8 @@ from controlplane.client import errors as kinds
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_readme_names_every_command() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_the_page_of_the_command_line_names_every_command() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text()
     assert set(re.findall(r"^\| `plimsoll ([a-z]+)", text, re.MULTILINE)) == set(COMMANDS)
 
 

@@ -152,10 +152,17 @@ def test_when_nobody_answers_it_says_how_to_start_a_control_plane() -> None:
     )
 
 
-async def test_another_server_is_not_taken_for_a_control_plane() -> None:
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "HTTP 200 with text/html"),
+        (b"\0\0\x1e\x04\0\0\0\0\0", "it speaks no HTTP/1"),
+    ],
+)
+async def test_another_server_is_not_taken_for_a_control_plane(says: bytes, why: str) -> None:
     async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>")
+        writer.write(says)
         writer.close()
 
     async with await asyncio.start_server(hello, "127.0.0.1", 0) as other:
@@ -164,7 +171,9 @@ async def test_another_server_is_not_taken_for_a_control_plane() -> None:
             CliRunner().invoke, plimsoll, ["explain", "m", "--url", url]
         )
     assert result.exit_code == 1
-    assert "is no control plane of Plimsoll: HTTP 200 with text/html" in result.stderr
+    assert (
+        result.stderr == f"plimsoll: what answers at {url} is no control plane of Plimsoll: {why}\n"
+    )
 
 
 @pytest.mark.parametrize(

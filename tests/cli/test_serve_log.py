@@ -59,7 +59,7 @@ async def test_every_line_is_an_object_and_what_happens_to_a_replica_is_one(
     ]
     assert isinstance(added, dict)
     assert added["pool"] == "m"
-    assert ("warning", "controlplane.api.watch") in [
+    assert ("warning", "controlplane.api.events") in [
         (entry["level"], entry["logger"]) for entry in found
     ]
     for secret in (TOKEN, CHECK):

@@ -76,6 +76,7 @@ async def test_commands_trust_the_root_and_show_a_certificate(tmp_path: Path) ->
         assert "the token is missing" in without.stderr
         distrusting = await asked(url, {}, "pools")
         assert "cannot be trusted" in distrusting.stderr
+        assert distrusting.stderr.endswith("; name its roots with --ca or PLIMSOLL_CA\n")
         # `bootstrap` asks for the names of pools in the same way.
         warned = await asked(url, files, "bootstrap", "--node", "n", "--pool", "other")
         assert "has no pool 'other'" in warned.stderr

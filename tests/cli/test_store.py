@@ -12,7 +12,7 @@ import aiohttp
 import yaml
 
 from controlplane.config import Role, Token
-from controlplane.store.errors import Cause
+from controlplane.store.tables import Cause
 from tests.processes import DEADLINE, Plimsoll, free_port, run, serving, until
 
 POOL: dict[str, Any] = {

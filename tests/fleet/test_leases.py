@@ -5,7 +5,7 @@ import math
 import pytest
 
 from controlplane.fleet import DRAIN_SECONDS, Drain, Draining, Fleet, Heartbeat, PutPool, Source
-from controlplane.fleet.leases import PAUSE, ends_at
+from controlplane.fleet.apply import PAUSE, ends_at
 from tests.fleet.fleets import (
     a_pool,
     after,

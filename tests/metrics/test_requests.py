@@ -5,8 +5,7 @@ import pytest
 from controlplane.config import PoolSettings, load_config, validated
 from controlplane.fleet import PutPool
 from controlplane.plane import Plane
-from controlplane.telemetry.requests import BOUNDS, Answers
-from controlplane.telemetry.sizes import Sample
+from controlplane.telemetry.sizes import BOUNDS, Answers, Sample
 from tests.metrics.exposed import everything, values
 from tests.metrics.test_fleet import plane
 from tests.plane.lives import SIZES, measured

@@ -12,11 +12,12 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.wrr_locality.v3
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
+from controlplane.balancing import Place
 from controlplane.config import Address, ClassMatch, HeaderMatch, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
-from controlplane.resources.endpoints import EndpointWeight, Place, Spread
+from controlplane.resources.endpoints import EndpointWeight, Spread
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_URLS
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, put

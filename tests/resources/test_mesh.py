@@ -13,11 +13,12 @@ import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
+from controlplane.balancing import Place
 from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources import pool_resources
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.endpoints import EndpointWeight, Place
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
 from controlplane.resources.tls import RBAC_FILTER

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.balancing import NOWHERE, Place
 from controlplane.config import Locality, PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import Parting, TrafficClass
-from controlplane.resources.endpoints import NOWHERE, EndpointWeight, Place, Spread, order, place_of
+from controlplane.resources.endpoints import EndpointWeight, Spread, order, place_of
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
 from tests.fleet.fleets import after

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.balancing import Place
 from controlplane.config import Address, validated
 from controlplane.config.tls import GatewayTls
 from controlplane.resources import catalog, views
 from controlplane.resources.bootstrap import XDS_CLUSTER, bootstrap
-from controlplane.resources.endpoints import Place
 from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
 from controlplane.resources.views import MAX_NAME, MAX_POOLS, METADATA_KEY, View
 

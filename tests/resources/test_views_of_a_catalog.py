@@ -9,10 +9,11 @@ import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
+from controlplane.balancing import Place
 from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import REMEMBERED, Catalog, build, guarded
-from controlplane.resources.endpoints import EndpointWeight, Place
+from controlplane.resources.endpoints import EndpointWeight
 from controlplane.resources.resource import (
     CLUSTER,
     ENDPOINT,

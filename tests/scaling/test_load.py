@@ -5,8 +5,8 @@ import math
 import pytest
 
 from controlplane.scaling import ReplicaState
-from controlplane.scaling.cold_start import LONGEST, UNKNOWN, ColdStarts
 from controlplane.scaling.demand import LoadHistory, upper_quartile
+from controlplane.scaling.pool import LONGEST, UNKNOWN, ColdStarts
 
 
 def history_of(*rates: float, step: float = 5.0) -> LoadHistory:

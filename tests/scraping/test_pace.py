@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.scraping.replica_tasks import Pace
+from controlplane.scraping.scraper import Pace
 
 
 def test_replicas_that_came_together_are_asked_at_different_times_and_then_at_the_interval() -> (

@@ -10,8 +10,8 @@ from controlplane.fleet import AuditLog, Change, Fleet, PutPool, Rows, Unwritten
 from controlplane.plane import Plane
 from controlplane.store import Registry, Store
 from controlplane.store.database import Loaded
-from controlplane.store.errors import WriteError
 from controlplane.store.registry import TICK
+from controlplane.store.tables import WriteError
 from tests.fleet.fleets import pool_settings, put
 
 

@@ -10,8 +10,7 @@ import pytest
 from controlplane.fleet import Fleet, Registered, registered
 from controlplane.store import StoreError
 from controlplane.store.database import Database, Loaded
-from controlplane.store.errors import WriteError
-from controlplane.store.tables import MIGRATIONS
+from controlplane.store.tables import MIGRATIONS, WriteError
 from tests.fleet.fleets import a_pool, after, put
 from tests.store.files import FLEET, filled, loaded, opened, to_write
 
@@ -22,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_is_not_there_is_made_and_is_empty(path: Path) -> None:
-    assert loaded(path) == Loaded(lost=f"{path} was not there, and is new")
+    assert loaded(path) == Loaded(lost=f"{path} was not there, and is new, as on a first start")
     assert path.exists()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.fleet import Registered, registered
-from controlplane.store.errors import Cause, WriteError
+from controlplane.store.tables import Cause, WriteError
 from tests.fleet.fleets import a_pool, after, put
 from tests.store.files import FLEET, loaded, opened, to_write
 

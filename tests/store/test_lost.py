@@ -11,7 +11,7 @@ import pytest
 from controlplane.fleet import registered
 from controlplane.store import StoreError
 from controlplane.store.database import Database, Loaded
-from controlplane.store.errors import Cause, WriteError
+from controlplane.store.tables import Cause, WriteError
 from tests.fleet.fleets import a_pool, after, put
 from tests.store.files import FLEET, filled, loaded, opened, to_write
 from tests.store.stubborn import kept, with_pool

@@ -9,8 +9,8 @@ import pytest
 
 from controlplane.store import Store
 from controlplane.store.database import Database
-from controlplane.store.errors import Cause, WriteError
 from controlplane.store.store import OK
+from controlplane.store.tables import Cause, WriteError
 from tests.fleet.fleets import a_pool
 from tests.store.files import to_write
 

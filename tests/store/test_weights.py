@@ -11,8 +11,7 @@ from controlplane.plane import Plane, Probe, RestartPool, RestartReplica
 from controlplane.resources.classes import Parting
 from controlplane.store import Store, WeightKeeper
 from controlplane.store.database import Weighing as Row
-from controlplane.store.errors import WriteError
-from controlplane.store.tables import weighings
+from controlplane.store.tables import WriteError, weighings
 from tests.fleet.fleets import without_pool
 from tests.plane.lives import CONFIG, SIZES, Life, measured, steadily
 from tests.plane.pools import SETTINGS

@@ -16,7 +16,7 @@ from controlplane.telemetry.load import (
     Load,
     LoadReports,
 )
-from controlplane.telemetry.requests import MOST_COUNTED
+from controlplane.telemetry.sizes import MOST_COUNTED
 
 A, B = Endpoint("p", "127.0.0.1", 9001), Endpoint("p", "127.0.0.1", 9002)
 

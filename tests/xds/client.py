@@ -11,8 +11,7 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.resources.resource import CLUSTER, Snapshot
 from controlplane.xds import Event, Node
-from controlplane.xds.messages import ErrorDetail, Request
-from controlplane.xds.protocol import WHOLE_TYPES, Delta, StateOfTheWorld
+from controlplane.xds.protocol import WHOLE_TYPES, Delta, ErrorDetail, Request, StateOfTheWorld
 from controlplane.xds.state import SharedStates
 from controlplane.xds.stream import Stream
 

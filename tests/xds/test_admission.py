@@ -8,8 +8,7 @@ from controlplane.resources.resource import CLUSTER, LISTENER
 from controlplane.resources.views import View
 from controlplane.xds import Connected, Locality, Node, ProtocolError
 from controlplane.xds.holdings import mark
-from controlplane.xds.messages import Request
-from controlplane.xds.protocol import Delta
+from controlplane.xds.protocol import Delta, Request
 from controlplane.xds.stream import Stream
 from controlplane.xds.subscription import MAX_NAME_LENGTH, MAX_NAMES, MAX_VERSION_LENGTH
 from tests.xds.client import ENVOY, DeltaClient

@@ -17,14 +17,14 @@ from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import ENDPOINT, Resource
 from controlplane.xds import Locality, Node, decode_delta, encode_delta
 from controlplane.xds.holdings import Holdings, version_of
-from controlplane.xds.messages import (
+from controlplane.xds.node import MalformedRequestError
+from controlplane.xds.protocol import (
     ErrorDetail,
     Request,
     decode_sotw,
     encode_sotw,
     with_nonce,
 )
-from controlplane.xds.node import MalformedRequestError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PRINTABLE = st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=20)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from controlplane.resources.resource import CLUSTER
 from controlplane.xds import Acknowledged, Locality, Node, Rejected, Rejection, TypeStatus
-from controlplane.xds.messages import ErrorDetail, Request
+from controlplane.xds.protocol import ErrorDetail, Request
 from tests.xds.client import DeltaClient
 from tests.xds.snapshots import snapshot
 

@@ -41,7 +41,6 @@ class Replica:
     speed: float
 
     def flags(self) -> list[str]:
-        """Return what it is started with."""
         return [
             *("--port", str(self.address.port), "--speed", str(self.speed)),
             *("--gpu-memory", GPU_MEMORY, "--model-name", MODEL, "--grace", "1"),
@@ -57,7 +56,6 @@ class Sidecar:
     admin: Address
 
     def bootstrap(self, xds: Address) -> dict[str, Any]:
-        """Return what it is started with."""
         return bootstrap(
             self.name,
             xds,
@@ -91,7 +89,6 @@ class Layout:
         )
 
     def config(self, store: str) -> dict[str, Any]:
-        """Return the control plane's config file."""
         return {
             "admin": {"address": str(self.admin)},
             "xds": {"address": str(self.xds)},
@@ -133,7 +130,6 @@ class Installed:
 
 
 def installed() -> Installed:
-    """Find the programs."""
     found = Installed(_envoy(), replica_folder(Path(controlplane.__file__).parent))
     for library in _LIBRARIES:
         if importlib.util.find_spec(library) is None:

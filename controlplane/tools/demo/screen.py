@@ -82,7 +82,6 @@ def headline(scene: Scene) -> str:
 
 
 def render(scene: Scene) -> RenderableType:
-    """Draw a scene."""
     table = Table(expand=False)
     for name in ("replica", "speed", "capacity", "p99", "GPU memory", "tier", "weight"):
         table.add_column(name, justify="left" if name in ("replica", "tier") else "right")
@@ -103,7 +102,6 @@ def render(scene: Scene) -> RenderableType:
 
 
 def cells(row: Row) -> list[str]:
-    """Return the cells of a replica's row."""
     bar = "█" * round(row.share * _BAR)
     shown = (getattr(row.reported, name, None) for name in _FORMS)
     return [
@@ -126,7 +124,6 @@ class Screen:
     """Shows scenes; the terminal is restored once the context closes."""
 
     def __init__(self, console: Console, *, live: bool) -> None:
-        """Show nothing yet; `live`: a table may be drawn over and over."""
         self._console = console
         self._live = Live(console=console, auto_refresh=False) if live else None
 
@@ -138,11 +135,9 @@ class Screen:
             self._live.stop()
 
     def say(self, line: str) -> None:
-        """Print a line, above the table if there is one."""
         self._console.print(escape(line), highlight=False, soft_wrap=True)
 
     def show(self, scene: Scene) -> None:
-        """Draw a scene."""
         if self._live is not None:
             self._live.start()
             self._live.update(render(scene), refresh=True)

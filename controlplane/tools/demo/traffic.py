@@ -65,7 +65,6 @@ PART_LONG: Final = 0.1
 
 
 def text(chance: Random) -> str:
-    """Draw a text."""
     return chance.choice(LONG if chance.random() < PART_LONG else SHORT)
 
 

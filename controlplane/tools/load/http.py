@@ -60,7 +60,6 @@ class Exchange:
         self.timer: asyncio.TimerHandle | None = None
 
     def end(self, response: Response) -> None:
-        """Hand the response over."""
         done, self._done = self._done, None
         if self.timer is not None:
             self.timer.cancel()
@@ -112,13 +111,11 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def close(self) -> None:
-        """Close the connection at once."""
         self.is_open = False
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what requests go into."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket's always is
         self._transport, self.is_open = transport, True
 
@@ -139,7 +136,6 @@ class Connection(asyncio.Protocol):
             self._succeed()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the request that waits for an answer, unless the end of the connection ends it."""
         self.is_open = False
         if self._exchange is not None:
             self._lost(exc)
@@ -147,15 +143,12 @@ class Connection(asyncio.Protocol):
         del self._parser
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """All headers are there."""
         self._has_head = True
 
     def on_body(self, piece: bytes) -> None:
-        """Take a piece of the body."""
         self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
@@ -250,7 +243,6 @@ class Client:
         self._idle.append(connection)
 
     def close(self) -> None:
-        """Close all idle connections."""
         for connection in self._idle:
             connection.close()
         self._idle.clear()

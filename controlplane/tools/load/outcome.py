@@ -76,7 +76,6 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """Requests that failed, of those that count."""
         return sum(each.record.whole.failed for each in self.steps)
 
     def capacity(self, objective: float | None) -> Capacity | None:

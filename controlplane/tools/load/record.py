@@ -162,7 +162,6 @@ class Series:
     tokens: float = 0.0
 
     def add(self, answer: Answer) -> None:
-        """Add a request."""
         if answer.fault is not None:
             self.faults[answer.fault] += 1
             return
@@ -175,7 +174,6 @@ class Series:
 
     @property
     def failed(self) -> int:
-        """Requests that failed."""
         return self.faults.total()
 
     @property

@@ -48,7 +48,6 @@ class Watch:
     """Looks at all sources again and again."""
 
     def __init__(self, sources: Sources, session: aiohttp.ClientSession) -> None:
-        """Look at nothing yet."""
         self.steps: dict[int, StepWatch] = {}
         self._sources = sources
         self._session = session

@@ -9,8 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from controlplane.tools.load.schedule import plan
-from controlplane.tools.load.texts import Fixed, Words
-from controlplane.tools.load.workload import Target, Workload, body_of
+from controlplane.tools.load.workload import Fixed, Target, Words, Workload, body_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

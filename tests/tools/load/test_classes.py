@@ -5,8 +5,7 @@ from random import Random
 import pytest
 
 from controlplane.api.schema.pools import Header, Match
-from controlplane.tools.load.texts import Lognormal
-from controlplane.tools.load.workload import RequestClass, class_of, classes_by_size
+from controlplane.tools.load.workload import Lognormal, RequestClass, class_of, classes_by_size
 
 JSON = {"content-type": "application/json"}
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
-from controlplane.tools.load import plot
+from controlplane.tools.load import command as plot
 from tests.api.served import POOL, served
 from tests.cli.answering import run as run_beside
 from tests.processes import DEADLINE, command, free_port, run, until

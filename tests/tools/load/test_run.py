@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from controlplane.tools.load import plot
+from controlplane.tools.load import report as plot
 from controlplane.tools.load.envoy import Hop
 from controlplane.tools.load.outcome import Outcome
 from controlplane.tools.load.run import Moment, Sources, send

@@ -5,7 +5,7 @@ from statistics import fmean
 
 import pytest
 
-from controlplane.tools.load.texts import (
+from controlplane.tools.load.workload import (
     LONGEST,
     Fixed,
     Given,
