@@ -64,11 +64,7 @@ NO_OPENTELEMETRY: Final = "takes packages that are not installed: pip install 'p
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A control plane that serves.
-
-    Attributes:
-        reread: Has the config file and all others that are followed read at once.
-    """
+    """A control plane that serves; `reread` has all files that are followed read at once."""
 
     admin: Address
     xds: Address
@@ -78,9 +74,6 @@ class Running:
 @asynccontextmanager
 async def running(config: Config, path: Path | None = None) -> AsyncIterator[Running]:
     """Run a control plane for as long as the context is open.
-
-    Args:
-        path: The file it was read from, to follow its changes; None: it stays as it is.
 
     Raises:
         SettingsError: When the config names a file that cannot be used.

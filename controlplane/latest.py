@@ -58,11 +58,7 @@ class Notice:
         await self._noticed.wait()
 
     def clear(self, now: float) -> float:
-        """It is looked at now.
-
-        Returns:
-            When the first of it was noticed; `now` if nothing was.
-        """
+        """It is looked at now; returns when the first of it was noticed, `now` if nothing was."""
         since, self._since = self._since, None
         self._noticed.clear()
         return now if since is None else since

@@ -181,14 +181,7 @@ class Tracing:
         return None if known is None else known[1]
 
     def deciding(self, name: str = DECISION) -> Callable[[bool], None]:
-        """A decision begins, about all that has changed until now.
-
-        Args:
-            name: Or `REFRESH`: as far as that takes no decision, which follows.
-
-        Returns:
-            To be called once it is made, with whether Envoys get something else because of it.
-        """
+        """A decision or `REFRESH` begins; tell what is returned whether Envoys get anything new."""
         causes, self._new = [*self._new.values()], {}
         if name == DECISION:
             causes, self._causes = [*self._causes.values(), *self._begun_serving()], {}

@@ -29,11 +29,7 @@ class Turns:
 
 
 async def in_turns(pieces: Iterable[object], cpu: Callable[[], float] = time.thread_time) -> float:
-    """Do all pieces of some work.
-
-    Returns:
-        The seconds of CPU that they took; what other tasks took in between does not count.
-    """
+    """Do all pieces of some work; returns the seconds of CPU that they took, without others'."""
     turns, spent, begun = Turns(cpu), 0.0, cpu()
     for _ in pieces:
         spent += cpu() - begun

@@ -80,12 +80,9 @@ class ClientCertificates:
         return bool(self._roles)
 
     def shown(self, request: web.Request) -> tuple[str, Role] | None:
-        """The name and the role of the client; None where it shows no certificate.
+        """The name and the role of a client, or None; `NotAdmittedError` where it has no role.
 
         A TLS handshake checks dates, but a resumed session does not.
-
-        Raises:
-            NotAdmittedError: The certificate has no role, has expired or is revoked.
         """
         stream = request.transport and request.transport.get_extra_info("ssl_object")
         der = stream.getpeercert(binary_form=True) if stream else None

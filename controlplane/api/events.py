@@ -100,11 +100,7 @@ REFUSED_SECONDS: Final = 600.0
 
 
 class Refusal(NamedTuple):
-    """The last refusal of a client of xDS, at a time of the monotonic clock.
-
-    Attributes:
-        node: Of the certificate; the IP address where that names none.
-    """
+    """The last refusal of a client, by its certificate's node or address, at monotonic seconds."""
 
     node: str
     peer: str

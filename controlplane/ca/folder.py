@@ -93,12 +93,9 @@ class CaFolder:
         return tuple(self.path / name for name in names)
 
     def rotate(self, now: float) -> str:
-        """Take the next of three steps towards a new root and intermediate.
+        """Take the next of three steps to a new root; returns what was done, what to wait for.
 
         A step that was cut off is taken again. The intermediate may have expired.
-
-        Returns:
-            What was done, and what has to be waited for before the next step.
         """
         following = self.path / _NEXT
         roots = certificates_of(self._read(self.path / _ROOTS))
@@ -138,11 +135,7 @@ class CaFolder:
         return token
 
     def redeem(self, token: str, node: str, now: float) -> None:
-        """Use a join token up.
-
-        Raises:
-            CaError: It is no token for this node, was used, or has ended; it stays as it was.
-        """
+        """Use a join token up; `CaError`: it is none for this node, was used, or has ended."""
         file = self.path / _TOKENS / _digest(token)
         unknown = CaError("the join token is unknown, was used already, or has ended")
         try:

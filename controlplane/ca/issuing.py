@@ -129,9 +129,6 @@ class Issuer:
                 with a ``*`` at the end.
             clock: Seconds since 1970.
             random: A number from 0 to 1, so that not all leaves are replaced at the same time.
-
-        Raises:
-            CaError: The folder cannot be used, or is of another trust domain.
         """
         self._folder = folder
         self._trust_domain = trust_domain
@@ -191,13 +188,10 @@ class Issuer:
     def join(
         self, node: str, request: str, token: str | None, certificate: str | None
     ) -> JoinResult:
-        """Issue the certificate by which a node connects.
+        """Issue the certificate by which a node connects, or raise a `CaError` that says why not.
 
         It shows a join token, which is used up, or its certificate until now, of the key of the
         request.
-
-        Raises:
-            CaError: It is refused; the text says why, and so does the log.
         """
         try:
             issued, how = self._issue(node, request, token, certificate)

@@ -43,11 +43,7 @@ _EMPTY: Final = (
 
 
 def parse_target(text: str) -> tuple[Address, str, str]:
-    """Read ``HOST:PORT[/path]`` or a URL; returns the address, the path and the scheme.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read ``HOST:PORT[/path]`` or a URL; returns the address, the path and the scheme."""
     url = text if "://" in text else f"http://{text}"
     scheme, place, path, query, fragment = urlsplit(url)
     if scheme not in _PORTS:
@@ -113,11 +109,7 @@ class Exporter(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the known profiles make of an endpoint, the best first.
-
-    Attributes:
-        exporter: It tells of GPUs, and not of a server.
-    """
+    """What the known profiles make of an endpoint, the best first; `exporter`: of GPUs alone."""
 
     fits: tuple[Fit, ...]
     is_empty: bool

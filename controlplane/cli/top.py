@@ -187,11 +187,7 @@ class Screen:
         self._again = asyncio.Event()
 
     async def run(self) -> int:
-        """Show until q, Ctrl-C or another signal; returns the exit code.
-
-        Raises:
-            ClientError: The first poll fails. Later failures are shown.
-        """
+        """Show until q or a signal; returns the exit code. Only the first poll may raise."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[int] = loop.create_future()
 

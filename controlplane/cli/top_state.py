@@ -242,11 +242,7 @@ class PoolRows(NamedTuple):
 
 
 class Poller:
-    """Asks the control plane again and again, and remembers why replicas moved.
-
-    Attributes:
-        total: How many replicas pass its filter.
-    """
+    """Asks again and again, and remembers why replicas moved; `total` of them pass the filter."""
 
     def __init__(self, client: Client, pools: Sequence[str]) -> None:
         """Poll some pools by name; none: all of them."""

@@ -152,11 +152,7 @@ class ClassSettings(Settings):
 def check_classes(
     classes: Sequence[ClassSettings], prefix: str, balancing: BalancingSettings
 ) -> None:
-    """Check that classes, in matching order, fit each other, the pool's route and its balancing.
-
-    Raises:
-        SettingsError: With the path below the pool.
-    """
+    """Check that classes, in matching order, fit each other, the pool's route and its balancing."""
     if not classes:
         raise SettingsError(
             "has no class in it: leave it out, and requests are parted by length where that helps",

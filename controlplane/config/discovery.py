@@ -164,12 +164,6 @@ def load_replicas(text: str, source: str) -> tuple[tuple[ReplicaEntry, int], ...
     Args:
         text: Of the file.
         source: The file's name, for messages.
-
-    Returns:
-        The replicas, each with its first line.
-
-    Raises:
-        SettingsError: The first error, with file, line and key.
     """
     found, document = load(_ReplicasFile, text, source)
     return tuple(

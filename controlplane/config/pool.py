@@ -306,11 +306,7 @@ def given_data(settings: PoolSettings | ReplicaSettings) -> dict[str, Any]:
 
 
 def overridden(below: SettingsT, above: SettingsT, keys: frozenset[str]) -> SettingsT:
-    """Return `below` with the values of some keys that the user gave in `above`.
-
-    Raises:
-        SettingsError: The two do not fit together.
-    """
+    """Return `below` with the values of some keys that the user gave in `above`."""
     mine = given_data(above)
     return validated(
         type(below), given_data(below) | {key: mine[key] for key in mine.keys() & keys}

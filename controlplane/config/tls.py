@@ -19,11 +19,7 @@ _NO_FILES: Final = ("/dev/", "/proc/", "/sys/")
 
 
 def parse_envoy_file(text: str) -> str:
-    """Read the path of a file on the machine of an Envoy.
-
-    Raises:
-        ValueError: With one sentence that says what would be right.
-    """
+    """Read the path of a file on the machine of an Envoy."""
     if not text.startswith("/"):
         raise ValueError(
             f"{shown(text)} must be an absolute path: the file is on the Envoy's machine, as in"

@@ -54,11 +54,7 @@ def address_of(host: str, port: int | str) -> Address:
 
 
 def replica(data: Mapping[str, object]) -> ReplicaSettings:
-    """Make settings from what a source has read; absent keys are left out.
-
-    Raises:
-        ValueError: They are wrong: what a source says is checked like what a user says.
-    """
+    """Make settings from what a source has read, checked as a user's; absent keys are left out."""
     try:
         return validated(
             ReplicaSettings, {key: each for key, each in data.items() if each is not None}

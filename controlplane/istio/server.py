@@ -129,11 +129,7 @@ def _receive(stream: Stream, data: bytes) -> None:
 
 
 async def _first(context: Context) -> object:
-    """Read the first request, which must come soon.
-
-    Raises:
-        ProtocolError: It does not.
-    """
+    """Read the first request, which must come soon."""
     try:
         async with asyncio.timeout(FIRST_REQUEST):
             return await context.read()

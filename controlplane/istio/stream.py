@@ -39,11 +39,7 @@ class _Type:
 
 
 class Stream:
-    """The server's side of a stream.
-
-    Attributes:
-        node: The id of the client; None before its first request.
-    """
+    """The server's side of a stream."""
 
     def __init__(self) -> None:
         self.node: str | None = None

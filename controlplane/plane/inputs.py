@@ -99,11 +99,7 @@ class Tables(dict[str, Table]):
     def write(
         self, pool: Pool, some: Collection[str] | None, seen: Seen, now: float, *, is_parted: bool
     ) -> list[str]:
-        """Write what is known of some replicas of a pool; None: of all.
-
-        Returns:
-            The ids of the replicas that have gone.
-        """
+        """Write what is known of some replicas, None: of all; returns the ids of those gone."""
         table = self.setdefault(pool.name, Table())
         if some is None:
             some = self.ids(pool)

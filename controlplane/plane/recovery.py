@@ -41,11 +41,7 @@ MOST_UNKNOWN: Final = 10_000
 
 
 class Recovery:
-    """Which pools Envoys may be told of that hold something of them from before.
-
-    Attributes:
-        is_on: Whether something was lost that may not be known again.
-    """
+    """Which pools Envoys may be told of that hold something of them; `is_on`: since a loss."""
 
     def __init__(self) -> None:
         self._news: list[str] = []

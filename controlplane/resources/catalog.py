@@ -86,11 +86,7 @@ class Catalog:
         self._views.clear()
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
-        """The resources of pools that came, changed or went.
-
-        Returns:
-            None when that is not known (any more).
-        """
+        """The resources of pools that came, changed or went; None where that is not known."""
         if revision is None or revision.line is not self.revision.line:
             return None
         steps = self.revision.number - revision.number
@@ -234,16 +230,13 @@ def build(
     parting: Mapping[str, Parting] = NONE_PARTED,
     spreads: Mapping[str, Spread] = NONE_SPREAD,
 ) -> Catalog:
-    """Build the catalog of a fleet, encoding only what has changed.
+    """Build the catalog of a fleet, encoding only what has changed; `previous` where nothing has.
 
     Args:
         changed: The ids of the replicas that came, changed or went since, by pool; None: any of
             them, and the pool itself. Pools that are left out did not change. None: any may have.
         spreads: Where the Envoys of each zone send requests, by pool; elsewhere distance alone
             says it, if it matters.
-
-    Returns:
-        `previous` itself where nothing has changed.
     """
     pools, other = dict(previous.pools), set()
     if changed is None:

@@ -134,11 +134,7 @@ def class_of(cluster: str) -> str:
 def weights_in_class(
     own: Mapping[str, EndpointWeight], base: Mapping[str, EndpointWeight]
 ) -> tuple[Mapping[str, EndpointWeight], frozenset[str]]:
-    """What every replica gets in the cluster of a class, in the tiers that it has in the pool.
-
-    Returns:
-        By id; and the ids of the replicas that are used first.
-    """
+    """What replicas get in a class's cluster, in their tiers; and the ids of those used first."""
     first = frozenset(own.keys() & base.keys()) or frozenset(base)
     changed = {
         id_: weight_of(there.tier, each.weight, each.draining or there.draining, there.healthy)

@@ -269,9 +269,7 @@ def _cluster(
                 keepalive_time=2, keepalive_interval=1, keepalive_probes=2
             )
         ),
-        upstream_bind_config=core_v3.BindConfig(
-            socket_options=[_taken_within(pool.settings.health_check)] if IS_LINUX else []
-        ),
+        upstream_bind_config=taken_within(gone_after(pool.settings.health_check)),
         typed_extension_protocol_options={
             HTTP_OPTIONS: protobuf.Any.pack(
                 _http_options(upstream.protocol, lasts=RENEWED if trust else None)
@@ -300,21 +298,25 @@ def _cluster(
     return message
 
 
-def _taken_within(check: HealthCheckSettings) -> core_v3.SocketOption:
-    """End a connection whose other end takes nothing of what was sent.
+def gone_after(check: HealthCheckSettings) -> float:
+    """Seconds in which the health check fails of a replica that takes nothing."""
+    return max(check.unhealthy_threshold * (check.interval + check.timeout), SILENT)
+
+
+def taken_within(seconds: float) -> core_v3.BindConfig:
+    """End a connection whose other end takes nothing of what was sent for so long.
 
     Keep-alive is for connections on which nothing is under way. What was sent to a machine that is
-    gone the kernel sends again for a quarter of an hour. A replica that is only slow takes it, or
-    its health check fails in the same time.
+    gone the kernel sends again for a quarter of an hour.
     """
-    seconds = max(check.unhealthy_threshold * (check.interval + check.timeout), SILENT)
-    return core_v3.SocketOption(
+    option = core_v3.SocketOption(
         description="TCP_USER_TIMEOUT",
         level=6,
         name=18,
         int_value=round(1000 * seconds),
         state=core_v3.SocketOptionSocketState.STATE_PREBIND,
     )
+    return core_v3.BindConfig(socket_options=[option] if IS_LINUX else [])
 
 
 def _http_options(

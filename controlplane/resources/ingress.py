@@ -24,7 +24,7 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.config import Address, OtlpSettings
 from controlplane.config.tls import MeshSettings
 from controlplane.resources.classes import retry_cluster_of
-from controlplane.resources.clusters import IDLE_UPSTREAM, unlimited
+from controlplane.resources.clusters import IDLE_UPSTREAM, gone_after, taken_within, unlimited
 from controlplane.resources.listeners import COLLECTOR, LogFormat, collector, stdout_log, trace
 from controlplane.resources.messages import (
     explicit_http,
@@ -87,7 +87,8 @@ class Ingress(Snapshot):
         if otlp is not None and name == COLLECTOR:
             return collector(otlp)
         if type_url == CLUSTER:
-            return _cluster(name, self._replica, is_for_retries=name != INGRESS)
+            gone = gone_after(settings.health_check)
+            return _cluster(name, self._replica, gone, is_for_retries=name != INGRESS)
         if type_url == ROUTE:
             return _routes(settings.mesh, domain, settings.route.timeout)
         trust = None if secrets is None else Trust(secrets, domain)
@@ -124,8 +125,11 @@ class Ingress(Snapshot):
 
 
 @lru_cache(maxsize=1024)
-def _cluster(name: str, replica: Address, *, is_for_retries: bool) -> Resource:
-    """The replica. A further try gets a connection of its own, as it would without an ingress."""
+def _cluster(name: str, replica: Address, gone: float, *, is_for_retries: bool) -> Resource:
+    """The replica. A further try gets a connection of its own, as it would without an ingress.
+
+    This Envoy may hold all that the replica does not take: the client's would not notice.
+    """
     options = http_v3.HttpProtocolOptions(
         common_http_protocol_options=core_v3.HttpProtocolOptions(
             idle_timeout=IDLE_UPSTREAM, max_requests_per_connection=1 if is_for_retries else None
@@ -133,6 +137,7 @@ def _cluster(name: str, replica: Address, *, is_for_retries: bool) -> Resource:
         explicit_http_config=explicit_http("http1"),
     )
     message = fixed_cluster(name, replica, options)
+    message.upstream_bind_config = taken_within(gone)
     message.circuit_breakers = unlimited()
     return Resource.of(CLUSTER, name, bytes(message))
 

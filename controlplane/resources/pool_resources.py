@@ -54,11 +54,7 @@ those for which it was made may have left."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ClassMembers:
-    """Who serves a class.
-
-    Attributes:
-        first: Ids of the replicas that are used first.
-    """
+    """Who serves a class; `first` are the ids of the replicas that are used first."""
 
     endpoint_weights: Mapping[str, EndpointWeight]
     members: Members
@@ -211,14 +207,11 @@ def pool_resources(
     changed: Collection[str] | None = None,
     spread: Spread = NOT_SPREAD,
 ) -> PoolResources:
-    """Build a pool's resources, encoding only what has changed.
+    """Build a pool's resources, encoding only what has changed; `known` where nothing has.
 
     Args:
         endpoint_weights: By replica id; Envoy does not learn of replicas without one.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
-
-    Returns:
-        `known` itself where nothing has changed for Envoy.
     """
     is_alike = known is not None and (known.parting, known.spread) == (parting, spread)
     if (

@@ -205,11 +205,7 @@ SPIRE: Final = SecretSource(spire=True)
 
 
 def secret_source(data: object) -> SecretSource | None:
-    """Read what `SecretSource.to_metadata` wrote; None where an Envoy has no secrets.
-
-    Raises:
-        SettingsError: When it cannot be understood.
-    """
+    """Read what `SecretSource.to_metadata` wrote; None where an Envoy has no secrets."""
     if data is None:
         return None
     kind = data.get("source") if isinstance(data, Mapping) else data

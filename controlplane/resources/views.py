@@ -147,11 +147,7 @@ class View:
         is_grpc: bool = False,
         ejects: bool = True,
     ) -> "View":
-        """Read the metadata of a node in this place; for a gRPC client see `View.ejects`.
-
-        Raises:
-            ValueError: With one sentence, when the metadata cannot be understood.
-        """
+        """Read a node's metadata; `ValueError` where it is wrong. For gRPC see `View.ejects`."""
         wanted = metadata.get(METADATA_KEY, {})
         if not isinstance(wanted, Mapping):
             raise ValueError(f"node metadata {METADATA_KEY!r} must be a mapping")
@@ -194,11 +190,7 @@ class View:
         return gateway_secrets(ALL_POOLS, self.tls) if self.tls is not None else ()
 
     def within(self, allowed: Collection[str]) -> "View":
-        """The same view of no other pools than these.
-
-        Raises:
-            ValueError: With one sentence, when it names another one.
-        """
+        """The same view of no other pools than these; `ValueError` where it names another one."""
         named = {*(self.pools or ()), *(name for name, _ in self.listen)}
         if beyond := sorted(named - set(allowed)):
             raise ValueError(f"it may not have pool {shown(beyond[0])}")

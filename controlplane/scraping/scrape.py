@@ -278,9 +278,6 @@ async def scrape(
 
     An address is a host and a port that somebody registered, not a place to be sent on from: an
     answer that leads elsewhere is none.
-
-    Raises:
-        ScrapeError: Whatever went wrong.
     """
     where = f"GET {path} on {address}"
     try:

@@ -122,11 +122,7 @@ class Database:
             return self._read_only(error)
 
     def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
-        """Write what a store holds of a fleet, and who changed it; on disk when this returns.
-
-        Raises:
-            WriteError: Nothing of it is written.
-        """
+        """Write what a store holds of a fleet, and who changed it; on disk when this returns."""
         with self._writing("FULL", is_all=changes.everything) as connection:
             put(connection, "counters", [("generations", changes.generations)])
             pools = {(name,): each and pool_row(each) for name, each in changes.pools.items()}
@@ -149,9 +145,6 @@ class Database:
         """Write what was decided about replicas; some of the newest may be lost with the power.
 
         Rows of replicas and pools that are no longer there go with it.
-
-        Raises:
-            WriteError: Nothing of it is written.
         """
         with self._writing("NORMAL") as connection:
             put(connection, "weighings", weighings)

@@ -38,11 +38,7 @@ class Histogram:
 
 
 def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
-    """Sum a family's label sets bucket by bucket.
-
-    Returns:
-        None when the family has no samples, as before a server's first request.
-    """
+    """Sum a family's label sets bucket by bucket; None where it has no samples yet."""
     grid: _Grid | None = exposition.layout.known.get(source)
     if grid is not None and (found := grid.filled(exposition.values)) is not None:
         return found

@@ -64,11 +64,7 @@ class SilentStreams:
         self._counts: Counter[str] = Counter()
 
     def enter(self, peer: str) -> Callable[[], None]:
-        """Take a place for a stream of a peer, which gRPC names with a port.
-
-        Returns:
-            What gives the place back, which may be called more than once.
-        """
+        """Take a place for a stream of a peer; returns what gives it back, once or more often."""
         address = peer.rpartition(":")[0]
         if self._counts[address] >= MAX_SILENT_OF_PEER:
             raise ProtocolError(

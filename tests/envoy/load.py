@@ -11,7 +11,7 @@ from itertools import count, cycle
 from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.record import Answer
 from controlplane.tools.load.schedule import Departure, Step
-from tests.processes import DEADLINE, Envoy
+from tests.processes import DEADLINE, Envoy, until
 
 
 @asynccontextmanager
@@ -70,3 +70,13 @@ async def load(
             yield statuses
         finally:
             stopped.set()
+
+
+async def goes_on(statuses: Counter[int], count: int = 50) -> None:
+    """Wait until so many requests more were answered, or not."""
+    seen = statuses.total()
+
+    async def has_gone_on() -> bool:
+        return statuses.total() > seen + count
+
+    await until("requests go on", has_gone_on)

@@ -2,9 +2,7 @@
 
 import json
 import time
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -13,57 +11,14 @@ import aiohttp
 from controlplane.ca.certificates import control_plane_uri, key_pem, new_key
 from controlplane.ca.folder import CaFolder, NodeFiles
 from controlplane.resources.secret_sources import ADS, NodeTls, secret_files
-from tests.certificates import DOMAIN, Authority
+from tests.certificates import DOMAIN
 from tests.certificates import node as node_id
-from tests.envoy.faulty import POISON, FaultyReplica
-from tests.envoy.load import load
-from tests.envoy.mesh import POOL, beside, client_context, ingress, install, meshed, pool_id, serves
+from tests.envoy.http2 import Http2Connection
+from tests.envoy.load import goes_on, load
+from tests.envoy.mesh import POOL, client_context, ingress, install, meshed, pool_id, serves
 from tests.envoy.pools import pool
 from tests.processes import Envoy, free_port, serving, sidecar, until
 from tests.replica import replica
-
-
-@asynccontextmanager
-async def faulty(folder: Path, count: int) -> AsyncIterator[tuple[Envoy, list[FaultyReplica]]]:
-    """A strict pool of replicas that fail in a way of their own, each behind an ingress."""
-    authority, replicas = Authority(), [FaultyReplica() for _ in range(count)]
-    ports = [free_port() for _ in replicas]
-    entries = {
-        f"r{i}": {"address": f"127.0.0.1:{each.port}", "ingress": f"127.0.0.1:{ports[i]}"}
-        for i, each in enumerate(replicas)
-    }
-    entry = pool(POOL, entries, mesh={"mode": "strict"}, metrics={"profile": "none"})
-    async with AsyncExitStack() as stack:
-        for one in replicas:
-            await one.start()
-            stack.callback(one.die)
-        plane = await stack.enter_async_context(serving(folder, [entry]))
-        for index, one in enumerate(replicas):
-            address = f"127.0.0.1:{one.port}"
-            await stack.enter_async_context(
-                beside(folder, authority, plane, index, ports[index], address)
-            )
-        secrets = install(authority, folder / "egress-certs", node_id("egress"))
-        egress = await stack.enter_async_context(
-            sidecar(folder, plane.xds, [POOL], "egress", secrets=secrets)
-        )
-
-        async def all_serve() -> bool:
-            healthy = [await egress.healthy(f"{POOL}{end}") for end in ("", "/retries")]
-            return all(len(item) == count for item in healthy) and await egress.post(POOL) == 200
-
-        await until("all replicas serve", all_serve)
-        yield egress, replicas
-
-
-async def goes_on(statuses: Counter[int], count: int = 50) -> None:
-    """Wait until so many requests more were answered, or not."""
-    seen = statuses.total()
-
-    async def has_gone_on() -> bool:
-        return statuses.total() > seen + count
-
-    await until("requests go on", has_gone_on)
 
 
 async def test_requests_are_answered_over_mutual_tls(tmp_path: Path) -> None:
@@ -126,6 +81,35 @@ async def test_a_permissive_pool_takes_both_and_has_replicas_of_both_kinds(tmp_p
             await until("the plain replica gets nothing", gets_nothing)
 
 
+async def test_a_pool_moves_to_a_mesh_and_back_without_a_failed_request(tmp_path: Path) -> None:
+    async with meshed(tmp_path, "off", with_ingress=2) as mesh:
+        await serves(mesh.egress, mesh.replicas)
+        async with (
+            sidecar(tmp_path, mesh.plane.xds, [POOL], "without") as without,
+            load(mesh.egress, POOL, rate=100.0) as statuses,
+        ):
+            for _ in range(2):
+                await serves(without, mesh.replicas)
+                async with load(without, POOL, rate=100.0) as plain:
+                    await mesh.change(mode="permissive")
+                    await goes_on(statuses)
+                    await goes_on(plain)
+                assert plain.keys() == {200}
+                await mesh.change(mode="strict")
+                await until("the other Envoy gets nothing", partial(_gets, without, 503))
+                await goes_on(statuses)
+                assert await mesh.egress.stat(f"cluster.{POOL}.ssl.handshake") > 0
+                await mesh.change(mode="permissive")
+                await until("the other Envoy is answered", partial(_gets, without, 200))
+                await mesh.change(mode="off")
+                await goes_on(statuses)
+        assert statuses.keys() == {200}
+
+
+async def _gets(envoy: Envoy, status: int) -> bool:
+    return await envoy.post(POOL) == status
+
+
 async def test_who_may_use_a_pool_changes_on_connections_that_are_open(tmp_path: Path) -> None:
     async with meshed(tmp_path, "strict", clients=["egress"]) as mesh:
         await serves(mesh.egress, mesh.replicas)
@@ -135,23 +119,34 @@ async def test_who_may_use_a_pool_changes_on_connections_that_are_open(tmp_path:
             status = await mesh.direct(client_context(roots, tmp_path / certificates))
             assert status == (200 if is_allowed else 403)
 
-        url = f"https://127.0.0.1:{mesh.ports[0]}/v1/embeddings"
-        context = client_context(roots, tmp_path / "other-certs")
-        connector = aiohttp.TCPConnector(limit=1, ssl=context, keepalive_timeout=600)
-        async with aiohttp.ClientSession(trust_env=False, connector=connector) as session:
+        url = f"https://127.0.0.1:{mesh.ports[0]}/health"
+        http1, http2 = (client_context(roots, tmp_path / "other-certs") for _ in range(2))
+        connector = aiohttp.TCPConnector(limit=1, ssl=http1, keepalive_timeout=600)
+        opened, trace = list[object](), aiohttp.TraceConfig()
 
-            async def answers(status: int) -> bool:
-                async with session.post(url, json={"input": "a"}) as response:
+        async def count(*event: object) -> None:
+            opened.append(event)
+
+        trace.on_connection_create_end.append(count)
+        async with (
+            aiohttp.ClientSession(
+                trust_env=False, connector=connector, trace_configs=[trace]
+            ) as session,
+            Http2Connection(mesh.ports[0], http2) as connection,
+        ):
+
+            async def answer(status: int) -> bool:
+                async with session.get(url) as response:
                     await response.read()
-                    return response.status == status
+                return {response.status, await connection.post()} == {status}
 
-            assert await answers(403)
-            handshakes = await mesh.ingresses[0].stat("listener.*.ssl.handshake")
+            assert await answer(403)
             for clients, status in ((["other-*"], 200), ([], 403), (None, 200)):
                 more = {} if clients is None else {"clients": clients}
                 await mesh.change(mode="strict", **more)
-                await until(f"{clients} gives {status}", partial(answers, status))
-            assert await mesh.ingresses[0].stat("listener.*.ssl.handshake") >= handshakes
+                await until(f"{clients} gives {status}", partial(answer, status))
+            # The other connection would have failed.
+            assert len(opened) == 1
 
 
 async def test_certificates_and_roots_change_under_load_without_a_failed_request(
@@ -173,33 +168,6 @@ async def test_certificates_and_roots_change_under_load_without_a_failed_request
             await goes_on(statuses)
         assert set(statuses) == {200}
         assert len(await mesh.egress.healthy(POOL)) == 2
-
-
-async def test_a_replica_that_is_killed_behind_its_ingress_loses_no_request(tmp_path: Path) -> None:
-    async with faulty(tmp_path, 3) as (egress, replicas):
-        async with load(egress, POOL) as statuses:
-            await goes_on(statuses)
-            replicas[0].die()
-            await goes_on(statuses, 200)
-        assert set(statuses) == {200}
-
-
-async def test_a_request_that_ends_replicas_ends_no_more_than_two_behind_ingresses(
-    tmp_path: Path,
-) -> None:
-    async with faulty(tmp_path, 4) as (egress, replicas):
-        await egress.post(POOL, POISON)
-        assert sum(item.is_dead for item in replicas) == 2
-
-
-async def test_a_replica_that_resets_used_connections_loses_no_request_behind_itsbeside(
-    tmp_path: Path,
-) -> None:
-    async with faulty(tmp_path, 1) as (egress, replicas):
-        replicas[0].fault = "resets-reused"
-        async with load(egress, POOL) as statuses:
-            await goes_on(statuses, 200)
-        assert set(statuses) == {200}
 
 
 async def test_envoys_report_requests_of_a_replica_with_an_ingress(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from tests.processes import free_port, process, until
 ROOT: Final = Path(__file__).parents[2]
 
 NO_METRICS: Final[Mapping[int, str]] = {}
+NOTHING: Final[Mapping[str, str]] = {}
 
 
 class Composed:
@@ -30,12 +31,20 @@ class Composed:
     127.0.0.0/8. Folders that are mounted are copied, with these addresses in their files.
     """
 
-    def __init__(self, file: Path, folder: Path, **environment: str) -> None:
+    def __init__(
+        self,
+        file: Path,
+        folder: Path,
+        *,
+        stand_ins: Collection[str] = (),
+        environment: Mapping[str, str] = NOTHING,
+    ) -> None:
         """Read the file.
 
         Args:
             file: The compose file.
             folder: For what would be in containers and volumes.
+            stand_ins: Services in whose place the test does something itself.
             environment: Of compose.
         """
         read = yaml.safe_load(_interpolated(file.read_text(), environment))
@@ -45,8 +54,10 @@ class Composed:
         number = free_port()
         self._loopback = f"127.{number >> 8}.{number & 255}."
         self._source, self._folder = file.parent, folder
-        self._started = set[str]()
-        (folder / "state").mkdir()
+        self._started = {*stand_ins}
+        self._volumes = {*read.get("volumes", ()), _WORKING.partition(":")[0]}
+        for name in self._volumes:
+            (folder / name).mkdir()
 
     def address(self, service: str) -> str:
         """The container's address here."""
@@ -135,7 +146,7 @@ class Composed:
         return text
 
     def _mounted(self, service: str, source: str) -> Path:
-        if source == _WORKING.partition(":")[0]:
+        if source in self._volumes:
             return self._folder / source
         copies = self._folder / f"{service}.mounted"
         origin = self._source / source
@@ -163,11 +174,9 @@ def _interpolated(text: str, environment: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def composed(
-    file: Path, folder: Path, *names: str, **environment: str
-) -> AsyncIterator[Composed]:
+async def composed(file: Path, folder: Path, *names: str) -> AsyncIterator[Composed]:
     """Run these services, one after the other, until the context closes."""
-    made = Composed(file, folder, **environment)
+    made = Composed(file, folder)
     async with AsyncExitStack() as stack:
         for name in names:
             await stack.enter_async_context(made.running(name))
@@ -237,3 +246,31 @@ async def asked(url: str) -> Any:
             return json.loads(await response.text())
     except aiohttp.ClientError:
         return None
+
+
+@asynccontextmanager
+async def mesh_serves(made: Composed) -> AsyncIterator[None]:
+    """Run a mesh of two replicas; it serves whom it may, and nobody without a certificate."""
+    async with AsyncExitStack() as stack:
+        for name in ("control-plane", "web", "gpu-a", "gpu-b"):
+            await stack.enter_async_context(made.running(name))
+        at = {f"{made.address(f'replica-{item}')}:9000" for item in "ab"}
+        for address in at:
+            await stack.enter_async_context(stand_in(address))
+        seen = set[str]()
+
+        async def are_both_seen() -> bool:
+            seen.add(await answered(f"http://{made.address('web')}:10000/v1/embeddings"))
+            return seen == at
+
+        await until("both replicas answer", are_both_seen)
+        nodes = (await asked(f"http://{made.address('control-plane')}:8080/v1/nodes"))["nodes"]
+        assert {node["id"] for node in nodes} == {"web", "gpu-a", "gpu-b"}
+        ingress = f"http://{made.address('gpu-a')}:9443/v1/embeddings"
+        async with aiohttp.ClientSession(trust_env=False) as nobody:
+            try:
+                await nobody.post(ingress, json={"input": "a text"})
+            except aiohttp.ClientError:
+                yield
+                return
+        raise AssertionError("an ingress answers without a certificate")

@@ -17,7 +17,7 @@ from embedding_replica import options
 from tests.examples.compose import ROOT, compose, services
 
 CONFIG = ROOT / "examples" / "compose" / "plimsoll.yaml"
-VARIANTS = ("servers", "zones", "mesh")
+VARIANTS = ("servers", "zones", "mesh", "spire")
 SERVICES = sorted(services())
 REPLICAS = [name for name in SERVICES if name.startswith("replica-")]
 SIDECARS = [name for name in SERVICES if name.startswith("sidecar-")]

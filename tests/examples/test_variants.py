@@ -3,17 +3,28 @@
 import json
 import re
 import shlex
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import aiohttp
 import pytest
 from click.testing import CliRunner
 
+from controlplane.ca.certificates import key_pem, new_key
+from controlplane.ca.folder import CaFolder, NodeFiles
 from controlplane.cli.group import plimsoll
 from controlplane.config import SERVERS, load_config
-from tests.examples.composed import ROOT, Composed, answered, asked, composed, stand_in
+from tests.examples.composed import (
+    ROOT,
+    Composed,
+    answered,
+    asked,
+    composed,
+    mesh_serves,
+    stand_in,
+)
 from tests.processes import until
+from tests.spire_agent import SpireAgent
 
 EXAMPLES = ROOT / "examples"
 EXPOSITIONS = ROOT / "tests" / "telemetry" / "expositions"
@@ -39,7 +50,7 @@ def written(folder: Path) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["servers", "zones"])
+@pytest.mark.parametrize("name", ["servers", "zones", "spire"])
 def test_each_bootstrap_is_what_its_command_prints(name: str) -> None:
     folder = EXAMPLES / name
     assert written(folder)
@@ -53,7 +64,7 @@ async def test_the_replicas_of_a_known_server_serve_and_are_read(
     tmp_path: Path, server: str
 ) -> None:
     folder = EXAMPLES / "servers"
-    made = Composed(folder / "compose.yaml", tmp_path, SERVER=server)
+    made = Composed(folder / "compose.yaml", tmp_path, environment={"SERVER": server})
     known, said = SERVERS[server], (EXPOSITIONS / f"{server}.txt").read_text()
     if server == "triton":
         said = said.replace('model="', 'model="e5",was="')
@@ -95,29 +106,46 @@ async def test_requests_of_a_zone_stay_in_it(tmp_path: Path) -> None:
             await until(f"requests of {envoy} stay near", are_near)
 
 
-async def test_a_mesh_serves_whom_it_may_and_nobody_without_a_certificate(tmp_path: Path) -> None:
+async def test_a_mesh_takes_its_certificates_from_a_spire_agent(tmp_path: Path) -> None:
+    folder, domain = EXAMPLES / "spire", "mesh.example"
+    made = Composed(folder / "compose.yaml", tmp_path, stand_ins=["spire", "certificate"])
+    ca = CaFolder(tmp_path / "ca")
+    ca.create(domain, time.time())
+    content = ca.load(time.time())
+
+    def identity(path: str) -> tuple[bytes, bytes]:
+        key = new_key()
+        leaf = content.authority.issue(
+            key.public_key(), [f"spiffe://{domain}/{path}"], now=time.time(), seconds=3600
+        )
+        return leaf.chain, key_pem(key)
+
+    # As the script registers them.
+    paths = re.findall(r"(?m)^entry (\S+) \d+$", (folder / "spire.sh").read_text())
+    chain, key = identity("control-plane")
+    NodeFiles(tmp_path / "state").write(chain, content.roots, key)
+    identities = {f"spiffe://{domain}/{path}": identity(path) for path in paths}
+    # What an egress asks for by this name an agent knows by who asks.
+    agent = SpireAgent(
+        {**identities, "default": identities[f"spiffe://{domain}/node/web"]}, content.roots
+    )
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(agent.serving(tmp_path / "agent" / "agent.sock"))
+        await stack.enter_async_context(mesh_serves(made))
+        used = {*identities} - {f"spiffe://{domain}/control-plane"}
+        assert agent.asked == {*used, "default", "ROOTCA"}
+
+
+async def test_a_mesh_takes_its_certificates_from_the_control_plane(tmp_path: Path) -> None:
     folder = EXAMPLES / "mesh"
-    names = ("certificates", "control-plane", "web", "gpu-a", "gpu-b")
-    async with composed(folder / "compose.yaml", tmp_path, *names) as made, AsyncExitStack() as own:
-        at = {f"replica-{item}": f"{made.address(f'replica-{item}')}:9000" for item in "ab"}
-        for address in at.values():
-            await own.enter_async_context(stand_in(address))
-        seen = set[str]()
-
-        async def are_both_seen() -> bool:
-            seen.add(await answered(f"http://{made.address('web')}:10000/v1/embeddings"))
-            return seen == {*at.values()}
-
-        await until("both replicas answer", are_both_seen)
-        ingress = f"http://{made.address('gpu-a')}:9443/v1/embeddings"
-        async with aiohttp.ClientSession(trust_env=False) as nobody:
-            with pytest.raises(aiohttp.ClientError):
-                await nobody.post(ingress, json={"input": "a text"})
-        (node, *_) = (await asked(f"http://{made.address('control-plane')}:8080/v1/nodes"))["nodes"]
-        assert node["id"] in names
+    async with (
+        composed(folder / "compose.yaml", tmp_path, "certificates") as made,
+        mesh_serves(made),
+    ):
+        pass
 
 
-@pytest.mark.parametrize("name", ["servers", "zones", "mesh"])
+@pytest.mark.parametrize("name", ["servers", "zones", "mesh", "spire"])
 def test_the_request_to_try_it_with_names_its_model(name: str) -> None:
     text = (EXAMPLES / name / "compose.yaml").read_text()
     (body,) = re.findall(r"--json '(.*)'$", text, re.M)

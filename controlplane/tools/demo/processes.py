@@ -57,11 +57,7 @@ class Processes:
     """Starts children; leaving the context ends them all."""
 
     def __init__(self, folder: Path, grace: float = GRACE) -> None:
-        """Start nothing yet.
-
-        Args:
-            grace: Seconds that a child gets to end by itself.
-        """
+        """Start nothing yet."""
         self._folder = folder
         self._grace = grace
         self._waiting: dict[asyncio.Task[int], Child] = {}
@@ -95,11 +91,7 @@ class Processes:
         return child
 
     async def watch(self) -> None:
-        """Wait until a child ends by itself, which is an error.
-
-        Raises:
-            ChildDiedError: With the end of its log.
-        """
+        """Wait until a child ends by itself, which is an error."""
         child = await asyncio.shield(self._died)
         raise ChildDiedError(child.name, child.process.returncode or 0, child.log)
 

@@ -88,11 +88,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to send, what to watch, and what to judge by.
-
-    Attributes:
-        objective: Seconds of the 99th percentile; None: there is none.
-    """
+    """What to send, what to watch, and what to judge by."""
 
     workload: Workload
     sources: Sources

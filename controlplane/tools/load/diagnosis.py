@@ -47,11 +47,7 @@ seen with one."""
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One bottleneck.
-
-    Attributes:
-        name: Of the replica; None for other hops.
-    """
+    """One bottleneck."""
 
     where: Where
     sentence: str
@@ -309,11 +305,7 @@ def keeps(step: Step, record: StepRecord, objective: float) -> bool:
 
 
 def capacity(steps: Sequence[tuple[Step, StepRecord]], objective: float | None) -> Capacity | None:
-    """Find the capacity that the measured steps of a staircase show; `objective` in seconds of p99.
-
-    Returns:
-        None without an objective, or without a step that was measured.
-    """
+    """Find the capacity that a staircase shows for an objective, seconds of p99; None without."""
     if objective is None or not steps:
         return None
     rate, missed, own, few, work = None, None, None, math.inf, 0.0

@@ -152,11 +152,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """Durations of one histogram between two looks at it.
-
-    Attributes:
-        p50: Seconds; the true one is at most so long.
-    """
+    """Durations of one histogram between two looks at it; the true ones are at most so long."""
 
     requests: int
     p50: float

@@ -17,11 +17,7 @@ PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A step and what came of it.
-
-    Attributes:
-        whole: Whether it ran to its end.
-    """
+    """A step and what came of it."""
 
     step: Step
     record: StepRecord

@@ -67,9 +67,6 @@ class Histogram:
     def quantile(self, part: float, endless: int = 0) -> float | None:
         """Return the duration that so large a part does not exceed, at most `GROWTH` × too long.
 
-        Args:
-            endless: How many more there were that never ended.
-
         Returns:
             Seconds; infinity among the endless ones, None of nothing.
         """

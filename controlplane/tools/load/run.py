@@ -130,11 +130,7 @@ _SPARE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The progress of a load.
-
-    Attributes:
-        p99: Latency of this step in seconds; None before the first answer.
-    """
+    """The progress of a load."""
 
     elapsed: float
     rate: float

@@ -128,11 +128,7 @@ OTHERS: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class RequestClass:
-    """A class of requests.
-
-    Attributes:
-        match: Which requests belong to it; None: all others.
-    """
+    """A class of requests."""
 
     name: str
     match: Match | None
