@@ -37,7 +37,7 @@ test: lint  ## everything that CI checks
 
 # Several at a time: most of them wait for other processes most of the time.
 unit: $(READY)  ## the tests alone (TEST_ARGS="-k tiers", "-n 0" for one after the other)
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(TEST_ARGS)
 
 CLIENTS := tests/proxyless
 CLIENTS_TESTED = $(BIN)/python -m pytest -n 2 $(CLIENTS) $(TEST_ARGS)

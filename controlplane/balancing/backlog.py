@@ -98,7 +98,9 @@ def overload(frame: Frame) -> None:
         some = rows & known
         if not some.any():
             continue
-        ordered = np.sort(waits[some])
+        # Who starts slowly is sent little, so that its line says nothing of those of the others.
+        warm = some & ~frame.starting
+        ordered = np.sort(waits[warm if warm.any() else some])
         usual = float(ordered[(len(ordered) - 1) // 2])
         least = LEAST_BATCHES * frame.state.records.shapes.usual() if _batched(frame) else 0.0
         slack = max(SLACK * _remaining(frame, name, rows), least) / float(

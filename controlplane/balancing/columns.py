@@ -11,6 +11,18 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
+def median(values: Floats) -> float:
+    """Return what `np.median` does, of at least one number, in a tenth of its time for a few."""
+    size = len(values)
+    middle = size // 2
+    if np.isnan(values).any():
+        return np.nan
+    if size % 2:
+        return float(np.partition(values, middle)[middle])
+    lower, upper = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1].tolist()
+    return float((lower + upper) / 2)
+
+
 def column(fill: float = np.nan, *shape: int) -> Any:
     """Declare a column.
 

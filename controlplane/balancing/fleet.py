@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.columns import Bools, Floats
+from controlplane.balancing.columns import Bools, Floats, median
 from controlplane.balancing.headroom import LEAST_BUSY, with_headroom
 from controlplane.balancing.prediction import Group
 
@@ -82,7 +82,7 @@ class Fleet:
         ]
         used = min(max(tokens / total, LEAST_BUSY), 1.0)
         everyone = np.ones(len(self.ids), np.bool_)
-        shares = with_headroom(self.capacity / np.median(self.capacity), everyone, used)
+        shares = with_headroom(self.capacity / median(self.capacity), everyone, used)
         shares /= shares.sum()
         return found, [float(shares[some].sum()) for some in likes]
 

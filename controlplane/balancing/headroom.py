@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.columns import Bools, Floats
+from controlplane.balancing.columns import Bools, Floats, median
 
 FLOOR: Final = 0.05
 """Of the median: enough requests to see a slow replica recover."""
@@ -42,5 +42,5 @@ def with_headroom(shares: Floats, rows: Bools, used: float | None) -> Floats:
     kept = some * np.maximum(1 - each * some ** (EXPONENT - 1), LEAST_PART)
     found = shares.copy()
     least = np.minimum(some, FLOOR)
-    found[rows] = np.clip(kept / np.median(kept) * np.median(some), least, CEILING)
+    found[rows] = np.clip(kept / median(kept) * median(some), least, CEILING)
     return found

@@ -100,19 +100,23 @@ class Group:
         """Seconds of a batch at this load of each replica."""
         if not self.are_batches:
             return self.own(flow.mean)
-        tokens, seconds = flow.mean, self.own(flow.mean)
+        seconds, per_token = self.own(flow.mean), self.per_token
         for _ in range(20):
+            before = seconds
             tokens = max(flow.mean, min(self.budget, flow.tokens * seconds))
-            seconds = self.start + self.per_token * tokens
+            seconds = self.start + per_token * tokens
+            if seconds == before:
+                break
         return seconds
 
 
-def wait(group: Group, flow: Flow, dispatchers: int) -> float:
+def wait(group: Group, flow: Flow, batch: float, dispatchers: int) -> float:
     """Seconds that one in a hundred requests waits at least, beyond its own batch.
 
     Args:
         group: Where it goes.
         flow: What each replica of the group gets.
+        batch: Seconds of a batch at this load.
         dispatchers: Envoys that share out the requests, each by what it sees itself.
     """
     used = flow.tokens / group.capacity
@@ -126,9 +130,9 @@ def wait(group: Group, flow: Flow, dispatchers: int) -> float:
     tail = regular * flow.square / flow.mean / group.capacity / (2 * (1 - used))
     alone = _at_percentile(used, group.slots) * tail
     pooled = _at_percentile(used, group.slots * group.count) * tail / group.count
-    seconds, found = group.batch(flow), alone
+    found = alone
     for _ in range(4):
-        inside = flow.rate * (seconds + 0.4 * found)
+        inside = flow.rate * (batch + 0.4 * found)
         uneven = BLIND * (dispatchers - 1) + BURSTY * inside * unlike * (1 - 1 / dispatchers)
         shared = pooled + math.sqrt(uneven) * flow.mean / group.capacity
         found = alone * shared / math.hypot(alone, shared) if alone and shared else 0.0
@@ -140,18 +144,17 @@ def _at_percentile(used: float, servers: float) -> float:
     return max(math.log(100) + (math.sqrt(2 * (servers + 1)) - 1) * math.log(used), 0.0)
 
 
-def fixed(group: Group, flow: Flow, of: Flow, *, short: bool) -> float:
+def fixed(group: Group, batch: float, of: Flow, *, short: bool) -> float:
     """Seconds that a long request of a class takes where it need not wait.
 
     Args:
         group: Where it goes.
-        flow: Everything that each replica of the group gets.
+        batch: Seconds of a batch at the load of each replica of the group.
         of: The class.
         short: Its requests wait for the batch before and are computed together with others.
     """
     if not group.are_batches:
         return group.own(of.long)
-    batch = group.batch(flow)
     return max(batch, group.own(of.long)) + (batch if short else 0.0)
 
 
@@ -184,10 +187,11 @@ def percentile(
         if share <= 0:
             continue
         each = flow.part(share / group.count)
-        waits = wait(group, each, dispatchers)
+        batch = group.batch(each)
+        waits = wait(group, each, batch, dispatchers)
         if waits >= NEVER:
             return NEVER
-        start = fixed(group, each, of, short=short)
+        start = fixed(group, batch, of, short=short)
         if short and group.are_batches and _is_alike(each) and each.tokens < BUSY * group.capacity:
             waits = 0.0
         parts.append((share, start, waits))

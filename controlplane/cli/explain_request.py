@@ -55,7 +55,7 @@ _FLAGS: Final[Mapping[str, str]] = {
 
 _DETAILS: Final[Mapping[str, str]] = {
     "via_upstream": "the answer is the replica's own",
-    "lua_response": "two replicas did not answer the request, so Envoy gave up",
+    "lua_response": "two replicas, or one while none answered any request, did not answer",
     "overload": "Envoy is close to its memory limit, plimsoll bootstrap --max-heap",
     "route_not_found": "the path is outside of the pool's route.prefix",
     "direct_response": "a gateway has no such pool, or the path is outside of its route.prefix",

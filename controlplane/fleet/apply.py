@@ -153,9 +153,11 @@ def set_replica_layers(
             if other is None or other.id in wanted:
                 continue
             if other.source is not Source.DISCOVERY:
+                owner = other.layers.owner
+                whose = "" if owner is None else f", which the token {owner!r} registered"
                 raise Refused(
                     "conflict",
-                    f"address {at} is already that of replica {other.id!r}",
+                    f"address {at} is already that of replica {other.id!r}{whose}",
                     ("address" if at == settings.address else "ingress",),
                     id_,
                 )

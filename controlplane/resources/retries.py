@@ -48,6 +48,9 @@ no longer tried again: a pool that answers nothing but 503 gets half as many fur
 Where further tries succeed, at least every second answer does, and all that fail are tried again.
 A replica that fails again and again costs nothing while as many others answer well: it is the
 fastest, and what it refuses in the time of one good answer would use up all credit.
+
+So many requests may also be left without an answer by two replicas, one after the other with no
+good answer between them, until a request that one has left so is not sent to a second one.
 """
 
 KEPT: Final = "kept"
@@ -89,7 +92,7 @@ local pools = {{}}
 local as_http = {{{_AS_HTTP}}}
 local function note(handle, replica, is_well)
   local now, name = handle:timestamp(), handle:streamInfo():routeName()
-  local pool = pools[name] or {{credit = {CREDIT}, replicas = {{}}, swept = 0}}
+  local pool = pools[name] or {{credit = {CREDIT}, lost = 0, replicas = {{}}, swept = 0}}
   pools[name] = pool
   if now - pool.swept > {_SWEEP} then
     pool.swept, pool.well, pool.ill = now, 0, 0
@@ -112,11 +115,14 @@ local function note(handle, replica, is_well)
   pool.replicas[replica] = {{at = now, is_well = is_well}}
   local is_worth = pool.credit > 0
   if is_well then
-    pool.credit = math.min(pool.credit + 1, {CREDIT})
+    pool.credit, pool.lost = math.min(pool.credit + 1, {CREDIT}), 0
   elseif before == nil or before.is_well or pool.ill > pool.well then
     pool.credit = math.max(pool.credit - 1, 0)
   end
-  return is_worth
+  return is_worth, pool
+end
+local function give_up(handle, why)
+  handle:respond({{[":status"] = "503", ["{TRIED}"] = "1"}}, why)
 end
 function envoy_on_request(handle)
   local headers = handle:headers()
@@ -128,11 +134,16 @@ function envoy_on_request(handle)
   local metadata = handle:streamInfo():dynamicMetadata()
   local past = metadata:get("plimsoll") or {{}}
   if sent > (past["sent"] or 0) and not past["answered"] and is_hedge ~= "true" then
+    local _, pool = note(handle, past["replica"], false)
     if past["silent"] ~= nil and past["silent"] ~= past["replica"] then
-      handle:respond({{[":status"] = "503", ["{TRIED}"] = "1"}}, "two replicas did not answer")
+      pool.lost = pool.lost + 1
+      give_up(handle, "two replicas did not answer")
       return
     end
-    note(handle, past["replica"], false)
+    if pool.lost >= {CREDIT} then
+      give_up(handle, "a replica did not answer, and none has lately")
+      return
+    end
     metadata:set("plimsoll", "silent", past["replica"])
   end
   metadata:set("plimsoll", "replica", replica)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median, median_low
-from typing import Final, NamedTuple
+from typing import Final
 
 FEW: Final = 3
 """Below so many reporters there is no majority that could say who of them is wrong."""
@@ -49,13 +49,6 @@ class Reporter:
     ended: float = 0.0
     failed: float = 0.0
 
-    def is_believed(self, usual_rate: float) -> bool:
-        """Whether it counts no more requests than one may that sends more than is usual."""
-        if math.isinf(usual_rate):
-            return True
-        by_chance = usual_rate + BY_CHANCE * math.sqrt(usual_rate / MEMORY)
-        return self.rate <= max(HELD * usual_rate, by_chance)
-
     @property
     def seconds(self) -> float:
         """What a request takes by its count (Little's law), on average or now if that is more."""
@@ -65,43 +58,81 @@ class Reporter:
         return in_flight / self.rate if self.rate > 0 else math.inf
 
 
-class _Usual(NamedTuple):
-    """What the Envoy in the middle says of a replica; infinite where there is none.
+class Consensus:
+    """What the reporters of one endpoint come to together, each as far as it is believed."""
 
-    Attributes:
-        seconds: That one takes, on average or now if that is more.
-        on_average: That one takes on average.
-    """
+    __slots__ = ("_most_rate", "_on_average", "_recent", "_seconds")
 
-    rate: float
-    seconds: float
-    on_average: float
+    def __init__(self, recent: Sequence[Reporter]) -> None:
+        """Ask the reporter in the middle of all that have requests there.
 
+        Args:
+            recent: The reporters whose last report counts.
+        """
+        self._recent = recent
+        # A reporter with a greater rate than this is not believed.
+        self._most_rate = math.inf
+        # What a request takes, now if that is more than on average; and on average.
+        self._seconds = self._on_average = math.inf
+        used = [each for each in recent if each.in_progress or each.rate >= A_USER]
+        if len(used) < FEW:
+            return
+        usual = median([each.rate for each in used])
+        by_chance = usual + BY_CHANCE * math.sqrt(usual / MEMORY)
+        self._most_rate = max(HELD * usual, by_chance)
+        # How long requests take is asked of those whose count of them can be true.
+        believed = [each for each in used if each.rate <= self._most_rate]
+        self._seconds = median([each.seconds for each in believed])
+        self._on_average = median(
+            [each.busy / each.rate if each.rate > 0 else math.inf for each in believed]
+        )
 
-def _usual(recent: Sequence[Reporter]) -> _Usual:
-    used = [reporter for reporter in recent if reporter.in_progress or reporter.rate >= A_USER]
-    if len(used) < FEW:
-        return _Usual(math.inf, math.inf, math.inf)
-    rate = median(reporter.rate for reporter in used)
-    # How long requests take is asked of those whose count of them can be true.
-    believed = [reporter for reporter in used if reporter.is_believed(rate)]
-    on_average = [
-        reporter.busy / reporter.rate if reporter.rate > 0 else math.inf for reporter in believed
-    ]
-    return _Usual(rate, median(reporter.seconds for reporter in believed), median(on_average))
+    def part_held(self, reporter: Reporter) -> float:
+        """What counts of an Envoy's requests where shares are worked out, 0 to 1.
 
+        One that counts more than can be believed is taken for the average of those that do not.
+        """
+        if reporter.rate <= self._most_rate:
+            return 1.0
+        return fmean(each.rate for each in self._believed()) / reporter.rate
 
-def part_held(reporter: Reporter, recent: Sequence[Reporter]) -> float:
-    """What counts of an Envoy's requests where shares are worked out, 0 to 1.
+    def held_in_flight(self) -> float:
+        """Requests in flight, as far as each Envoy is believed where shares are worked out."""
+        if math.isinf(self._on_average):
+            return self.in_flight()
+        believed = self._believed()
+        held = 0.0
+        for reporter in believed:
+            expected = reporter.rate * self._on_average
+            # Held is the average: what is in flight at one moment varies.
+            least, most = expected / HELD, expected * HELD
+            count = float(reporter.in_progress)
+            if reporter.busy > max(most, _LEAST):
+                count *= most / reporter.busy
+            elif reporter.busy < least:
+                count = max(count, least)
+            held += count
+        return held * len(self._recent) / len(believed)
 
-    One that counts more than can be believed is taken for the average of those that do not.
-    """
-    usual = _usual(recent).rate
-    if reporter.is_believed(usual):
-        return 1.0
-    return (
-        fmean(reporter.rate for reporter in recent if reporter.is_believed(usual)) / reporter.rate
-    )
+    def counted(self) -> Iterator[tuple[Reporter, float]]:
+        """How much of what each Envoy has in flight counts: each is held to what most say.
+
+        A stuck Envoy counts requests that never end, and a lying one says anything: none counts
+        for more than `TIMES` what its requests would come to if they took as long as in the median
+        of all. Where most of them see requests that do not end, none is held: then it is the
+        replica.
+        """
+        if math.isinf(self._seconds):
+            return ((each, each.in_progress) for each in self._recent)
+        longest = TIMES * self._seconds
+        return ((each, min(each.in_progress, 1 + longest * each.rate)) for each in self._recent)
+
+    def in_flight(self) -> float:
+        """Requests in flight, of all Envoys."""
+        return float(sum(count for _, count in self.counted()))
+
+    def _believed(self) -> list[Reporter]:
+        return [each for each in self._recent if each.rate <= self._most_rate]
 
 
 def part_failed(recent: Sequence[Reporter]) -> float | None:
@@ -110,41 +141,3 @@ def part_failed(recent: Sequence[Reporter]) -> float | None:
     if len(voters) < max(min(FEW, len(recent)), 1):
         return None
     return median_low([voter.failed / voter.ended for voter in voters])
-
-
-def held_in_flight(recent: Sequence[Reporter]) -> float:
-    """Requests in flight, as far as each Envoy is believed where shares are worked out."""
-    usual = _usual(recent)
-    if math.isinf(usual.on_average):
-        return in_flight(recent)
-    believed = [reporter for reporter in recent if reporter.is_believed(usual.rate)]
-    held = 0.0
-    for reporter in believed:
-        expected = reporter.rate * usual.on_average
-        # Held is the average: what is in flight at one moment varies.
-        least, most = expected / HELD, expected * HELD
-        count = float(reporter.in_progress)
-        if reporter.busy > max(most, _LEAST):
-            count *= most / reporter.busy
-        elif reporter.busy < least:
-            count = max(count, least)
-        held += count
-    return held * len(recent) / len(believed)
-
-
-def counted(recent: Sequence[Reporter]) -> Iterator[tuple[Reporter, float]]:
-    """How much of what each Envoy has in flight counts: each is held to what most of them say.
-
-    A stuck Envoy counts requests that never end, and a lying one says anything: none counts for
-    more than `TIMES` what its requests would come to if they took as long as in the median of all.
-    Where most of them see requests that do not end, none is held: then it is the replica.
-    """
-    seconds = _usual(recent).seconds
-    for reporter in recent:
-        most = math.inf if math.isinf(seconds) else 1 + TIMES * seconds * reporter.rate
-        yield reporter, min(reporter.in_progress, most)
-
-
-def in_flight(recent: Sequence[Reporter]) -> float:
-    """Requests in flight, of all Envoys."""
-    return float(sum(count for _, count in counted(recent)))

@@ -15,12 +15,9 @@ from typing import Final, NamedTuple, TypeVar
 from controlplane.telemetry.consensus import (
     FEW,
     MEMORY,
+    Consensus,
     Reporter,
-    counted,
-    held_in_flight,
-    in_flight,
     part_failed,
-    part_held,
 )
 from controlplane.telemetry.sizes import Arrivals
 from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
@@ -234,8 +231,9 @@ class LoadReports:
             if total.reporters.pop(reporter, None):
                 found.append(endpoint)
                 _advance(total, now)
-                total.in_flight = in_flight(_recent(total, now))
-                total.held.in_flight = held_in_flight(_recent(total, now))
+                consensus = Consensus(_recent(total, now))
+                total.in_flight = consensus.in_flight()
+                total.held.in_flight = consensus.held_in_flight()
             if not total.reporters and self._totals.get(endpoint) is total:
                 del self._totals[endpoint]
             yield
@@ -253,14 +251,14 @@ class LoadReports:
         total = self._totals.get(endpoint)
         if total is None or not any(now <= reporter.until for reporter in total.reporters.values()):
             return None
-        return in_flight(_recent(total, now))
+        return Consensus(_recent(total, now)).in_flight()
 
     def held_in_flight(self, endpoint: Endpoint, now: float) -> float | None:
         """The same as far as each Envoy is believed where shares are worked out; see `window`."""
         total = self._totals.get(endpoint)
-        if total is None or not _recent(total, now):
+        if total is None or not (recent := _recent(total, now)):
             return None
-        return held_in_flight(_recent(total, now))
+        return Consensus(recent).held_in_flight()
 
     def failing(self, endpoint: Endpoint, now: float) -> Failing | None:
         """What became of a replica's requests lately; None where no Envoy had one.
@@ -285,7 +283,7 @@ class LoadReports:
             return {}
         by_name = dict.fromkeys(total.classes, 0.0)
         others = 0.0
-        for reporter, believed in counted(_recent(total, now)):
+        for reporter, believed in Consensus(_recent(total, now)).counted():
             others += believed
             for name, count in reporter.of_classes.items():
                 part = believed * count / reporter.in_progress
@@ -389,14 +387,15 @@ class LoadReports:
             total.classes[name] = (done + class_load.succeeded, failed + class_load.failed)
         total.looks += 1 / len(total.reporters)
         recent = _recent(total, now)
-        total.in_flight = in_flight(recent)
-        believed = part_held(known, recent) * ended
+        consensus = Consensus(recent)
+        total.in_flight = consensus.in_flight()
+        believed = consensus.part_held(known) * ended
         part = part_failed(recent) if len(recent) >= FEW else None
         if part is None:
             part = load.failed / ended if ended else 0.0
         total.held.done += believed * (1 - part)
         total.held.failed += believed * part
-        total.held.in_flight = held_in_flight(recent)
+        total.held.in_flight = consensus.held_in_flight()
         _keep(total, now)
 
 

@@ -1,5 +1,6 @@
 """A gRPC server on a port, with certificates that can be replaced while it serves."""
 
+import asyncio
 import resource
 from collections.abc import Iterable
 from typing import Final
@@ -10,6 +11,7 @@ from controlplane.binding import BindError, check_bindable
 from controlplane.config import Address
 from controlplane.identity import Credentials
 from controlplane.xds.connection import Methods
+from controlplane.xds.silent_sockets import end_silent
 
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
@@ -30,9 +32,14 @@ _OPTIONS: Final = (
 
 
 MAX_CONNECTIONS: Final = 10_000
-"""At a time; more are closed, and so are more than half of the files that the process may open. A
-connection that says nothing lasts until the handshake's timeout, and REST and scrapes need the
-others."""
+"""At a time; more are closed. Nor may they be more than half of the files that the process may
+open: REST and scrapes need the others."""
+
+_CROWDED: Final = 0.75
+"""Part of them from which on a connection that has said nothing for `_SILENCE` seconds is ended."""
+_SILENCE: Final = 1.0
+
+_making_room = set[asyncio.Task[None]]()
 
 
 class ReloadableCredentials:
@@ -82,7 +89,8 @@ async def serve(
 ) -> tuple[grpc.aio.Server, Address]:
     """Begin to serve; returns the server and the address with the real port."""
     await check_bindable(name, address)
-    limits = (*_OPTIONS, _most_connections(), *options)
+    most = _most_connections()
+    limits = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", most), *options)
     server = grpc.aio.server(options=limits, maximum_concurrent_rpcs=max_streams)
     for service, methods in services:
         handler = grpc.method_handlers_generic_handler(service, methods)
@@ -92,10 +100,19 @@ async def serve(
     except RuntimeError:
         raise BindError(f"cannot serve {name} on {address}") from None
     await server.start()
+    task = asyncio.create_task(_make_room(server, port, most), name=f"{name}: silent connections")
+    _making_room.add(task)
+    task.add_done_callback(_making_room.discard)
     return server, Address(address.host, port)
 
 
-def _most_connections() -> tuple[str, int]:
+def _most_connections() -> int:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
-    return "grpc.max_allowed_incoming_connections", most
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
+
+
+async def _make_room(server: grpc.aio.Server, port: int, most: int) -> None:
+    """End silent connections where places become scarce, until the server ends."""
+    # It says whether the time was over before the server.
+    while await server.wait_for_termination(_SILENCE):
+        await asyncio.to_thread(end_silent, port, int(_CROWDED * most), _SILENCE)

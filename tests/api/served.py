@@ -116,6 +116,7 @@ class Served:
 
 @asynccontextmanager
 async def served(
+    plane: Plane | None = None,
     *,
     token: str | None = None,
     tokens: Sequence[Token] = (),
@@ -126,8 +127,8 @@ async def served(
     issuer: Issuer | None = None,
     port: int = 0,
 ) -> AsyncIterator[Served]:
-    """Serve an empty plane."""
-    here = Served(Plane(100.0))
+    """Serve a plane, an empty one by default."""
+    here = Served(plane or Plane(100.0))
     server = RestServer(
         AdminSettings.model_validate(
             {"address": f"127.0.0.1:{port}", "networks": networks, "tls": tls}

@@ -98,6 +98,18 @@ async def test_one_that_was_found_cannot_be_put_aside_by_another_at_its_address(
         assert (await ask(api, "operator", "PUT", "/new", at(9002))).status == 201
 
 
+async def test_an_address_that_another_token_took_names_it_and_an_operator_gives_it_back() -> None:
+    async with registry() as api:
+        refused = await ask(api, "mine", "PUT", "/new", at(9004))
+        assert (refused.status, refused.detail) == (
+            409,
+            "address 127.0.0.1:9004 is already that of replica 'your', which the token 'you'"
+            " registered",
+        )
+        assert (await ask(api, "operator", "DELETE", "/your?force=true")).status == 204
+        assert (await ask(api, "mine", "PUT", "/new", at(9004))).status == 201
+
+
 async def test_what_a_token_registered_it_may_change_and_an_operator_may_change_all() -> None:
     async with registry() as api:
         for token, id_ in (("mine", "my"), *(("operator", item) for item in ("my", "your", "op"))):

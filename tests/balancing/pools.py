@@ -203,7 +203,8 @@ class Play:
 
     def copy(self) -> Self:
         """The same, to go on in another way."""
-        other = type(self)(self.settings, envoys=self.envoys, sizes=self.sizes)
+        sizes = self.sizes.copy() if self.sizes is not None else None
+        other = type(self)(self.settings, envoys=self.envoys, sizes=sizes)
         other.table, other.decision, other.now = self.table.copy(), self.decision, self.now
         other.gpus, other._counters = dict(self.gpus), deepcopy(self._counters)
         other.inputs = dict(self.inputs)

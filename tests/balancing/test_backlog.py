@@ -92,6 +92,19 @@ def test_where_all_have_much_nobody_is_overloaded() -> None:
     )
 
 
+def test_the_short_lines_of_those_that_start_slowly_make_nobody_overloaded() -> None:
+    """Half of a pool was restarted: the other half has all requests, and must keep them."""
+    four = (100.0,) * 4
+    play = played(waiting({}, *four))
+    long = waiting(dict.fromkeys("ab", 400.0) | dict.fromkeys("cd", 0.0), *four)
+    for id_ in "cd":
+        long[id_] = replace(long[id_], generation=1, ready_since=play.now)
+    after = play.step(long)
+    assert {id_ for id_ in "abcd" if "Slow start" in words(after, id_)} == {"c", "d"}
+    assert overloaded(after) == set()
+    assert min(shares(after)[id_] for id_ in "ab") > 0.4
+
+
 def test_an_overload_lasts_until_the_line_is_an_ordinary_one() -> None:
     play = played(waiting({}))
     lengths = [400.0, 200.0, 100.0, 50.0, 1.0]

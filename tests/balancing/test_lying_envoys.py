@@ -1,5 +1,6 @@
 """Envoys that report what is not true take from a replica at most half of its fair share."""
 
+import math
 from collections.abc import Callable, Mapping
 from statistics import median
 
@@ -15,7 +16,7 @@ from benchmarks.worlds.scenarios import Scenario, Timing
 from benchmarks.worlds.worlds import BATCHING, SLOTS, World
 from controlplane.balancing import ENVOYS, InFlight, ReplicaInput
 from controlplane.telemetry import History, Reading, Window
-from controlplane.telemetry.load import Endpoint, Load, LoadReports
+from controlplane.telemetry.load import Endpoint, Load, LoadReports, report_interval
 
 REPLICAS = 4
 VICTIM = 0
@@ -63,9 +64,15 @@ class ByReports(Balanced):
         )
         self._reports, self._liars, self._lie = LoadReports(), liars, lie
         self._ended: dict[tuple[int, int], int] = {}
+        # So many Envoys are asked to report this often.
+        self._interval = report_interval(fleet.dispatchers + liars, REPLICAS)
+        self._looked = -math.inf
 
     def look(self, loads: Mapping[str, Counts], now: float) -> None:
         super().look(loads, now)
+        if now - self._looked < self._interval - LOOK / 2:
+            return
+        self._looked = now
         for load in loads.values():
             for envoy, counts in enumerate(load.in_flight):
                 found = {}
@@ -74,10 +81,10 @@ class ByReports(Balanced):
                     new = ended - self._ended.get((envoy, number), 0)
                     self._ended[envoy, number] = ended
                     found[_endpoint(number)] = Load(new, 0, counts[number])
-                self._reports.record(envoy, found, LOOK, now)
+                self._reports.record(envoy, found, self._interval, now)
                 if envoy < self._liars and now >= BEGIN:
                     lies = {at: self._lie(at.port, true) for at, true in found.items()}
-                    self._reports.record(f"liar {envoy}", lies, LOOK, now)
+                    self._reports.record(f"liar {envoy}", lies, self._interval, now)
 
     def _window(self, number: int, history: History, reading: Reading) -> Window:
         window = self._reports.window(_endpoint(number))
@@ -112,10 +119,10 @@ def share_of_the_victim(world: World, liars: int, lie: Lie) -> float:
         return Envoys(fleet, made[0])
 
     scenario = Scenario(
-        "", world, (1.0,) * REPLICAS, traffic.single_texts(1.0), 0.6, Timing(15, 15)
+        "", world, (1.0,) * REPLICAS, traffic.single_texts(1.0), 0.6, Timing(10, 15)
     )
     Fleet(scenario, 12, 1, contender).play()
-    decisions = [each for each in made[0].decisions if each.at >= 18]
+    decisions = [each for each in made[0].decisions if each.at >= 15]
     return REPLICAS * median(
         float(decision.share[decision.rows[f"{VICTIM}"]]) for decision in decisions
     )

@@ -28,7 +28,7 @@ from tests.balancing.pools import (
 )
 
 IDS = "abcdef"
-FEW = settings(max_examples=10)
+FEW = settings(max_examples=6)
 
 servings = st.builds(
     Serving,
@@ -254,7 +254,7 @@ def test_replicas_that_come_and_go_leave_the_others_as_they_are(present: list[se
 
 
 def test_a_decision_costs_what_its_columns_cost() -> None:
-    """A hundred times as many replicas take less than a hundred times as long."""
+    """Thirty times as many replicas take less than thirty times as long."""
 
     def seconds(count: int) -> float:
         replicas = {
@@ -271,8 +271,8 @@ def test_a_decision_costs_what_its_columns_cost() -> None:
             found.append(time.process_time() - begin)
         return min(found)
 
-    few, many = seconds(100), seconds(10_000)
-    assert many < 100 * few
+    few, many = seconds(100), seconds(3_000)
+    assert many < 30 * few
 
 
 def test_a_pool_that_parts_its_requests_is_parted_only_where_it_may_be() -> None:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -57,11 +58,16 @@ def batching(*speeds: float, load: float = 0.6, **more: object) -> dict[str, Ser
     return found
 
 
-def parted(replicas: Mapping[str, Serving] | None = None, seconds: float = 30) -> Play:
+@cache
+def _parted(replicas: tuple[tuple[str, Serving], ...]) -> Play:
     play = Play(sizes=sampled())
-    decision = play.run(replicas or batching(), seconds)
+    decision = play.run(dict(replicas), 30)
     assert [each.name for each in decision.classes] == [SEARCH, BULK]
     return play
+
+
+def parted(replicas: Mapping[str, Serving] | None = None) -> Play:
+    return _parted(tuple((replicas or batching()).items())).copy()
 
 
 def served(decision: Decision, name: str) -> set[str]:

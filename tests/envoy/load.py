@@ -19,7 +19,7 @@ async def load(
     envoy: Envoy,
     pool: str,
     workers: int = 4,
-    rate: float = 400.0,
+    rate: float = 150.0,
     texts: Sequence[str] = ("a text",),
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Counter[int]]:

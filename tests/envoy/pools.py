@@ -18,6 +18,9 @@ PROTOCOLS: Final[tuple[Protocol, ...]] = ("delta", "state-of-the-world")
 HEALTH_CHECK: Final = {"interval": "200ms", "timeout": "20s"}
 """It is made often, so that a test need not wait; a machine that stalls makes nobody ill."""
 
+BRIEF: Final = HEALTH_CHECK | {"timeout": "5s"}
+"""Where a new cluster is waited for as long as a check may take."""
+
 IMPATIENT: Final = HEALTH_CHECK | {"timeout": "1s"}
 """Where a replica that hangs is to be seen."""
 

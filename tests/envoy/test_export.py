@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from controlplane.cli.group import plimsoll
 from tests.envoy.load import load
 from tests.envoy.policies import POOL, answering, balanced
-from tests.envoy.pools import pool_of, running, serves
+from tests.envoy.pools import BRIEF, pool_of, running, serves
 from tests.processes import Envoy, free_port, until
 from tests.replica import replica
 
@@ -47,7 +47,11 @@ async def started(tmp_path: Path, exported: Path, port: int) -> AsyncIterator[En
 
 async def test_requests_are_shared_as_the_control_plane_said_at_the_export(tmp_path: Path) -> None:
     exported, port = tmp_path / "exported", free_port()
-    async with balanced(tmp_path, "weighted-least-request", 2) as (plane, envoy, replicas):
+    async with balanced(tmp_path, "weighted-least-request", 2, health_check=BRIEF) as (
+        plane,
+        envoy,
+        replicas,
+    ):
         replicas["r0"].service, replicas["r1"].service = 0.004, 0.016
 
         async def are_told_apart() -> bool:
@@ -90,8 +94,8 @@ async def test_a_further_export_takes_effect_without_a_failed_request(tmp_path: 
         await export(exported, *options)
 
     async with replica() as a, replica() as b, replica() as c:
-        p = pool_of(POOL, a, b)
-        q = pool_of("q", c)
+        p = pool_of(POOL, a, b, health_check=dict(BRIEF))
+        q = pool_of("q", c, health_check=dict(BRIEF))
         await export_of([p])
         data = yaml.safe_load((exported / "envoy.yaml").read_text())
         async with running(tmp_path, data, port, POOL) as envoy:
@@ -107,7 +111,9 @@ async def test_a_further_export_takes_effect_without_a_failed_request(tmp_path: 
             c.answers_health.clear()
             seen = list[int]()
             async with load(envoy, POOL, headers={"x-plimsoll-pool": POOL}) as statuses:
-                exporting = asyncio.create_task(export_of([pool_of(POOL, b), q]))
+                exporting = asyncio.create_task(
+                    export_of([pool_of(POOL, b, health_check=dict(BRIEF)), q])
+                )
 
                 async def is_warming() -> bool:
                     seen.append(await asks("q"))

@@ -138,7 +138,13 @@ async def _reached(port: int, envoy: Envoy) -> bool:
 
 @pytest.mark.parametrize(
     ("fault", "status", "sidecars"),
-    [("refuses", 503, 1), ("refuses", 503, 4), ("errs", 500, 1), ("breaks", 502, 1)],
+    [
+        ("refuses", 503, 1),
+        ("refuses", 503, 4),
+        ("errs", 500, 1),
+        ("breaks", 502, 1),
+        ("cuts", 503, 1),
+    ],
 )
 async def test_replicas_that_all_fail_get_few_requests_more_than_there_are(
     tmp_path: Path, fault: Fault, status: int, sidecars: int

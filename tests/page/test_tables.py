@@ -137,7 +137,7 @@ SCROLL = """async () => {
   let drawn = 0;
   // Each drawing of the table lists the keys of all rows once.
   Array.prototype.map = function (...rest) {
-    if (this.length === 1000) drawn++;
+    if (this.length === 300) drawn++;
     return map.apply(this, rest);
   };
   for (let step = 1; step <= 60; step++) {
@@ -152,7 +152,7 @@ SCROLL = """async () => {
 
 async def test_a_table_is_not_drawn_anew_for_each_pixel_that_it_is_scrolled() -> None:
     async with served() as api:
-        await filled(api, 1000)
+        await filled(api, 300)
         async with opened(api.address, "#/pools/m") as page:
             await page.get_by_role("checkbox", name="Select all replicas").wait_for()
             # What is answered meanwhile draws it, too.

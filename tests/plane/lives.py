@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -103,7 +104,8 @@ SIZES = (400,) * 19 + (20_000,)
 """Bytes of requests of two classes: searches and bulk."""
 
 
-def measured(tokens: float | None = None, sizes: tuple[int, ...] = ()) -> Life:
+@cache
+def _measured(tokens: float | None, sizes: tuple[int, ...]) -> Life:
     life = Life(Plane(0.0), 0.0, tokens)
     life.sizes = sizes
     life.plane.declare(CONFIG, 0.0)
@@ -111,10 +113,9 @@ def measured(tokens: float | None = None, sizes: tuple[int, ...] = ()) -> Life:
     return life
 
 
-@cache
-def once_measured() -> Life:
-    """The same for all tests that change nothing of it."""
-    return measured()
+def measured(tokens: float | None = None, sizes: tuple[int, ...] = ()) -> Life:
+    """A plane that has measured its replicas for a minute; whoever asks may change it."""
+    return deepcopy(_measured(tokens, sizes))
 
 
 def kept(life: Life) -> dict[str, RestartPool]:

@@ -150,9 +150,9 @@ def test_who_comes_back_under_its_id_between_two_decisions_begins_anew() -> None
 
 def test_of_a_restless_replica_the_whole_hour_is_kept_and_the_rest_is_counted() -> None:
     watched = Watched().go(60)
-    for turn in range(700):
+    for turn in range(450):
         watched.queue["a"] = 500.0 if turn % 2 else 0.0
-        watched.go(5, step=5.0)
+        watched.go(8, step=8.0)
     told = watched.told()
     assert told[0].entry.at < watched.now - 0.9 * KEPT
     assert sum(item.left_out for item in told) > 100
@@ -173,13 +173,13 @@ def test_where_there_is_no_room_great_changes_stay_and_every_other_one_is_counte
 
 def test_of_many_small_changes_a_great_one_among_them_stays() -> None:
     watched = Watched().go(60)
-    for turn in range(700):
+    for turn in range(450):
         watched.silent = {"a"} if turn % 2 else set()
         watched.memory["a"] = 0.99 if turn == 100 else 0.5
-        watched.go(5, step=5.0)
+        watched.go(8, step=8.0)
     told = watched.told()
     assert sum(item.left_out for item in told) > 100
-    assert next(each.entry.at for each in told if each.entry.drained) == 565.0
+    assert next(each.entry.at for each in told if each.entry.drained) == 868.0
 
 
 def test_regular_entries_of_a_large_pool_are_spread_over_decisions() -> None:

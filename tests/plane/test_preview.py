@@ -19,7 +19,7 @@ from controlplane.resources.messages import to_json
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.telemetry import Histogram, Reading
 from controlplane.telemetry.load import Endpoint, Load
-from tests.plane.lives import once_measured, restarted, steadily
+from tests.plane.lives import measured, restarted, steadily
 
 INF = float("inf")
 
@@ -137,7 +137,7 @@ def test_what_would_be_refused_is(plane: Plane) -> None:
 
 
 def test_a_pool_that_is_held_after_a_restart_is_held_in_a_preview_too() -> None:
-    after = restarted(once_measured())
+    after = restarted(measured())
     after.live(1.0, steadily)
     same = PutReplica("m", "fast", after.plane.fleet.pool("m").replica("fast").settings)
     # A scrape later, so that a step could be taken.

@@ -15,7 +15,6 @@ from tests.plane.lives import (
     SIZES,
     kept,
     measured,
-    once_measured,
     restarted,
     steadily,
     target,
@@ -23,7 +22,7 @@ from tests.plane.lives import (
 
 
 def test_envoys_are_told_the_same_after_a_restart_and_while_it_lasts() -> None:
-    before = once_measured()
+    before = measured()
     after = restarted(before)
     assert len({weight for _, weight in before.weights().values()}) > 1
     for _ in range(int(HELD)):
@@ -47,7 +46,7 @@ def test_long_requests_go_where_they_went_after_a_restart_and_while_it_lasts() -
 
 
 def test_they_are_told_the_same_before_anything_was_read() -> None:
-    before = once_measured()
+    before = measured()
     after = restarted(before)
     for id_ in SECONDS:
         after.plane.probed(target(after.plane, id_), Probe.HEALTHY, after.now)
@@ -56,7 +55,7 @@ def test_they_are_told_the_same_before_anything_was_read() -> None:
 
 
 def test_estimates_start_from_what_was_known() -> None:
-    before = once_measured()
+    before = measured()
     after = restarted(before)
     after.live(HELD + 1, steadily)
     for id_, capacity in before.capacities().items():
@@ -64,7 +63,7 @@ def test_estimates_start_from_what_was_known() -> None:
 
 
 def test_what_was_counted_while_nobody_looked_says_nothing() -> None:
-    before = once_measured()
+    before = measured()
     after = restarted(before)
     # A million requests came meanwhile, in what looks like half a second.
     after.live(HELD + 1, lambda now: 1e6 + steadily(now - 1000))
@@ -72,7 +71,7 @@ def test_what_was_counted_while_nobody_looked_says_nothing() -> None:
 
 
 def test_a_replica_that_was_restarted_meanwhile_is_measured_anew() -> None:
-    after = restarted(once_measured())
+    after = restarted(measured())
     after.live(HELD + 0.5, lambda now: steadily(now - 1000))
     decision = after.plane.decision("m")
     assert decision is not None
@@ -80,7 +79,7 @@ def test_a_replica_that_was_restarted_meanwhile_is_measured_anew() -> None:
 
 
 def test_who_is_never_read_again_ages_to_the_median() -> None:
-    after = restarted(once_measured())
+    after = restarted(measured())
     after.live(HELD + 5, steadily, ids="fast same")
     decision = after.plane.decision("m")
     assert decision is not None
@@ -99,7 +98,7 @@ def test_what_envoys_knew_they_still_know_though_nobody_listens_there_now() -> N
 
 
 def test_what_envoys_did_not_know_they_are_not_told_of() -> None:
-    before = once_measured()
+    before = measured()
     data = kept(before)["m"]
     hidden = {**data.replicas, "slow": replace(data.replicas["slow"], shown=False)}
     fresh = Plane(0.0)
@@ -113,7 +112,7 @@ def test_a_replica_that_has_moved_meanwhile_begins_anew() -> None:
     (entry,) = CONFIG.pools
     moved = entry.replicas[0].model_copy(update={"address": Address("127.0.0.1", 9999)})
     pools = (entry.model_copy(update={"replicas": (moved, *entry.replicas[1:])}),)
-    after = restarted(once_measured(), CONFIG.model_copy(update={"pools": pools}))
+    after = restarted(measured(), CONFIG.model_copy(update={"pools": pools}))
     weighing = after.plane.decision("m")
     assert weighing is not None
     assert set(weighing.replicas) == {"same", "slow"}
@@ -121,7 +120,7 @@ def test_a_replica_that_has_moved_meanwhile_begins_anew() -> None:
 
 
 def test_data_of_another_version_is_as_good_as_none() -> None:
-    before = once_measured()
+    before = measured()
     plane = Plane(0.0)
     plane.adopt(whole(before.plane.fleet), 0.0)
     old = {
@@ -144,7 +143,7 @@ def test_an_empty_registry_is_not_told_before_there_is_a_pool() -> None:
 
 
 def test_a_pool_that_is_held_says_so() -> None:
-    after = restarted(once_measured())
+    after = restarted(measured())
     after.live(1, steadily)
     report = after.plane.report("m", "slow", after.now)
     assert report.decision is not None

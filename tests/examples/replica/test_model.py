@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,15 @@ def embed(model: Model, *texts: str) -> NDArray[np.float32]:
     return model.embed(model.tokenise(texts))
 
 
+@cache
+def tensors_of(folder: Path) -> dict[str, NDArray[np.float64]]:
+    file = folder / "model.safetensors"
+    return {name: np.asarray(each, dtype=np.float64) for name, each in load_file(file).items()}
+
+
 def reference(folder: Path, ids: list[int]) -> NDArray[np.float64]:
     """Embed one text by the letter of the BERT paper: float64, head by head, exact erf."""
-    tensors = {
-        name: np.asarray(tensor, dtype=np.float64)
-        for name, tensor in load_file(folder / "model.safetensors").items()
-    }
+    tensors = tensors_of(folder)
     config = json.loads((folder / "config.json").read_text())
 
     def dense(name: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
