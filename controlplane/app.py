@@ -36,7 +36,7 @@ from controlplane.identity import Admission
 from controlplane.istio import IstioServer
 from controlplane.latest import Latest, Notice
 from controlplane.metrics import OwnMetrics
-from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
+from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane, State
 from controlplane.resources.catalog import Catalog
 from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.scraper import Scraper
@@ -213,8 +213,14 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         discovery.follow(changed_config.pools)
         await in_turns(rest.looking())
 
+    is_first = True
+
     def decided(seconds: float) -> Iterator[None]:
+        nonlocal is_first
         metrics.decided(seconds)
+        if is_first:
+            is_first = False
+            _log_not_ready(plane)
         for name, error in plane.failed_decisions().items():
             _log.error("Pool %s: no decision could be made", name, exc_info=error)
         for sentence in plane.recovery.news():
@@ -373,6 +379,17 @@ def _timed(build: Callable[[], Catalog], cpu: Callable[[], float]) -> tuple[Cata
     """Build a catalog, and count the seconds of CPU of this thread."""
     begun = cpu()
     return build(), cpu() - begun
+
+
+def _log_not_ready(plane: Plane) -> None:
+    """Log which pools have replicas that did not answer at the start; later changes are logged."""
+    for name in plane.fleet.pools:
+        states = [summary.state for _, summary in plane.summaries(name)]
+        if waiting := sum(state is not State.READY for state in states):
+            _log.warning(
+                "pool %s: %d of %d replicas are not ready; `plimsoll explain %s` says why",
+                *(name, waiting, len(states), name),
+            )
 
 
 async def _renew(issuer: Issuer, xds: XdsServer) -> None:

@@ -64,3 +64,29 @@ async def test_every_line_is_an_object_and_what_happens_to_a_replica_is_one(
     ]
     for secret in (TOKEN, CHECK):
         assert secret not in log.read_text()
+
+
+async def test_replicas_that_do_not_answer_at_the_start_are_counted(tmp_path: Path) -> None:
+    config, log = tmp_path / "plimsoll.yaml", tmp_path / "plimsoll.log"
+    async with replica() as a:
+        pool = {
+            "name": "m",
+            "model": "m",
+            "listener": {"address": "127.0.0.1:10000"},
+            "replicas": [
+                {"id": "a", "address": a.address},
+                {"id": "b", "address": f"127.0.0.1:{free_port()}"},
+            ],
+        }
+        servers = {
+            "admin": {"address": f"127.0.0.1:{free_port()}"},
+            "xds": {"address": f"127.0.0.1:{free_port()}"},
+        }
+        config.write_text(yaml.safe_dump(servers | {"pools": [pool]}))
+
+        async def says_so() -> bool:
+            words = "pool m: 1 of 2 replicas are not ready; `plimsoll explain m` says why"
+            return words in log.read_text()
+
+        async with command(log, "serve", "--config", config):
+            await until("it says so", says_so)
