@@ -1,5 +1,7 @@
 """``plimsoll``, also as ``python -m controlplane``."""
 
+import errno
+
 import click
 
 from controlplane.cli.group import plimsoll
@@ -26,6 +28,10 @@ def main() -> None:
         fail(error.format_message(), error.exit_code)
     except click.Abort:
         fail("interrupted", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        fail(f"the output cannot be written: {error.strerror}")
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

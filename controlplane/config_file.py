@@ -20,6 +20,7 @@ from controlplane.config import (
     parse_tokens,
 )
 from controlplane.config.config import IstioTlsSettings
+from controlplane.config.document import read_document
 from controlplane.files import is_pipe, read_file, read_once
 from controlplane.identity import CertificateError, Credentials, checked
 
@@ -155,7 +156,7 @@ async def watch(
     seen: Content | None = None
     problem: str | None = None
     waiting: Config | None = None
-    looks = 0
+    text, looks = "", 0
     async for (content,), is_asked in _looks((path,), asked or asyncio.Event()):
         looks += 1
         if is_asked:
@@ -169,7 +170,14 @@ async def watch(
                 waiting = await asyncio.to_thread(load_config, text, str(path))
             # To compare ten thousand replicas takes as long as to read them.
             if waiting is not None and await asyncio.to_thread(operator.ne, waiting, known):
-                await adopt(waiting)
+                try:
+                    await adopt(waiting)
+                except SettingsError as error:
+                    document = await asyncio.to_thread(read_document, text, str(path))
+                    if document.data is None:
+                        raise SettingsError("is empty", place=str(path)) from None
+                    place = f"{path}:{document.line(error.path)}"
+                    raise SettingsError(error.problem, error.path, place) from None
                 known = waiting
                 _log.info("%s has changed and is in use", path)
             elif problem is not None:

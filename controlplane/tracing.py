@@ -29,6 +29,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from controlplane import __version__
 from controlplane.config import OtlpSettings, SettingsError
 from controlplane.config.tls import SYSTEM
+from controlplane.files import read_file
 from controlplane.fleet import Change, Replica
 from controlplane.plane import Plane
 from controlplane.resources.tls import SYSTEM_BUNDLE
@@ -315,10 +316,11 @@ def _exporter(settings: OtlpSettings) -> OTLPSpanExporter:
         return OTLPSpanExporter(str(settings.address), insecure=True, timeout=EXPORT_SECONDS)
     path = Path(SYSTEM_BUNDLE if tls.ca == SYSTEM else tls.ca)
     try:
-        roots = path.read_bytes()
+        roots = read_file(path)
     except OSError as error:
         raise SettingsError(
-            f"{path} cannot be read here, where the control plane needs it: {error.strerror}",
+            f"{path} cannot be read here, where the control plane needs it:"
+            f" {error.strerror or error}",
             ("otlp", "tls", "ca"),
         ) from None
     name = tls.server_name or settings.address.host

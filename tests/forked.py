@@ -109,3 +109,22 @@ def _nursery() -> str:
     atexit.register(end)
     assert started.stdout.readline() == "ready\n", "the nursery has not started"
     return path
+
+
+_PROGRAM = """#!{python} -SE
+import json, os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({path!r})
+env = {{name: text for name, text in os.environ.items() if name.startswith("PLIMSOLL_")}}
+order = {{"arguments": sys.argv[1:], "env": env, "cwd": os.getcwd()}}
+socket.send_fds(connection, [json.dumps(order).encode() + b"\\n"], [0, 1, 2])
+answer = connection.makefile()
+answer.readline()
+sys.exit(int(answer.readline()))
+"""
+
+
+def program(path: Path) -> None:
+    """Write a program for shells that calls ``plimsoll`` as `Forked.start` does."""
+    path.write_text(_PROGRAM.format(python=sys.executable, path=_nursery()))
+    path.chmod(0o700)

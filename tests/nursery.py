@@ -4,9 +4,9 @@ It has also built what Envoys are given once: the classes of messages are comple
 first used, which takes half a second of CPU.
 
 It listens on a Unix socket, whose path is its argument, until its stdin ends. A client sends a line
-of JSON, the arguments of ``plimsoll`` and variables beside those of the tests, and the descriptors
-of stdin, stdout and stderr. The answer is a line with the pid and, once that has ended, a line with
-its exit code. A command does not outlive the connection.
+of JSON, the arguments of ``plimsoll``, variables beside those of the tests and perhaps a folder to
+run in, and the descriptors of stdin, stdout and stderr. The answer is a line with the pid and, once
+that has ended, a line with its exit code. A command does not outlive the connection.
 """
 
 import contextlib
@@ -72,6 +72,7 @@ def watch(connection: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             connection.close()
+            os.chdir(order.get("cwd", "."))
             become(order["arguments"], order["env"], descriptors)
         # Whoever reads what it writes waits until nobody has that open any more.
         for each in descriptors:

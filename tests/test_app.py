@@ -199,6 +199,21 @@ async def test_where_envoys_send_spans_takes_a_restart_to_change_and_the_log_say
         path.write_text(f'{servers}otlp: {{address: "127.0.0.1:4317"}}\n')
 
         async def says() -> bool:
-            return "otlp: cannot change while the control plane runs" in caplog.text
+            return f"{path}:3: otlp: cannot change while the control plane runs" in caplog.text
 
         await until("the change is refused", says)
+
+
+async def test_a_config_file_that_was_emptied_is_not_used_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "plimsoll.yaml"
+    servers = 'admin: {address: "127.0.0.1:0"}\nxds: {address: "127.0.0.1:0"}\n'
+    path.write_text(servers)
+    async with running(load_config(servers, "plimsoll.yaml"), path):
+        path.write_text("# nothing\n")
+
+        async def says() -> bool:
+            return f"the old one stays: {path}: is empty" in caplog.text
+
+        await until("the empty file is refused", says)

@@ -11,9 +11,10 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from controlplane.api import pages
@@ -88,6 +89,21 @@ def delivered(seconds: float) -> Middleware:
 
 
 _log = logging.getLogger(__name__)
+
+_SHOWN: Final = 200
+"""Characters of what is wrong with a request."""
+
+
+class _NoFaultOfOurs(logging.LoggerAdapter[logging.Logger]):
+    """Says in one line, without a traceback, what is wrong with bytes that are no HTTP request."""
+
+    def log(self, level: int, msg: object, *args: object, **more: Any) -> None:
+        error = more.get("exc_info")
+        if isinstance(error, HttpProcessingError):
+            what = " ".join(error.message.split())[:_SHOWN]
+            level, msg, args, more = logging.INFO, "no HTTP request from %s: %s", (*args, what), {}
+        super().log(level, msg, *args, **more)
+
 
 _LINGER: Final = 1.0
 """Seconds for a client to finish a refused body, so that it reads the refusal."""
@@ -220,6 +236,7 @@ class RestServer:
             app,
             access_log=None,
             auto_decompress=False,
+            logger=_NoFaultOfOurs(_log),
             lingering_time=_LINGER,
             keepalive_timeout=self._limits.idle,
         )

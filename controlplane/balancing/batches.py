@@ -1,9 +1,8 @@
 """The shape of a replica's batches: what starting one costs, and how large they get.
 
-A batch of n tokens lasts α + β·n seconds. Large batches show β, and with it the capacity; small
-ones show α. So each reading teaches what it can: one with large batches the capacity (see
-`evidence`), one with small batches the overhead h = α/β, given the capacity that is known. A
-replica that gets only short requests says nothing about its capacity; what was known before stays.
+A batch of n tokens lasts α + β·n seconds. The line through batches of different sizes shows both:
+β, and with it the capacity (see `evidence`), and the overhead h = α/β. A replica whose batches are
+all of one size says nothing about α, so it is taken to start a batch as others of its pool do.
 """
 
 from dataclasses import dataclass, replace
@@ -15,24 +14,16 @@ from controlplane.balancing.columns import Bools, Columns, Floats, Ints, column,
 from controlplane.balancing.evidence import BUDGET, OVERHEAD, Counted
 
 SMALL: Final = 0.125
-"""Part of a full batch up to which batches are small."""
-FEWEST: Final = 3.0
-"""Small batches that say anything."""
+"""Part of the largest batch of late up to which batches are small."""
 SMALLEST: Final = 512.0
 """Tokens that a full batch has at least."""
 FADING: Final = 0.999
 """What is left of the largest batch, with each reading that finds texts waiting."""
-CHUNKS: Final = 6.0
-"""Chunks that draw a line."""
 LINE: Final = 60.0
 """Chunks over which it is drawn."""
-TELLING: Final = 0.25
+TELLING: Final = 0.1
 """Chunks times the squared coefficient of variation of their sizes that count as much as what is
 usual: chunks of about one size say nothing of what a batch of nothing would take."""
-QUIET: Final = 2.0
-"""Readings before it that must have had small batches only."""
-REMEMBERED: Final = 2_000.0
-"""Batches over which the overhead is averaged: it changes more slowly than the speed."""
 LEAST, MOST = 1.0, 4_000.0
 """Tokens that a start may cost; beyond it is a misreading."""
 
@@ -42,50 +33,39 @@ class Shapes(Columns):
     """By row.
 
     Attributes:
-        overhead: Tokens that cost as much as starting a batch; NaN: not known.
-        seen: Small batches that this rests on.
         budget: Tokens of a full batch; NaN: none was seen.
         largest: Tokens of the largest batch of late; NaN: none was seen.
         batched: Durations of batches were measured.
-        quiet: Readings in a row with small batches only.
         sums: Of 1, n, T, n², n·T over chunks of batches of n tokens and T seconds, fading.
     """
 
-    overhead: Floats = column()
-    seen: Floats = column(0.0)
     budget: Floats = column()
     largest: Floats = column()
     batched: Bools = flag()
-    quiet: Floats = column(0.0)
     sums: Floats = column(0.0, 5)
 
-    def known_overhead(self) -> Floats:
-        """By small batches, or else by what a start takes in the pool, in seconds.
+    def overhead(self) -> tuple[Floats, float]:
+        """Tokens that cost as much as starting a batch, and how far lines tell that, 0 to 1.
 
-        A start is work of the host and takes about as long on any accelerator, so one start is
-        more tokens of a fast replica.
+        A start is mostly work of the host and takes about as long on any accelerator, so the lines
+        of all replicas tell of one time, and one start is more tokens of a fast replica. As far as
+        they do not tell, a start is `OVERHEAD` everywhere: then capacities are wrong, but alike.
         """
         count, n1, t1, n2, nt = self.sums.T
         some = np.maximum(count, 1e-9)
-        n, took = n1 / some, t1 / some
-        variance, covariance = n2 / some - n**2, nt / some - n * took
-        drawn = (count >= CHUNKS) & (variance > 0) & (covariance > 0)
-        slope = np.where(drawn, covariance, 1.0) / np.where(drawn, variance, 1.0)
-        tells = count * variance / np.maximum(n, 1.0) ** 2
-        tells = tells / (tells + TELLING)
+        n, took = np.maximum(n1 / some, 1.0), np.maximum(t1 / some, 1e-9)
+        variance = np.maximum(n2 / some - n**2, 0.0)
+        slope = (nt / some - n * took) / np.maximum(variance, 1e-9)
+        line = np.clip(took - slope * n, 0.0, took)
+        tells = count * variance / n**2
+        told = float(tells.sum() / (tells.sum() + TELLING))
         usual = OVERHEAD / (OVERHEAD + n) * took
-        by_line = tells * np.maximum(took - slope * n, 0.0) + (1 - tells) * usual
-        by_line = np.where(drawn, by_line, np.nan)
-        own = self.overhead
-        by_small = np.where(count > 0, own / np.maximum(own + n, 1.0) * took, np.nan)
-        for starts in (by_small, by_line):
-            known = starts[~np.isnan(starts)]
-            if len(known):
-                start = float(np.median(known))
-                per_token = np.maximum(took - start, 0.1 * took) / np.maximum(n, 1.0)
-                found = np.where(count > 0, start / np.maximum(per_token, 1e-12), OVERHEAD)
-                return np.where(np.isnan(own), np.clip(found, LEAST, MOST), own)
-        return np.where(np.isnan(own), OVERHEAD, own)
+        start = usual
+        if told > 0:
+            start = told * np.average(line, weights=tells / took**2) + (1 - told) * usual
+        per_token = np.maximum(took - start, 0.1 * took) / n
+        found = np.clip(start / per_token, LEAST, MOST)
+        return np.where(count > 0, found, OVERHEAD), told
 
     def full(self) -> float:
         """Tokens of a full batch: the largest that left texts waiting anywhere in the pool."""
@@ -109,9 +89,7 @@ def _most(tokens: Floats) -> float:
     return max(float(known.max()), SMALLEST) if len(known) else BUDGET
 
 
-def learned(
-    shapes: Shapes, rows: Ints, counted: Counted, waiting: Bools, capacity: Floats
-) -> Shapes:
+def learned(shapes: Shapes, rows: Ints, counted: Counted, waiting: Bools) -> Shapes:
     """Take in the batches between two readings.
 
     Args:
@@ -119,33 +97,14 @@ def learned(
         rows: Those that computed batches.
         counted: What these did.
         waiting: Whether texts wait there: then batches are full.
-        capacity: Tokens per second that each carries; NaN: not known.
     """
-    overhead, seen = shapes.overhead.copy(), shapes.seen.copy()
     budget, batched = shapes.budget.copy(), shapes.batched.copy()
-    quiet = shapes.quiet.copy()
     batched[rows] = True
     size = counted.size
     # A batch that left texts waiting was full, as far as its server fills them.
     old = np.nan_to_num(budget[rows])
     budget[rows] = np.where(waiting, np.maximum(FADING * old, size), budget[rows])
-    full = replace(shapes, budget=budget).full()
-    largest = _grown(shapes, rows, size)
-    small = (size < SMALL * full) & ~waiting
-    quiet[rows] = np.where(small, quiet[rows] + 1, 0.0)
-    # Batches are counted when they begin and timed when they end: one may have begun before.
-    small &= (quiet[rows] > QUIET) & (counted.batches >= FEWEST) & ~np.isnan(capacity)
-    part = capacity * counted.duration / full
-    small &= part < 0.5
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.clip((part * full - size) / (1 - part), LEAST, MOST)
-    at, found = rows[small], found[small]
-    weight = counted.batches[small]
-    rate = weight / np.minimum(seen[at] + weight, REMEMBERED + weight)
-    before = np.where(np.isnan(overhead[at]), found, overhead[at])
-    overhead[at] = before + rate * (found - before)
-    seen[at] = np.minimum(seen[at] + weight, REMEMBERED)
-    return Shapes(overhead, seen, budget, largest, batched, quiet, shapes.sums)
+    return replace(shapes, budget=budget, largest=_grown(shapes, rows, size), batched=batched)
 
 
 def worked_out(shapes: Shapes, rows: Ints, size: Floats) -> Shapes:

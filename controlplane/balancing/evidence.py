@@ -177,7 +177,7 @@ def by_batches(
     overhead: Floats,
     budget: float,
     each: Floats,
-    sure: Bools,
+    sure: Floats,
     fewest: Floats | float = 0.0,
 ) -> Floats:
     """Worth in requests, busy seconds and work in tokens, as three columns.
@@ -187,8 +187,8 @@ def by_batches(
         overhead: Tokens that cost as much as starting a batch, h.
         budget: Tokens of a full batch, B.
         each: Requests that one batch is worth.
-        sure: Where the overhead is the replica's own, or a wrong one would be wrong for all alike:
-            small batches count in full.
+        sure: How far the overhead is known, or a wrong one would be wrong for all alike, 0 to 1:
+            with 1 small batches count in full.
         fewest: Batches that there were at least.
     """
     size = counted.size
@@ -199,7 +199,7 @@ def by_batches(
     alike = counted.batch_tokens**2 / np.maximum(counted.token_squares, 1e-9)
     alike = np.maximum(alike, fewest)
     part = np.maximum((size / np.maximum(size + overhead, 1e-9)) ** 2, LEAST_SAID)
-    worth = each * alike * np.where(sure, 1.0, part)
+    worth = each * alike * np.maximum(sure, part)
     return np.column_stack([worth, counted.batch_tokens / capacity, counted.batch_tokens])
 
 

@@ -48,8 +48,6 @@ KNOWN: Final = 50.0
 """Requests from which on it is remembered what a replica was before it changed."""
 REMEMBERED: Final = 200.0
 """Requests that the past is worth when it counts again."""
-SOUND: Final = 100.0
-"""Requests from which on a capacity is sound enough to learn the overhead of batches by it."""
 BELOW_USUAL: Final = 0.7
 """Part of the pool's median below which a replica may be one that is not warm yet."""
 
@@ -233,10 +231,7 @@ def _counted(
         of = rows[some]
         waiting = given.own[of] > 0
         those = Counted(*(column[some] for column in lately))
-        sound = records.worth[of] >= SOUND
-        capacity = np.where(sound, records.capacity[of], np.nan)
-        shapes = batches.learned(records.shapes, of, those, waiting, capacity)
-        records = replace(records, shapes=shapes)
+        records = replace(records, shapes=batches.learned(records.shapes, of, those, waiting))
     batched = counted.are_batches
     worked_out = batched & ~measured
     if worked_out.any():
@@ -244,9 +239,9 @@ def _counted(
         records = replace(records, shapes=shapes)
     if batched.any():
         each = np.where(measured, evidence.PER_BATCH, 1.0)
-        overhead, full = records.shapes.known_overhead(), records.shapes.full()
-        sure = records.shapes.seen[rows] >= CHUNK
-        sure |= (records.worth[rows] < CHUNK) & ~records.shapes.are_small(counted.size)
+        (overhead, told), full = records.shapes.overhead(), records.shapes.full()
+        first = (records.worth[rows] < CHUNK) & ~records.shapes.are_small(counted.size)
+        sure = np.where(first, 1.0, told)
         fewest = np.where(worked_out, counted.requests / evidence.TEXTS, 0.0)
         of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure, fewest)
         if worked_out.any():

@@ -24,7 +24,7 @@ _NOTICED: Final = 0.05
 """Relative change of what a replica gets that is worth writing down."""
 _COLUMNS: Final = ("relative", "wanted", "cut", "band", "earned")
 _OF_RECORDS: Final = ("before", "past", "parts")
-_OF_SHAPES: Final = ("overhead", "seen", "budget", "batched")
+_OF_SHAPES: Final = ("sums", "budget", "batched")
 
 
 def pool_data(decision: Decision) -> dict[str, Any]:
@@ -70,8 +70,7 @@ def replica_data(decision: Decision, id_: str) -> dict[str, Any]:
         "past": [float(each) for each in records.past[row]],
         "before": _number(records.before, row),
         "batches": {
-            "overhead": _number(shapes.overhead, row),
-            "seen": float(shapes.seen[row]),
+            "line": [float(each) for each in shapes.sums[row]],
             "budget": _number(shapes.budget, row),
             "batched": bool(shapes.batched[row]),
         },
@@ -178,11 +177,10 @@ def _read(data: Mapping[str, Any]) -> dict[str, Any] | None:
             "earned": bool(data["earned"]),
             "wanted": bool(wanted),
             "cut": bool(cut),
-            "evidence": _three(data["evidence"]),
-            "past": _three(data["past"]),
+            "evidence": _numbers(data["evidence"], 3),
+            "past": _numbers(data["past"], 3),
             "before": _float(data["before"]),
-            "overhead": _float(batches["overhead"]),
-            "seen": float(batches["seen"]),
+            "line": _numbers(batches["line"], 5),
             "budget": _float(batches["budget"]),
             "batched": bool(batches["batched"]),
         }
@@ -214,8 +212,7 @@ def _restored(
     records = Records.empty(size)
     shapes = replace(
         records.shapes,
-        overhead=column("overhead"),
-        seen=column("seen"),
+        sums=column("line"),
         budget=column("budget"),
         batched=flags("batched"),
     )
@@ -319,6 +316,8 @@ def _optional(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _three(values: list[float]) -> tuple[float, float, float]:
-    worth, busy, work = values
-    return float(worth), float(busy), float(work)
+def _numbers(values: list[float], count: int) -> tuple[float, ...]:
+    found = tuple(map(float, values))
+    if len(found) != count:
+        raise ValueError(values)
+    return found

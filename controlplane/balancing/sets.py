@@ -163,7 +163,7 @@ def batching(frame: Frame, rows: Ints) -> tuple[Floats, Floats, Floats, Floats]:
         rows: Where a batch of some of these was seen, all replicas compute batches.
     """
     shapes = frame.state.records.shapes
-    overhead, budget = shapes.known_overhead(), np.full(frame.size, shapes.full())
+    (overhead, _), budget = shapes.overhead(), np.full(frame.size, shapes.full())
     batched = np.full(frame.size, bool(shapes.batched[rows].any()))
     start = np.where(batched, overhead * budget / (budget + overhead) / frame.mixed, 0.0)
     return start, budget, np.where(batched, 1.0, frame.slots), batched.astype(np.float64)

@@ -104,7 +104,7 @@ def _capacity(frame: Frame, sums: Floats) -> Floats:
     counted = Counted(requests, seconds, elapsed, tokens, *[unknown] * 9).completed()
     sharing, size = sharing_of(frame), frame.size
     by_batches = evidence.by_batches(
-        counted, np.full(size, OVERHEAD), BUDGET, np.ones(size), np.ones(size, np.bool_)
+        counted, np.full(size, OVERHEAD), BUDGET, np.ones(size), np.ones(size)
     )
     declared = np.isfinite(frame.table.column("slots"))
     by_slots = evidence.by_slots(counted, frame.slots, sharing, frame.length)

@@ -15,6 +15,7 @@ from controlplane.cli.admin import DEFAULT_URL, files_of_environment
 from controlplane.cli.node_options import (
     envoy_of,
     locality_in,
+    node_option,
     node_options,
     reachable,
     tls_of,
@@ -47,7 +48,7 @@ _WORDS: Final = frozenset(
 
 
 @click.command
-@click.option("--node", required=True, help="Name of this Envoy; unique.")
+@node_option
 @click.option(
     "--xds", default="127.0.0.1:18000", show_default=True, help="HOST:PORT of the control plane."
 )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from controlplane.cli import check_scrape
-from controlplane.cli.terminal import USAGE, counted, fail
+from controlplane.cli.terminal import USAGE, Number, counted, fail
 from controlplane.config import Config, OtlpSettings, SettingsError, load_config
+from controlplane.files import read_once
 from controlplane.fleet import Fleet, Refused, declare
 from controlplane.scraping.scrape import ScrapeError
 
@@ -45,7 +46,7 @@ _GRPC: Final = (
     "--seconds",
     default=3.0,
     show_default=True,
-    type=click.FloatRange(0, 60),
+    type=Number(0, 60),
     help="With --scrape: seconds from the first reading to the last; 0 reads once.",
 )
 @click.option("--bearer-file", metavar="FILE", help="With --scrape: file with a bearer token.")
@@ -109,9 +110,9 @@ def _check_file(file: str, as_json: bool) -> None:
 def loaded(file: str) -> tuple[Config, Fleet]:
     """The config of a file, and the fleet that it declares."""
     try:
-        text = Path(file).read_bytes().decode("utf-8")
+        text = read_once(Path(file)).decode("utf-8")
     except OSError as error:
-        raise SettingsError(f"cannot be read: {error.strerror}", place=file) from None
+        raise SettingsError(f"cannot be read: {error.strerror or error}", place=file) from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"is not UTF-8 at byte {error.start}", place=file) from None
     config = load_config(text, file)

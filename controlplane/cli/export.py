@@ -17,7 +17,7 @@ from controlplane.balancing import Place
 from controlplane.cli.admin import Api, api_options
 from controlplane.cli.bootstrap import as_yaml
 from controlplane.cli.check import loaded
-from controlplane.cli.node_options import envoy_of, node_options, write_secrets
+from controlplane.cli.node_options import envoy_of, node_option, node_options, write_secrets
 from controlplane.cli.terminal import USAGE, fail
 from controlplane.plane import first_catalog
 from controlplane.resources.filesystem import CURRENT, Files, files, longest_check, steps
@@ -35,7 +35,7 @@ _SETTLED: Final = 1.0
 
 @click.command
 @click.argument("folder", metavar="DIR")
-@click.option("--node", required=True, help="Name of this Envoy; unique.")
+@node_option
 @click.option(
     "--config",
     metavar="FILE",

@@ -30,7 +30,18 @@ from controlplane.resources.secret_sources import (
     SpireTls,
     secret_files,
 )
-from controlplane.resources.views import MAX_PROXIES
+from controlplane.resources.views import MAX_NODE_ID, MAX_PROXIES
+
+
+def _node(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    if not (0 < len(text) <= MAX_NODE_ID and text.isprintable()):
+        fail(f"--node: give 1 to {MAX_NODE_ID} printable characters", USAGE)
+    return text
+
+
+node_option = click.option(
+    "--node", required=True, callback=_node, help="Name of this Envoy; unique."
+)
 
 mesh_options = taking(
     click.option(

@@ -1,6 +1,7 @@
 """How a command speaks to its user: one sentence when it fails, JSON for programs, questions."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -12,6 +13,20 @@ USAGE: Final = 2
 """The exit code of bad usage or bad config."""
 
 T = TypeVar("T")
+
+
+class Number(click.FloatRange):
+    """A number within bounds; NaN, which compares with nothing, is none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read a number; a usage error if it is none."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -190,7 +190,7 @@ class AdminSettings(Settings):
     """
 
     address: BindAddress = Address("127.0.0.1", 8080)
-    token_file: str | None = None
+    token_file: File | None = None
     tls: AdminTlsSettings | None = None
     networks: Annotated[tuple[Network, ...], Field(strict=False, max_length=64)] | None = None
 
@@ -235,7 +235,7 @@ class XdsSettings(Exposed):
 class StoreSettings(Settings):
     """The database of registrations; a path is relative to the config file."""
 
-    path: str = Field(default="plimsoll.db", min_length=1)
+    path: File = "plimsoll.db"
 
 
 class Config(Settings):

@@ -1,6 +1,6 @@
 """Certificates, SPIFFE ids, and which node may be served what. Pure: bytes and times come in.
 
-`certificates` reads and checks PEM; `admission` says who a client is and what it may have.
+`admission` reads and checks PEM, and says who a client is and what it may have.
 """
 
 from controlplane.identity.admission import (

@@ -36,6 +36,8 @@ MAX_POOLS: Final = 1_000
 """That one Envoy may name; who wants more wants all, and names none."""
 MAX_NAME: Final = 256
 """Characters that such a name may have."""
+MAX_NODE_ID: Final = 256
+"""Characters of a node's id, and of what else it says about itself."""
 MAX_PROXIES: Final = 16
 """In front of one Envoy."""
 

@@ -277,8 +277,8 @@ def _grid(layout: Layout, source: Source, empty: float) -> _Grid | None:
     first = sum(bound <= empty for bound in bounds)
     lower = [empty, *bounds[first:-1]]
     pairs = zip(lower, bounds[first:-1], strict=False)
-    # A bucket up to one text has the batches of one.
-    middles = [math.sqrt(low * high) if low else high for low, high in pairs]
+    # Texts and tokens are whole: a bucket above one and up to two has the batches of two.
+    middles = [math.sqrt((low + 1) * high) for low, high in pairs]
     middles.append(lower[-1] * _LAST_BUCKET)
     return _Grid(
         buckets=found,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from google.protobuf import struct_pb2
 
@@ -11,7 +11,7 @@ from controlplane.balancing import Place
 from controlplane.config import shown
 from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.views import View
+from controlplane.resources.views import MAX_NODE_ID, View
 
 Code = Literal[
     "INVALID_ARGUMENT",
@@ -36,10 +36,6 @@ class MalformedRequestError(ProtocolError):
 
     def __init__(self, problem: str) -> None:
         super().__init__("INVALID_ARGUMENT", f"malformed request: {problem}")
-
-
-MAX_ID_LENGTH: Final = 256
-"""Characters that a node's id, and each other word it says about itself, may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +128,10 @@ def admit(node: Node | None, identity: Identity | None = None) -> tuple[Node, Vi
     words = (node.id, node.cluster, node.user_agent, node.version)
     for word in (*words, place.region, place.zone, place.sub_zone):
         # These reach logs and dashboards.
-        if len(word) > MAX_ID_LENGTH or not word.isprintable():
+        if len(word) > MAX_NODE_ID or not word.isprintable():
             raise ProtocolError(
                 "INVALID_ARGUMENT",
-                f"what a node says about itself must be printable and at most {MAX_ID_LENGTH}"
+                f"what a node says about itself must be printable and at most {MAX_NODE_ID}"
                 " characters",
             )
     if identity is not None and node.id != identity.node:

@@ -1,6 +1,7 @@
 """The server itself: probes, nodes, its address, its end and its faults."""
 
 import asyncio
+import logging
 
 import aiohttp
 import pytest
@@ -170,3 +171,19 @@ async def test_a_client_that_goes_away_in_the_middle_changes_nothing_and_is_no_f
             answer = await other.get(f"http://{api.address}/v1/pools")
             assert ((await answer.json())["pools"], api.changes) == ([], 0)
     assert "a fault of ours" not in caplog.text
+
+
+async def test_what_is_no_request_is_one_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with served() as api:
+        reader, writer = await asyncio.open_connection(api.address.host, api.address.port)
+        writer.write(b"GET /v1/pools HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n")
+        async with asyncio.timeout(DEADLINE):
+            assert b" 400 " in await reader.readline()
+        writer.close()
+    (record,) = [each for each in caplog.records if "HTTP request" in each.getMessage()]
+    said = "no HTTP request from 127.0.0.1: Invalid character in Content-Length"
+    assert record.getMessage().startswith(said)
+    assert (record.levelno, record.exc_info) == (logging.INFO, None)

@@ -90,7 +90,7 @@ def test_the_capacity_of_a_batching_replica_does_not_depend_on_the_size_of_its_b
         batch_seconds=batches * took,
     )
     overhead = np.array([start / per_token])
-    _, busy, work = by_batches(some, overhead, full, np.ones(1), np.ones(1, np.bool_))[0]
+    _, busy, work = by_batches(some, overhead, full, np.ones(1), np.ones(1))[0]
     assert work / busy == pytest.approx(full / (start + per_token * full), rel=0.01)
 
 
@@ -108,7 +108,7 @@ def test_batches_that_nobody_counts_follow_from_durations(part: float) -> None:
     assert some.duration == pytest.approx(takes, rel=0.01)
     assert some.size == pytest.approx(max(tokens * takes, TOKENS), rel=0.01)
     overhead = np.array([START / PER_TOKEN])
-    _, time, work = by_batches(some, overhead, FULL, np.ones(1), np.ones(1, np.bool_))[0]
+    _, time, work = by_batches(some, overhead, FULL, np.ones(1), np.ones(1))[0]
     assert work / time == pytest.approx(FULL / (START + PER_TOKEN * FULL), rel=0.05)
 
 
@@ -396,16 +396,30 @@ def test_small_batches_say_little_while_nobody_knows_what_a_start_costs() -> Non
     assert found["d"] > 0.8 * found["a"]
 
 
-def shapes_of(chunks: list[tuple[float, float]]) -> Shapes:
-    """One replica with these chunks of batches of n tokens and T seconds."""
-    n, took = np.array(chunks).T
-    sums = [len(n), n.sum(), took.sum(), (n * n).sum(), (n * took).sum()]
-    return replace(Shapes.empty(1), sums=np.array([sums]))
+def shapes_of(*replicas: list[tuple[float, float]]) -> Shapes:
+    """Replicas with these chunks of batches of n tokens and T seconds."""
+    sums = []
+    for chunks in replicas:
+        n, took = np.array(chunks).T
+        sums.append([len(n), n.sum(), took.sum(), (n * n).sum(), (n * took).sum()])
+    return replace(Shapes.empty(len(sums)), sums=np.array(sums))
 
 
 def test_batches_of_about_one_size_say_little_of_what_a_start_costs() -> None:
     # The line through these meets no tokens at no time.
     alike = [(1_600.0 + 80 * i, 0.1 * (1 + 0.05 * i)) for i in range(-3, 4)]
     unlike = [(1_600.0 + 500 * i, 0.02 + 0.00005 * (1_600 + 500 * i)) for i in range(-3, 4)]
-    assert shapes_of(alike).known_overhead()[0] > 100
-    assert shapes_of(unlike).known_overhead()[0] == pytest.approx(400, rel=0.2)
+    (little,), told = shapes_of(alike).overhead()
+    assert little > 100
+    (found,), told_by_unlike = shapes_of(unlike).overhead()
+    assert found == pytest.approx(400, rel=0.2)
+    assert told < 0.5 < told_by_unlike
+
+
+def test_replicas_whose_batches_are_of_one_size_start_them_as_others_of_the_pool_do() -> None:
+    start = 0.005
+    various = [(16.0 * i, start + 0.0004 * 16 * i) for i in range(1, 8)]
+    singles = [(16.0, start + 0.0013 * 16)] * 7
+    (fast, slow), _ = shapes_of(various, singles).overhead()
+    assert fast == pytest.approx(start / 0.0004, rel=0.35)
+    assert slow == pytest.approx(start / 0.0013, rel=0.35)

@@ -140,6 +140,8 @@ def test_a_control_plane_with_a_name_is_looked_up() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--node", ""], "--node: give 1 to 256 printable characters"),
+        (["--node", "a\nb"], "--node: give 1 to 256 printable characters"),
         (["--xds", "nowhere"], "--xds: 'nowhere' is not \"host:port\""),
         (["--xds", "127.0.0.1:0"], "--xds: port 0"),
         (["--listen", "p"], "--listen: 'p' is not POOL=HOST:PORT"),

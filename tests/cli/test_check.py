@@ -196,7 +196,8 @@ def test_a_bad_file_in_json_keeps_the_exit_code(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     for path, why in (
         (tmp_path / "none.yaml", "No such file or directory"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "it is a folder and no regular file"),
+        (Path("/dev/zero"), "it is a device and no regular file"),
     ):
         result = check(path)
         assert result.exit_code == 2

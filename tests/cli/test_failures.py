@@ -114,9 +114,22 @@ async def test_whoever_reads_may_have_enough_at_any_time(
         assert errors.read() == b""
 
 
+async def test_a_full_disk_is_one_sentence() -> None:
+    with open("/dev/full", "wb") as full, tempfile.TemporaryFile() as errors:  # noqa: ASYNC230
+        asked = ("bootstrap", "--node", "a")
+        async with command(full.fileno(), *asked, stderr=errors.fileno()) as started:
+            async with asyncio.timeout(DEADLINE):
+                assert await started.wait() == 1
+        errors.seek(0)
+        assert errors.read() == (
+            b"plimsoll: the output cannot be written: No space left on device\n"
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (("check", "--scrape", "127.0.0.1:1", "--seconds", "nan"), "Invalid value for '--seconds'"),
         (("bootsrap",), "No such command 'bootsrap', did you mean bootstrap? `plimsoll --help`"),
         (("pools", "shwo", "m"), "No such command 'shwo', did you mean show? `plimsoll pools --h"),
         (("replicas", "--jsn"), "No such option '--jsn', did you mean --json? `plimsoll replicas"),

@@ -198,6 +198,13 @@ def test_off_loopback_with_a_token_is_fine() -> None:
     assert str(admin.address) == "0.0.0.0:80"
 
 
+@pytest.mark.parametrize("key", ["admin: {token_file", "store: {path"])
+@pytest.mark.parametrize("path", ['""', '"\\0"'])
+def test_a_path_that_leads_nowhere_is_refused_and_not_taken_for_none(key: str, path: str) -> None:
+    wrong = refusal(f"{key}: {path}}}")
+    assert wrong.startswith(f"plimsoll.yaml:1: {key.replace(': {', '.')}: ")
+
+
 def test_two_replicas_with_one_id_are_refused_at_the_second() -> None:
     assert refusal(
         f"{POOL}    replicas:\n"

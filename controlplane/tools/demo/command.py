@@ -13,7 +13,7 @@ import aiohttp
 import click
 from rich.console import Console
 
-from controlplane.cli.terminal import USAGE, fail
+from controlplane.cli.terminal import USAGE, Number, fail
 from controlplane.client import Client, ReplicaInShort
 from controlplane.tools.demo.layout import (
     PORTS,
@@ -172,14 +172,14 @@ class _Play:
 @click.command
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, max=86_400),
+    type=Number(min=0, max=86_400),
     default=60.0,
     show_default=True,
     help="Time for which requests are sent; 0: until Ctrl-C.",
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=1, max=1000),
+    type=Number(min=1, max=1000),
     default=20.0,
     show_default=True,
     help="Requests per second, through both Envoys together.",

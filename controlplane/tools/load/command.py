@@ -19,6 +19,7 @@ from controlplane.cli.admin import Api, files_of_environment
 from controlplane.cli.terminal import USAGE, fail
 from controlplane.client import Client, Pool
 from controlplane.config import parse_duration
+from controlplane.files import read_once
 from controlplane.tools.load.diagnosis import ms
 from controlplane.tools.load.outcome import Outcome
 from controlplane.tools.load.report import draw, is_installed, print_outcome
@@ -223,9 +224,9 @@ def _base(text: str) -> str:
 
 def _content(option: str, file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_once(file).decode("utf-8")
     except OSError as error:
-        _wrong(option, f"{file} cannot be read: {error.strerror}")
+        _wrong(option, f"{file} cannot be read: {error.strerror or error}")
     except UnicodeDecodeError as error:
         _wrong(option, f"{file} is not UTF-8 at byte {error.start}")
 

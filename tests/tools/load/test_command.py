@@ -50,6 +50,10 @@ async def load(*arguments: str | Path, **environment: str) -> tuple[int, str, st
         ([URL, *MODEL, "--warmup", "25h"], "--warmup: 25h is out of range: 0s to 24h"),
         ([URL, *MODEL, "--tokens", "big"], "--tokens: 'big' is no size: write a number of tokens"),
         ([URL, *MODEL, "--texts", "/none"], "--texts: /none cannot be read: No such file"),
+        (
+            [URL, *MODEL, "--texts", "/dev/zero"],
+            "--texts: /dev/zero cannot be read: it is a device",
+        ),
         ([URL, *MODEL, "--objective", "1"], "--objective: '1' is not a duration"),
         ([URL], "--model: OpenAI's API wants a model: name it"),
         (["https://a/embed"], "TARGET: 'https://a/embed': only http is spoken here"),
