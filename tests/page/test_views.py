@@ -104,7 +104,7 @@ async def test_envoys_and_what_they_get_are_shown_of_real_ones(tmp_path: Path) -
             await until("requests are answered", lambda: all_serve([envoy], "m"))
             async with opened(plane.admin, "#/envoys") as page:
                 await expect(row(page, "search-1")).to_contain_text("in sync")
-                await expect(row(page, "search-1")).to_contain_text("assignments")
+                await expect(row(page, "search-1")).to_contain_text("1 assignment, ")
 
                 async def sends() -> bool:
                     await envoy.post("m")
