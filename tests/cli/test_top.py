@@ -152,7 +152,7 @@ async def test_an_interval_that_is_none_is_bad_usage(api: Served, interval: str,
 async def test_on_a_terminal_it_follows_what_changes_in_place_until_q(api: Served) -> None:
     async with top(api) as screen:
         before = termios.tcgetattr(screen.ours)
-        await screen.terminal.says("plimsoll top")
+        await screen.terminal.says("1-3 of 3")
         await screen.terminal.says("a .*ready")
         assert not termios.tcgetattr(screen.ours)[3] & termios.ECHO
         await api.ask("POST", "/v1/pools/m/replicas/a/drain")
@@ -179,7 +179,7 @@ async def test_ctrl_c_ends_it_as_well_and_sigterm_leaves_the_terminal_as_it_was(
     for number, code in ((signal.SIGINT, 0), (signal.SIGTERM, 143)):
         async with top(api) as screen:
             before = termios.tcgetattr(screen.ours)
-            await screen.terminal.says("plimsoll top")
+            await screen.terminal.says("1-3 of 3")
             screen.process.send_signal(number)
             assert await screen.ended() == code
             assert termios.tcgetattr(screen.ours) == before

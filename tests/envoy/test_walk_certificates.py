@@ -184,10 +184,19 @@ async def test_certificates_in_ten_minutes_and_then_a_mesh(tmp_path: Path) -> No
         # 5. Another root: a timer renews what came by token, and what came by hand is made again
         rotate = page.quoted("plimsoll ca rotate ca")
         old = (tmp_path / "ca" / "roots.pem").read_bytes()
-        for _ in range(3):
+
+        async def has_read(turns: int) -> bool:
+            said = log.read_text()
+            return all(
+                said.count(f"{each} has changed and is in use") >= turns
+                for each in ("identity.ca", "admin.tls", "xds.tls")
+            )
+
+        for turn in range(1, 4):
             assert await reader.runs(rotate)
             for command in (init.splitlines()[1], issue):
                 await reader.runs(command)
+            await until("the control plane has read its new files", partial(has_read, turn))
             await reader.runs(f"{again} --now", "node")
             await until("both are known", partial(are_connected, "gpu-1", "web-1"))
             assert await answers(beside)

@@ -133,6 +133,8 @@ async def test_connections_without_a_request_leave_files_for_others(
             writer.close()
         await asyncio.gather(*closed)
         async with grpc.aio.insecure_channel(str(at)) as channel:
+            # The server may not have seen yet that the others are gone.
+            await channel.channel_ready()
             envoy = Envoy(channel, "speaks")
             await envoy.want(CLUSTER)
             assert (await envoy.accept()).resources == {"a": "1"}
