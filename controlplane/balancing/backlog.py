@@ -98,7 +98,7 @@ def overload(frame: Frame) -> None:
         some = rows & known
         if not some.any():
             continue
-        # Who starts slowly is sent little, so that its line says nothing of those of the others.
+        # A replica that starts slowly gets little: its short line is no measure for the others.
         warm = some & ~frame.starting
         ordered = np.sort(waits[warm if warm.any() else some])
         usual = float(ordered[(len(ordered) - 1) // 2])

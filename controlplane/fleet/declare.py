@@ -1,9 +1,9 @@
 """A config file against the fleet: what it adds, changes and, where it did declare it, removes.
 
-So with what the sources have found. They only see so much: a resolver may answer with a part, an
-engine be asked before its containers are there. What is new comes at once, and what is gone is
-drained first; a step that would leave less than half of those that serve is not taken before others
-serve in their place.
+What discovery has found is held against the fleet in the same way. It may see only a part: a
+resolver may leave some out, an engine may be asked before its containers are there. New replicas
+come at once, and those that are gone are drained first. A step that would leave less than half of
+the serving replicas waits until others serve in their place.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The last hour of every replica: decisions in, the explanations worth telling out.
 
-What differs between two of them is told in sentences.
+Sentences say what differs between two of them.
 
 Most decisions are like the one before. Kept is what differs in something an operator would ask
 about, and one entry every `REGULAR` seconds. Where a replica is so restless that this is too much,

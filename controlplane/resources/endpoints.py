@@ -49,7 +49,7 @@ class Order(NamedTuple):
     """In which order an Envoy uses replicas.
 
     Attributes:
-        ranks: 0 for those that are used first, and so on without a gap, as Envoy counts
+        ranks: 0 for the hosts that are used first, and so on without a gap, as Envoy counts
             priorities; by place, whether they serve the class itself, and whether they serve.
         shares: The part of the requests for each place of rank 0; empty where weights say it.
     """

@@ -62,7 +62,7 @@ class ReplicaTasks:
         return len(self._tasks)
 
     def reconcile(self, changes: Iterable[Change]) -> None:
-        """Have tasks begin for new replicas and end for those that are gone."""
+        """Start tasks for new replicas, and end the tasks of replicas that are gone."""
         self._dirty.update((change.pool, change.replica) for change in changes)
         self._changed.set()
 

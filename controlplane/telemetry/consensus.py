@@ -90,7 +90,7 @@ class Consensus:
     def part_held(self, reporter: Reporter) -> float:
         """What counts of an Envoy's requests where shares are worked out, 0 to 1.
 
-        One that counts more than can be believed is taken for the average of those that do not.
+        An Envoy that counts more than can be believed counts as the average of the others.
         """
         if reporter.rate <= self._most_rate:
             return 1.0

@@ -317,7 +317,7 @@ class Answers:
     Attributes:
         errors: Answered with 429 or 5xx, by a replica or by Envoy.
         abandoned: Their client left before the answer.
-        slow: Of `ok` and `abandoned`, those that took longer than the objective.
+        slow: Those among `ok` and `abandoned` that took longer than the objective.
         seconds: That all of `ok` took.
     """
 
