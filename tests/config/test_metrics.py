@@ -84,8 +84,8 @@ from tests.config.files import POOL, load, refusal_in_pool
         ),
         (
             "metrics: {gpu: {addresses: ['169.254.169.254:80']}}",
-            "metrics.gpu.addresses[0]: 169.254.169.254 is link-local; cloud metadata lives there, not"
-            " replicas",
+            "metrics.gpu.addresses[0]: 169.254.169.254 is link-local: cloud metadata lives there,"
+            " not replicas",
         ),
         ("metrics: {gpu: {}}", "metrics.gpu.addresses: is required and missing"),
         ("metrics: {port: 0}", "metrics.port: 0: input should be greater than or equal to 1"),
