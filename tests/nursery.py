@@ -26,6 +26,7 @@ from controlplane.__main__ import main as plimsoll
 from controlplane.api import pages
 from controlplane.config import load_config
 from controlplane.plane import Plane, Probe
+from tests.planes import declare
 
 CONFIG = """pools:
 - name: p
@@ -55,7 +56,7 @@ def main() -> None:
 def warm_up() -> None:
     """Decide about a pool, and describe the API."""
     plane = Plane(0.0)
-    plane.declare(load_config(CONFIG, "plimsoll.yaml"), 0.0)
+    declare(plane, load_config(CONFIG, "plimsoll.yaml"), 0.0)
     target = plane.target("p", "a")
     assert target is not None
     plane.probed(target, Probe.HEALTHY, 0.0)

@@ -17,6 +17,7 @@ from controlplane.plane import PUSH_INTERVAL, Plane, Probe
 from controlplane.plane.recovery import DECIDING, SAVED
 from controlplane.resources.catalog import Catalog
 from controlplane.xds import Offer
+from tests.planes import declare
 from tests.processes import DEADLINE, until
 
 CONFIG = load_config(
@@ -42,7 +43,7 @@ class Steered:
         self.plane = Plane(0.0)
         self._deciding = self.plane.deciding
         self.plane.deciding = self.deciding  # type: ignore[method-assign]
-        self.plane.declare(CONFIG, 0.0)
+        declare(self.plane, CONFIG, 0.0)
         self.slot: Latest[Offer | None] = Latest(None)
         self.woken = Notice(lambda: 0.0)
         self.decisions: list[float] = []

@@ -42,21 +42,9 @@ class Plane(PlaneState):
         self.adopt(applied, now)
         return applied.changes
 
-    def declare(self, config: Config, now: float) -> None:
-        """Bring the fleet in line with a config file."""
-        applied = fleets.declare(self.fleet, config, now)
-        self.scrape_with(config.pools)
-        self.adopt(applied, now)
-        self.discoveries.adopt(config.pools)
-        self.discover(now)
-
     def scrape_with(self, pools: Iterable[PoolEntry]) -> None:
         """Take in how the replicas and exporters of pools are asked for their metrics."""
         self._scraping = {pool.name: pool.scraping for pool in pools}
-
-    def discover(self, now: float) -> None:
-        self.adopt(self.discovered(self.fleet, now), now)
-        self.discoveries.taken_in()
 
     def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
         """Take note of an Envoy that has connected; returns why it cannot be served, if so."""
@@ -138,16 +126,10 @@ class Plane(PlaneState):
             if exporter.key in exporters_of((pool.settings,))
         )
 
-    def reported(
-        self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
-    ) -> None:
-        """Take in what an Envoy has sent to replicas; see `Traffic.reporting`."""
-        drained(self.reporting(reporter, loads, seconds, now))
-
     def reporting(
         self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> Generator[None, None, None]:
-        """The same, and yield after each endpoint: there may be very many."""
+        """Take in what an Envoy has sent to replicas, and yield after each endpoint."""
         yield from self.recovery.reporting(self.fleet, loads, now)
         for endpoint, load in loads.items():
             if load.failed and not load.succeeded and (replica := replica_at(self.fleet, endpoint)):
@@ -270,10 +252,6 @@ class Plane(PlaneState):
             self._decisions[name].endpoint_weights = left
             changed[name] = shown
         return self._building(changed)
-
-    def refresh(self) -> Catalog:
-        """The same, and build what Envoys should hold."""
-        return self.built(self.refreshing()())
 
     def _building(self, changed: Mapping[str, Collection[str] | None]) -> Callable[[], Catalog]:
         decided = self._decisions

@@ -8,11 +8,12 @@ from functools import cache
 from controlplane.plane import Plane
 from tests.api.served import Served, served
 from tests.plane.lives import CONFIG, SIZES, Life, steadily
+from tests.planes import declare
 
 
 def begun(plane: Plane, now: float) -> Life:
     """Pool m with three replicas, all requests alike so far."""
-    plane.declare(CONFIG, now)
+    declare(plane, CONFIG, now)
     life = Life(plane, now)
     life.live(10, steadily)
     return life

@@ -8,6 +8,7 @@ import pytest
 from controlplane.config import PoolEntry, ReplicaSettings, validated
 from controlplane.fleet import Change, Command, DeleteReplica, PutReplicas, Source
 from tests.api.served import POOL, REPLICA, Answer, Served, served
+from tests.planes import discover
 
 PATH = "/v1/pools/m/replicas"
 
@@ -39,7 +40,7 @@ async def test_one_that_a_source_had_found_is_changed_though_nothing_of_it_diffe
         api.plane.discoveries.adopt([entry])
         found = {"c": validated(ReplicaSettings, {"address": "127.0.0.1:9003"})}
         api.plane.discoveries.found("m", "directory replicas.d", found, None, api.now)
-        api.plane.discover(api.now)
+        discover(api.plane, api.now)
         answer = await put(api, replica("c", 9003))
         assert answer.body == {"added": [], "changed": ["c"], "unchanged": []}
         assert api.plane.fleet.pool("m").replica("c").source is Source.API

@@ -9,6 +9,7 @@ import pytest
 from controlplane.config import Config, PoolEntry, ReplicaSettings, Role, Token, validated
 from controlplane.fleet import registered, restored
 from tests.api.served import POOL, Answer, Served, served
+from tests.planes import declare, discover
 
 TOKENS = (
     Token.of("operator", Role.OPERATE, "ops"),
@@ -42,11 +43,11 @@ async def registry() -> AsyncIterator[Served]:
     """Replicas of the file, of a source, of two registering tokens and of an operator."""
     async with served(tokens=TOKENS) as api:
         config = validated(Config, CONFIG)
-        api.plane.declare(config, api.now)
+        declare(api.plane, config, api.now)
         found = {"found": validated(ReplicaSettings, {"address": "127.0.0.1:9002"})}
         (source,) = config.pools[0].discovery
         api.plane.discoveries.found("m", str(source), found, None, api.now)
-        api.plane.discover(api.now)
+        discover(api.plane, api.now)
         for token, id_, port in (("mine", "my", 9003), ("yours", "your", 9004)):
             assert (await ask(api, token, "PUT", f"/{id_}", at(port))).status == 201
         assert (await ask(api, "operator", "PUT", "/op", at(9005))).status == 201
@@ -148,6 +149,6 @@ async def test_one_that_the_file_declares_later_stays_its_owners_to_renew() -> N
         entry = {**pool, "replicas": [{"id": "my", "address": "127.0.0.1:9003"}]}
         both = [*pool["replicas"], *entry["replicas"]]
         config = Config(pools=(validated(PoolEntry, {**pool, "replicas": both}),))
-        api.plane.declare(config, api.now)
+        declare(api.plane, config, api.now)
         assert (await ask(api, "mine", "POST", "/my/heartbeat")).status == 200
         assert (await ask(api, "yours", "POST", "/my/heartbeat")).status == 403

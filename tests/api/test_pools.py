@@ -10,6 +10,7 @@ from controlplane.config import (
     validated,
 )
 from tests.api.served import POOL, served
+from tests.planes import declare, discover
 
 
 async def test_a_new_pool_is_created_and_then_found() -> None:
@@ -87,7 +88,7 @@ async def test_a_listener_that_another_pool_has_is_a_conflict() -> None:
 async def test_a_pool_says_that_the_file_declared_it() -> None:
     async with served() as api:
         text = "pools: [{name: m, model: x, listener: {address: '127.0.0.1:10000'}}]"
-        api.plane.declare(load_config(text, "f"), api.now)
+        declare(api.plane, load_config(text, "f"), api.now)
         assert (await api.ask("GET", "/v1/pools/m")).body["source"] == "file"
 
 
@@ -126,7 +127,7 @@ async def test_a_pool_says_where_its_replicas_are_found_and_what_is_not_followed
         found = {"x": validated(ReplicaSettings, {"address": "127.0.0.1:9003"})}
         known.found("m", "directory replicas.d", found, None, 98.0)
         known.failed("m", "directory replicas.d", "cannot be listed")
-        api.plane.discover(98.0)
+        discover(api.plane, 98.0)
         shown = (await api.ask("GET", "/v1/pools/m")).body["discovery"]
         assert shown == {
             "sources": [
@@ -144,7 +145,7 @@ async def test_a_pool_says_where_its_replicas_are_found_and_what_is_not_followed
         replica = (await api.ask("GET", "/v1/pools/m/replicas/x")).body
         assert (replica["source"], replica["found_by"]) == ("discovery", "directory replicas.d")
         known.found("m", "directory replicas.d", {}, None, 99.0)
-        api.plane.discover(99.0)
+        discover(api.plane, 99.0)
         replica = (await api.ask("GET", "/v1/pools/m/replicas/x")).body
         assert replica["draining"] == "discovery"
         assert (

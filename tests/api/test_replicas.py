@@ -5,6 +5,7 @@ from controlplane.fleet import TOGETHER, Draining, expire
 from controlplane.plane import Failure, Probe
 from controlplane.telemetry.load import Endpoint, Load
 from tests.api.served import POOL, REPLICA, Served, served
+from tests.planes import report
 
 
 async def one(api: Served, id_: str = "a") -> dict[str, object]:
@@ -180,7 +181,7 @@ async def test_a_drained_replica_says_how_many_requests_it_still_has() -> None:
     async with served() as api:
         await api.filled()
         load = Load(in_progress=3, succeeded=1, failed=0)
-        api.plane.reported("envoy", {Endpoint("m", "127.0.0.1", 9001): load}, 1.0, api.now)
+        report(api.plane, "envoy", {Endpoint("m", "127.0.0.1", 9001): load}, 1.0, api.now)
         drained = await api.ask("POST", "/v1/pools/m/replicas/a/drain")
         assert drained.body["in_flight"] == 3
         assert "3 of its requests still in flight" in await why(api)

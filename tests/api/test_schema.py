@@ -27,6 +27,7 @@ from tests.api.parted import go, living, parted
 from tests.api.served import POOL, REPLICA, Answer, Served, served
 from tests.api.test_events import following
 from tests.plane.lives import SIZES
+from tests.planes import report
 
 POOL_PATH, REPLICAS = "/v1/pools/m", "/v1/pools/m/replicas"
 
@@ -113,7 +114,7 @@ async def test_every_answer_has_all_keys_of_its_model_and_no_others() -> None:
 async def test_what_is_measured_and_parted_has_the_keys_of_its_models() -> None:
     async with parted() as api:
         at = Endpoint("m", "127.0.0.1", 9001)
-        api.plane.reported("envoy", {at: Load(5, 1, 1)}, 1.0, api.now)
+        report(api.plane, "envoy", {at: Load(5, 1, 1)}, 1.0, api.now)
         (pool,) = (await asked(api, "listPools", "/v1/pools")).body["pools"]
         assert pool["parting"][0]["match"] is not None
         replica = (await asked(api, "getReplica", f"{REPLICAS}/fast")).body

@@ -15,6 +15,7 @@ from controlplane.plane import Failure, Plane, Probe
 from controlplane.telemetry import GpuMemory, Histogram, Reading
 from controlplane.telemetry.load import Endpoint, Load, drained
 from tests.plane.pools import SETTINGS
+from tests.planes import report
 
 SHORT = {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
 BOUNDS = (0.01, 0.1, inf)
@@ -131,8 +132,8 @@ AT = Endpoint("m", "10.0.0.1", 80)
 def reported(made: Plane, seconds: int) -> None:
     """Two Envoys end 30 requests a second, one of six with an error, and have three in flight."""
     for second in range(1, seconds + 1):
-        made.reported("one", {AT: Load(15, 5, 2)}, 1.0, float(second))
-        made.reported("two", {AT: Load(10, 0, 1)}, 1.0, float(second))
+        report(made, "one", {AT: Load(15, 5, 2)}, 1.0, float(second))
+        report(made, "two", {AT: Load(10, 0, 1)}, 1.0, float(second))
 
 
 def test_what_envoys_report_stands_beside_the_readings_with_its_age() -> None:

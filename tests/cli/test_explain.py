@@ -18,6 +18,7 @@ from tests.api.parted import parted
 from tests.api.served import POOL, Served, served
 from tests.cli.answering import run
 from tests.plane.histories import Watched
+from tests.planes import report
 
 WALL = 1_795_248_000.0
 
@@ -73,8 +74,8 @@ LOADED = (
 def reported(plane: Plane, begun: float, at: Endpoint) -> float:
     """Two Envoys end 30 requests a second, one of six with an error; returns when the last was."""
     for second in range(1, 12):
-        plane.reported("one", {at: Load(15, 5, 2)}, 1.0, begun + second)
-        plane.reported("two", {at: Load(10, 0, 1)}, 1.0, begun + second)
+        report(plane, "one", {at: Load(15, 5, 2)}, 1.0, begun + second)
+        report(plane, "two", {at: Load(10, 0, 1)}, 1.0, begun + second)
     return begun + 11
 
 

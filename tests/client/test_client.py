@@ -33,6 +33,7 @@ from controlplane.resources.resource import CLUSTER
 from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus
 from tests.api.served import POOL, REPLICA, Served, served
 from tests.client.clients import client, sent
+from tests.planes import declare
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 
@@ -136,7 +137,7 @@ pools:
     replicas: [{id: a, address: "127.0.0.1:9001", slots: 2}]
 """
     async with served() as api, client(api) as here:
-        api.plane.declare(load_config(file, "file"), api.now)
+        declare(api.plane, load_config(file, "file"), api.now)
         patched = await here.patch_replica("m", "a", {"labels": {"rack": "7"}})
         assert (patched.slots, patched.labels) == (2, {"rack": "7"})
         assert patched.sources["slots"] == "file"

@@ -11,6 +11,7 @@ from controlplane.discovery import Discovery, Found, SourceError
 from controlplane.discovery.discovery import FIRST_PAUSE, LONGEST_PAUSE, RECHECK_SECONDS
 from controlplane.fleet import PutPool
 from controlplane.plane import Plane, Probe
+from tests.planes import discover
 from tests.processes import until
 
 LISTENER = {"address": "127.0.0.1:10000"}
@@ -59,7 +60,7 @@ class Run:
 
     async def _discover(self) -> None:
         before = self.plane.fleet
-        self.plane.discover(0.0)
+        discover(self.plane, 0.0)
         self.changes += self.plane.fleet is not before
 
     def _failed(self) -> None:
@@ -209,7 +210,7 @@ async def test_sources_that_come_and_go_in_the_config_are_followed() -> None:
         await run.have("r1", "r2", "r3")
         run.serve()
         run.follow("one", "three")
-        run.plane.discover(0.0)
+        discover(run.plane, 0.0)
         await run.have("r1", "r3")
 
         async def open_() -> bool:

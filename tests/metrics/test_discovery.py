@@ -3,6 +3,7 @@
 from controlplane.plane import Probe
 from tests.metrics.exposed import everything, values
 from tests.metrics.test_fleet import entry, plane, replica_at
+from tests.planes import discover
 
 FIRST, SECOND = ("m", "directory one"), ("m", "directory two")
 
@@ -37,12 +38,12 @@ def test_replicas_that_stay_though_no_source_has_them_are_counted() -> None:
     known.discoveries.adopt([entry("one")])
     metrics = everything(known)
     known.discoveries.found(*FIRST, {f"x{port}": replica_at(port) for port in (1, 2, 3)}, None, 0.0)
-    known.discover(0.0)
+    discover(known, 0.0)
     assert values(metrics, "plimsoll_discovery_withheld_replicas") == {("m",): 0}
     for target in known.targets():
         known.probed(target, Probe.HEALTHY, 0.0)
     known.discoveries.found(*FIRST, {}, None, 1.0)
-    known.discover(1.0)
+    discover(known, 1.0)
     assert values(metrics, "plimsoll_discovery_withheld_replicas") == {("m",): 3}
 
 

@@ -11,6 +11,7 @@ from controlplane.plane import Failure, Plane, Probe
 from controlplane.telemetry import GpuMemory, Histogram, Reading
 from controlplane.telemetry.load import Endpoint, Load
 from tests.metrics.exposed import everything, values
+from tests.planes import declare, report
 
 AT = Endpoint("m", "127.0.0.1", 9001)
 GIB = float(1 << 30)
@@ -46,7 +47,7 @@ def loaded_plane() -> Plane:
         read(a_plane, "a", one)
         full = (GpuMemory(None, 0.99, 1.0),)
         read(a_plane, "b", replace(one, memory=full, queue_unit="texts"))
-        a_plane.reported("envoy", {AT: Load(30, 2, 5)}, 1.0, at)
+        report(a_plane, "envoy", {AT: Load(30, 2, 5)}, 1.0, at)
         a_plane.decide(at)
     return a_plane
 
@@ -66,7 +67,7 @@ def test_a_replica_shows_the_quantiles_of_its_own_histogram() -> None:
 def test_the_mean_of_a_replica_without_metrics_is_that_of_envoys() -> None:
     a_plane = plane()
     for second in range(1, 8):
-        a_plane.reported("envoy", {AT: Load(10, 0, 2)}, 1.0, float(second))
+        report(a_plane, "envoy", {AT: Load(10, 0, 2)}, 1.0, float(second))
     metrics = everything(a_plane, now=7.0)
     mean = values(metrics, "plimsoll_replica_latency_mean_seconds")
     assert mean == {("m", "a"): pytest.approx(0.2)}
@@ -75,7 +76,7 @@ def test_the_mean_of_a_replica_without_metrics_is_that_of_envoys() -> None:
 
 def test_tries_are_counted_by_how_they_ended_whoever_sent_them() -> None:
     a_plane = loaded_plane()
-    a_plane.reported("other", {AT: Load(4, 1, 3)}, 1.0, 1.0)
+    report(a_plane, "other", {AT: Load(4, 1, 3)}, 1.0, 1.0)
     metrics = everything(a_plane, now=1.0)
     counted = values(metrics, "plimsoll_replica_requests_total")
     assert counted == {("m", "a", "ok"): 64, ("m", "a", "error"): 5}
@@ -162,7 +163,8 @@ def test_a_replica_that_is_silent_for_long_is_stale() -> None:
 
 def test_a_policy_without_tiers_has_none() -> None:
     a_plane = Plane(0.0)
-    a_plane.declare(
+    declare(
+        a_plane,
         load_config(
             """
 pools:

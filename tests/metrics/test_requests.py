@@ -9,6 +9,7 @@ from controlplane.telemetry.sizes import BOUNDS, Answers, Sample
 from tests.metrics.exposed import everything, values
 from tests.metrics.test_fleet import plane
 from tests.plane.lives import SIZES, measured
+from tests.planes import declare
 
 CONFIG = """
 pools:
@@ -25,7 +26,7 @@ ONE = Sample("m", "", "127.0.0.1", 9001, 100, 0.1, 200)
 
 def promised() -> Plane:
     a_plane = Plane(0.0)
-    a_plane.declare(load_config(CONFIG, "plimsoll.yaml"), 0.0)
+    declare(a_plane, load_config(CONFIG, "plimsoll.yaml"), 0.0)
     return a_plane
 
 

@@ -17,6 +17,7 @@ from controlplane.resources.views import View
 from controlplane.telemetry import Histogram, Reading
 from controlplane.telemetry.load import drained
 from controlplane.telemetry.sizes import Sample
+from tests.planes import declare
 
 CONFIG = load_config(
     """
@@ -108,7 +109,7 @@ SIZES = (400,) * 19 + (20_000,)
 def _measured(tokens: float | None, sizes: tuple[int, ...]) -> Life:
     life = Life(Plane(0.0), 0.0, tokens)
     life.sizes = sizes
-    life.plane.declare(CONFIG, 0.0)
+    declare(life.plane, CONFIG, 0.0)
     life.live(60, steadily)
     return life
 

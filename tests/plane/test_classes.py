@@ -8,6 +8,7 @@ from controlplane.resources.classes import OTHERS, class_of
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.telemetry.load import ClassLoad, Endpoint, Load
+from tests.planes import report
 
 ADDRESSES = {"a": "127.0.0.1:9001", "b": "127.0.0.1:9002"}
 AT_A = Endpoint("p", "127.0.0.1", 9001)
@@ -94,7 +95,7 @@ def test_a_preview_shows_what_it_comes_to_in_the_end() -> None:
 def test_what_envoys_report_of_a_class_is_known_by_its_name() -> None:
     plane = serving("x")
     loads = {AT_A: Load(5, 0, 1).plus(Load(3, 1, 2), "x").plus(Load(1, 0, 0), "invented")}
-    plane.reported("envoy", loads, 1.0, 1.0)
+    report(plane, "envoy", loads, 1.0, 1.0)
     assert plane._traffic.reports.by_class(AT_A, 1.0) == {
         "x": ClassLoad(3, 1, 2.0),
         OTHERS: ClassLoad(6, 0, 1.0),

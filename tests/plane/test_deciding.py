@@ -71,7 +71,7 @@ def failed(id_: str) -> Step:
 
 
 def told_at_once(plane: Plane, _: float) -> None:
-    plane.refresh()
+    plane.built(plane.refreshing()())
 
 
 ids = st.sampled_from([*IDS[:5], "new"])

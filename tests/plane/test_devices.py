@@ -8,6 +8,7 @@ from controlplane.plane import Failure, Plane, Probe, ReplicaReport
 from controlplane.plane.devices import exporters_of
 from controlplane.telemetry import Device, GpuMemory, Histogram, Reading
 from tests.calls import calls
+from tests.planes import declare
 
 REPLICAS = """
       - {id: a, address: "127.0.0.1:9001", gpu: {uuid: GPU-1}}
@@ -30,7 +31,7 @@ def config(metrics: str = 'profile: none, gpu: {addresses: ["127.0.0.1:9400"]}')
 @pytest.fixture
 def plane() -> Plane:
     plane = Plane(0.0)
-    plane.declare(config(), 0.0)
+    declare(plane, config(), 0.0)
     for target in plane.targets():
         plane.probed(target, Probe.HEALTHY, 0.0)
     return plane
@@ -126,22 +127,22 @@ def test_an_exporter_of_two_pools_is_asked_once_and_as_often_as_the_keener_wants
 
 def test_an_exporter_that_no_pool_names_any_more_is_forgotten(plane: Plane) -> None:
     told(plane, 1.0, device("GPU-1", 99))
-    plane.declare(config("profile: none"), 2.0)
+    declare(plane, config("profile: none"), 2.0)
     assert plane.exporters() == ()
     assert report(plane, "a", 2.0).gpus is None
-    plane.declare(config(), 3.0)
+    declare(plane, config(), 3.0)
     assert fractions(plane, "a", 3.0) == []
 
 
 def test_a_pool_that_is_scraped_otherwise_from_now_on_forgets_what_it_read() -> None:
     plane = Plane(0.0)
-    plane.declare(config("profile: tei"), 0.0)
+    declare(plane, config("profile: tei"), 0.0)
     for target in plane.targets():
         plane.probed(target, Probe.HEALTHY, 0.0)
         plane.record(target, Reading(1.0, Histogram((1.0, float("inf")), (5.0, 5.0), 1.0)), 1.0)
-    plane.declare(config("profile: tei, interval: 2s"), 1.5)
+    declare(plane, config("profile: tei, interval: 2s"), 1.5)
     assert report(plane, "a", 2.0).age == 1.0
-    plane.declare(config("profile: none"), 2.0)
+    declare(plane, config("profile: none"), 2.0)
     seen = report(plane, "a", 60.0)
     assert (seen.age, seen.observed.window, seen.observed.failure) == (None, None, None)
     assert seen.decision is not None
@@ -162,7 +163,7 @@ def test_the_work_to_join_a_replica_does_not_grow_with_the_devices() -> None:
     def work(count: int) -> int:
         addresses = ", ".join(f'"10.0.0.{number}:9400"' for number in range(1, count + 1))
         plane = Plane(0.0)
-        plane.declare(config(f"profile: none, gpu: {{addresses: [{addresses}]}}"), 0.0)
+        declare(plane, config(f"profile: none, gpu: {{addresses: [{addresses}]}}"), 0.0)
         for number, exporter in enumerate(plane.exporters()):
             devices = (device(f"GPU-{number}", 10), device(f"GPU-{number}-b", 10, ("a", "b")))
             plane.record_devices(exporter, devices, 1.0)

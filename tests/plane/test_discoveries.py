@@ -8,6 +8,7 @@ from controlplane.fleet import PutPool, PutReplica, registered, restored, whole
 from controlplane.plane import Plane, Probe, RestartPool, RestartReplica
 from controlplane.plane.discoveries import EMPTY_SECONDS
 from controlplane.plane.recovery import STARTUP_SECONDS
+from tests.planes import declare, discover
 
 SOURCE = "directory replicas.d"
 
@@ -34,7 +35,7 @@ def found(*ports: int) -> dict[str, ReplicaSettings]:
 
 def answered(plane: Plane, *ports: int, now: float = 0.0) -> None:
     plane.discoveries.found("m", SOURCE, found(*ports), None, now)
-    plane.discover(now)
+    discover(plane, now)
 
 
 def serve(plane: Plane, now: float = 0.0) -> None:
@@ -53,7 +54,7 @@ def ids(plane: Plane) -> set[str]:
 @pytest.fixture
 def plane() -> Plane:
     plane = Plane(0.0)
-    plane.declare(config(), 0.0)
+    declare(plane, config(), 0.0)
     return plane
 
 
@@ -79,7 +80,7 @@ def test_a_source_is_not_waited_for_for_ever(plane: Plane) -> None:
 
 def test_a_pool_with_replicas_waits_no_longer_than_others() -> None:
     plane = Plane(0.0)
-    plane.declare(config('{id: a, address: "10.0.0.2:80"}'), 0.0)
+    declare(plane, config('{id: a, address: "10.0.0.2:80"}'), 0.0)
     serve(plane)
     assert not plane.has_started(0.1)
     assert plane.has_started(STARTUP_SECONDS)
@@ -97,7 +98,7 @@ def test_a_replica_found_while_the_plane_starts_has_served_before(plane: Plane) 
 
 def test_a_reload_keeps_what_was_found(plane: Plane) -> None:
     answered(plane, 1)
-    plane.declare(config('{id: a, address: "10.0.0.2:80"}'), 1.0)
+    declare(plane, config('{id: a, address: "10.0.0.2:80"}'), 1.0)
     assert ids(plane) == {"a", "r1"}
     (source,) = plane.discoveries.report("m").sources
     assert list(source.found or {}) == ["r1"]
@@ -105,18 +106,18 @@ def test_a_reload_keeps_what_was_found(plane: Plane) -> None:
 
 def test_a_reload_without_the_source_lets_go_what_it_found(plane: Plane) -> None:
     answered(plane, 1)
-    plane.declare(config('{id: a, address: "10.0.0.2:80"}', ""), 1.0)
+    declare(plane, config('{id: a, address: "10.0.0.2:80"}', ""), 1.0)
     assert ids(plane) == {"a"}
 
 
 def test_a_source_that_is_taken_out_does_not_empty_a_pool_that_serves(plane: Plane) -> None:
     answered(plane, 1, 2)
     serve(plane)
-    plane.declare(config("", ""), 1.0)
+    declare(plane, config("", ""), 1.0)
     assert ids(plane) == {"r1", "r2"}
     assert plane.discoveries.report("m").withheld == ("r1", "r2")
     # The next reload looks again, and still finds nobody who serves in their place.
-    plane.declare(config("", ""), 2.0)
+    declare(plane, config("", ""), 2.0)
     assert ids(plane) == {"r1", "r2"}
 
 
@@ -125,7 +126,7 @@ def test_what_was_found_in_a_pool_that_only_the_api_keeps_is_let_go(plane: Plane
     overridden = plane.fleet.pool("m").settings.model_copy(update={"model": "other"})
     plane.apply(PutPool("m", overridden), 0.5)
     plane.apply(PutReplica("m", "mine", found(9)["r9"]), 0.5)
-    plane.declare(Config(), 1.0)
+    declare(plane, Config(), 1.0)
     assert ids(plane) == {"mine"}
 
 
@@ -148,7 +149,7 @@ def test_what_served_before_a_restart_is_not_let_go_by_a_first_answer_before_it_
     for target in again.targets():
         healthy = target.replica.id == "r1"
         again.probed(target, Probe.HEALTHY if healthy else Probe.REFUSED, 1.0)
-    again.discover(2.0)
+    discover(again, 2.0)
     assert ids(again) == {"r1"}
 
 
@@ -163,7 +164,7 @@ def test_a_failure_keeps_the_last_set_and_its_age(plane: Plane) -> None:
 def test_a_source_that_is_not_followed_is_not_heard(plane: Plane) -> None:
     plane.discoveries.found("m", "directory elsewhere", found(1), None, 0.0)
     plane.discoveries.found("q", SOURCE, found(1), None, 0.0)
-    plane.discover(0.0)
+    discover(plane, 0.0)
     assert ids(plane) == set()
     assert [source.source for source in plane.discoveries.report("m").sources] == [SOURCE]
     assert plane.discoveries.report("q").sources == ()
@@ -180,7 +181,7 @@ def test_a_part_of_a_set_takes_nothing_away(plane: Plane) -> None:
     answered(plane, 1, 2, 3)
     serve(plane)
     plane.discoveries.found("m", SOURCE, found(1, 2), "one file is wrong", 1.0, is_whole=False)
-    plane.discover(1.0)
+    discover(plane, 1.0)
     assert {replica.draining for replica in plane.fleet.pool("m").replicas.values()} == {None}
     answered(plane, 1, 2, now=2.0)
     assert plane.fleet.pool("m").replica("r3").draining is not None
@@ -192,14 +193,14 @@ def test_who_is_replaced_stays_until_envoys_are_told_of_the_one_in_its_place(pla
     plane.decide(1.0)
     answered(plane, 2, now=2.0)
     serve(plane, 2.0)
-    plane.discover(2.1)
+    discover(plane, 2.1)
     before = plane.catalog
-    assert plane.refresh() is before
+    assert plane.built(plane.refreshing()()) is before
     assert [(member.id, member.draining) for member in plane.catalog.pools["m"].members] == [
         ("r1", False)
     ]
     plane.decide(2.2)
     answered(plane, 2, now=2.3)
-    plane.refresh()
+    plane.built(plane.refreshing()())
     told = {member.id: member.draining for member in plane.catalog.pools["m"].members}
     assert told == {"r1": True, "r2": False}

@@ -11,6 +11,7 @@ from controlplane.config import PoolSettings, load_config
 from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.resources.catalog import Catalog
+from tests.planes import declare
 
 POOLS = """
 pools:
@@ -51,7 +52,7 @@ def looked(plane: Plane, now: float, *ids: str) -> Catalog:
 
 def started() -> Plane:
     plane = Plane(0.0)
-    plane.declare(load_config(POOLS, "plimsoll.yaml"), 0.0)
+    declare(plane, load_config(POOLS, "plimsoll.yaml"), 0.0)
     looked(plane, 1.0)
     return plane
 
@@ -70,7 +71,7 @@ def served(catalog: Catalog, pool: str) -> set[str]:
 def test_other_pools_go_on(monkeypatch: pytest.MonkeyPatch, frozen: bool) -> None:  # noqa: FBT001
     plane = started()
     monkeypatch.setattr(balancing, "decide", failing(balancing.decide, frozen=frozen))
-    plane.declare(load_config(WITHOUT_B, "plimsoll.yaml"), 2.0)
+    declare(plane, load_config(WITHOUT_B, "plimsoll.yaml"), 2.0)
     catalog = looked(plane, 3.0)
     # A replica that has gone gets nothing more, whatever fails.
     assert served(catalog, "sound") == served(catalog, "broken") == {"a"}

@@ -7,6 +7,7 @@ from controlplane.fleet import Command, PutReplica
 from controlplane.plane import Plane, Probe
 from controlplane.telemetry import GpuMemory, Histogram, Reading
 from tests.fleet.fleets import file
+from tests.planes import declare
 
 FULL, HALF = 99.0, 50.0
 
@@ -25,7 +26,7 @@ def plane_of(*commands: Command) -> Plane:
     plain = file(p={"f": 1, "g": 2, "h": 3}).model_dump(mode="json")
     plain["pools"][0]["replicas"][0]["gpu"] = {"uuid": "GPU-1"}
     plane = Plane(0.0)
-    plane.declare(validated(Config, plain), 0.0)
+    declare(plane, validated(Config, plain), 0.0)
     for command in commands:
         plane.apply(command, 0.0)
     return plane

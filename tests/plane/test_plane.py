@@ -14,6 +14,7 @@ from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
 from controlplane.telemetry import GpuMemory, Histogram, Reading
 from tests.fleet.fleets import without_pool
+from tests.planes import declare
 
 CONFIG = load_config(
     """
@@ -39,7 +40,7 @@ def without(replica_id: str) -> Config:
 @pytest.fixture
 def plane() -> Plane:
     plane = Plane(0.0)
-    plane.declare(CONFIG, 0.0)
+    declare(plane, CONFIG, 0.0)
     return plane
 
 
@@ -155,7 +156,7 @@ def test_a_removed_replica_is_not_scraped_and_not_told_to_envoy(plane: Plane) ->
     answer(plane, "a", Probe.HEALTHY, 0.1)
     answer(plane, "b", Probe.HEALTHY, 0.1)
     plane.decide(0.5)
-    plane.declare(without("b"), 1.0)
+    declare(plane, without("b"), 1.0)
     assert [item.replica.id for item in plane.targets()] == ["a"]
     assert set(endpoints(plane.decide(1.1))) == {"a"}
 

@@ -20,6 +20,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.telemetry import Histogram, Reading
 from controlplane.telemetry.load import Endpoint, Load
 from tests.plane.lives import measured, restarted, steadily
+from tests.planes import report
 
 INF = float("inf")
 
@@ -152,6 +153,6 @@ def test_a_pool_that_is_held_after_a_restart_is_held_in_a_preview_too() -> None:
 
 @pytest.mark.parametrize("command", [DeleteReplica("p", "a", force=True), DeletePool("p")])
 def test_what_envoys_report_of_who_would_leave_is_kept(plane: Plane, command: Command) -> None:
-    plane.reported("one", {Endpoint("p", "127.0.0.1", 1): Load(1, 0, 3)}, 1.0, 12.0)
+    report(plane, "one", {Endpoint("p", "127.0.0.1", 1): Load(1, 0, 3)}, 1.0, 12.0)
     preview(plane, command, 12.0)
     assert plane.report("p", "a", 12.0).in_flight == 3

@@ -6,6 +6,7 @@ from controlplane.plane import Plane, Probe
 from controlplane.plane.recovery import KNOWN_SECONDS, OVER_SECONDS, SILENT_SECONDS
 from controlplane.telemetry.load import Endpoint, Load
 from tests.fleet.fleets import pool_settings
+from tests.planes import report
 
 
 class Lost:
@@ -27,7 +28,7 @@ class Lost:
 
     def answered(self, pool: str, port: int) -> None:
         loads = {Endpoint(pool, "127.0.0.1", port): Load(1, 0, 0)}
-        self.plane.reported(self, loads, 1.0, self.now)
+        report(self.plane, self, loads, 1.0, self.now)
 
     def released(self, after: float = 0.0) -> set[str] | None:
         self.now += after

@@ -7,6 +7,7 @@ from controlplane.fleet import Drain, PutReplica, Undrain
 from controlplane.plane import Plane, Probe
 from controlplane.resources.endpoints import Member
 from tests.fleet.fleets import without_pool
+from tests.planes import declare
 
 TEXT = """
 pools:
@@ -24,7 +25,7 @@ CONFIG = load_config(TEXT, "plimsoll.yaml")
 @pytest.fixture
 def plane() -> Plane:
     plane = Plane(0.0)
-    plane.declare(CONFIG, 0.0)
+    declare(plane, CONFIG, 0.0)
     for name in ("a", "b"):
         answer(plane, name)
     plane.decide(0.0)
@@ -49,27 +50,27 @@ def at(port: int) -> ReplicaSettings:
 def test_a_drain_and_its_end_are_told_and_nothing_is_weighed(plane: Plane) -> None:
     weighing = plane.decision("minilm")
     plane.apply(Drain("minilm", "a"), 1.0)
-    plane.refresh()
+    plane.built(plane.refreshing()())
     assert {name: item.draining for name, item in told(plane).items()} == {"a": True, "b": False}
     plane.apply(Undrain("minilm", "a"), 1.0)
-    plane.refresh()
+    plane.built(plane.refreshing()())
     assert not told(plane)["a"].draining
     assert plane.decision("minilm") is weighing
 
 
 def test_a_replica_that_has_gone_is_told(plane: Plane) -> None:
     (line,) = (item for item in TEXT.splitlines(keepends=True) if "id: a" in item)
-    plane.declare(load_config(TEXT.replace(line, ""), "plimsoll.yaml"), 1.0)
-    plane.refresh()
+    declare(plane, load_config(TEXT.replace(line, ""), "plimsoll.yaml"), 1.0)
+    plane.built(plane.refreshing()())
     assert told(plane).keys() == {"b"}
 
 
 def test_what_came_in_place_of_another_is_not_told_before_it_is_ready(plane: Plane) -> None:
     plane.apply(PutReplica("minilm", "a", at(9003)), 1.0)
-    plane.refresh()
+    plane.built(plane.refreshing()())
     assert told(plane).keys() == {"b"}
     answer(plane, "a")
-    plane.refresh()
+    plane.built(plane.refreshing()())
     assert told(plane).keys() == {"b"}
     plane.decide(1.0)
     assert told(plane)["a"].address.port == 9003
@@ -79,29 +80,29 @@ def test_who_is_new_has_no_share_before_the_next_decision(plane: Plane) -> None:
     before = plane.catalog
     plane.apply(PutReplica("minilm", "c", at(9003)), 1.0)
     answer(plane, "c")
-    assert plane.refresh() is before
+    assert plane.built(plane.refreshing()()) is before
     plane.decide(1.0)
     assert told(plane).keys() == {"a", "b", "c"}
 
 
 def test_other_settings_of_the_pool_wait_for_the_shares_that_go_with_them(plane: Plane) -> None:
     before = plane.catalog
-    plane.declare(load_config(TEXT.replace("least-request", "round-robin"), "plimsoll.yaml"), 1.0)
+    declare(plane, load_config(TEXT.replace("least-request", "round-robin"), "plimsoll.yaml"), 1.0)
     plane.apply(Drain("minilm", "a"), 1.0)
-    assert plane.refresh() is before
+    assert plane.built(plane.refreshing()()) is before
     plane.decide(1.0)
     assert told(plane)["a"].draining
 
 
 def test_what_was_told_once_is_not_built_again(plane: Plane) -> None:
     plane.apply(Drain("minilm", "a"), 1.0)
-    after = plane.refresh()
-    assert plane.refresh() is after
+    after = plane.built(plane.refreshing()())
+    assert plane.built(plane.refreshing()()) is after
     assert plane.decide(1.0).pools["minilm"].members == after.pools["minilm"].members
 
 
 def test_a_pool_that_was_removed_is_left_to_the_decision(plane: Plane) -> None:
     plane.apply(Drain("minilm", "a"), 1.0)
     plane.adopt(without_pool(plane.fleet, "minilm"), 1.0)
-    plane.refresh()
+    plane.built(plane.refreshing()())
     assert plane.decide(1.0).pools == {}

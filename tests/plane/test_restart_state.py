@@ -19,6 +19,7 @@ from tests.plane.lives import (
     steadily,
     target,
 )
+from tests.planes import declare
 
 
 def test_envoys_are_told_the_same_after_a_restart_and_while_it_lasts() -> None:
@@ -134,7 +135,7 @@ def test_data_of_another_version_is_as_good_as_none() -> None:
 def test_an_empty_registry_is_not_told_before_there_is_a_pool() -> None:
     plane = Plane(0.0)
     assert not plane.has_started(1e9)
-    plane.declare(CONFIG, 0.0)
+    declare(plane, CONFIG, 0.0)
     assert plane.has_started(1e9)
     plane.decide(1e9)
     for name in plane.fleet.pools:

@@ -9,6 +9,7 @@ from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutRep
 from controlplane.plane import Plane, Probe, RestartPool
 from controlplane.telemetry.load import drained
 from tests.plane.lives import CONFIG, SIZES, measured, steadily
+from tests.planes import declare
 
 
 def decided(plane: Plane, now: float) -> None:
@@ -58,7 +59,7 @@ def test_requests_that_find_no_replica_count_as_load() -> None:
     for id_ in ("fast", "same", "slow"):
         plane.apply(Drain("m", id_), life.now)
     pool = CONFIG.pools[0].model_copy(update={"replicas": ()})
-    plane.declare(CONFIG.model_copy(update={"pools": (pool,)}), life.now)
+    declare(plane, CONFIG.model_copy(update={"pools": (pool,)}), life.now)
     assert not plane.fleet.pools["m"].replicas
 
     def come(requests: int) -> int:

@@ -14,6 +14,7 @@ from controlplane.telemetry import profile_of, read
 from controlplane.telemetry.load import Endpoint, InLocality, Load, drained
 from tests.fleet.fleets import without_pool
 from tests.plane.test_plane import reading
+from tests.planes import declare, report
 
 CONFIG = """
 pools:
@@ -35,7 +36,7 @@ def config(profile: str) -> Config:
 def serving(profile: str) -> Plane:
     """A plane with two replicas that are ready."""
     plane = Plane(0.0)
-    plane.declare(config(profile), 0.0)
+    declare(plane, config(profile), 0.0)
     for name in ("fast", "slow"):
         target = plane.target("p", name)
         assert target is not None
@@ -48,7 +49,7 @@ def reported(plane: Plane, seconds: int) -> None:
     for second in range(1, seconds + 1):
         for envoy in range(4):
             loads = {FAST: Load(40, 0, 1), SLOW: Load(10, 0, 1)}
-            plane.reported(envoy, loads, 1.0, float(second))
+            report(plane, envoy, loads, 1.0, float(second))
         plane.decide(second + 0.5)
 
 
@@ -73,7 +74,7 @@ def test_a_server_without_durations_is_steered_by_envoys_and_by_the_tokens_that_
     for second in range(1, 31):
         for envoy in range(4):
             loads = {FAST: Load(40, 0, 1), SLOW: Load(10, 0, 1)}
-            plane.reported(envoy, loads, 1.0, float(second))
+            report(plane, envoy, loads, 1.0, float(second))
         for name, tokens in (("fast", 16_000 * second), ("slow", 4_000 * second)):
             target = plane.target("p", name)
             assert target is not None
@@ -115,7 +116,7 @@ def test_far_more_in_flight_by_envoys_count_than_explained_is_an_overload_at_onc
     reported(plane, 30)
     assert overload(plane, "fast") is None
     for envoy in range(4):
-        plane.reported(envoy, {FAST: Load(0, 0, 100), SLOW: Load(10, 0, 1)}, 0.5, 31.0)
+        report(plane, envoy, {FAST: Load(0, 0, 100), SLOW: Load(10, 0, 1)}, 0.5, 31.0)
     plane.decide(31.0)
     found = overload(plane, "fast")
     assert found is not None
@@ -127,12 +128,12 @@ def test_it_is_over_when_the_envoys_have_left() -> None:
     plane = serving("none")
     reported(plane, 30)
     for envoy in range(4):
-        plane.reported(envoy, {FAST: Load(0, 0, 100), SLOW: Load(10, 0, 1)}, 0.5, 31.0)
+        report(plane, envoy, {FAST: Load(0, 0, 100), SLOW: Load(10, 0, 1)}, 0.5, 31.0)
     plane.decide(31.0)
     assert overload(plane, "fast") is not None
     for envoy in range(4):
         drained(plane.reporter_leaving(envoy, 31.2))
-    plane.reported("another", {SLOW: Load(1, 0, 1)}, 0.5, 31.5)
+    report(plane, "another", {SLOW: Load(1, 0, 1)}, 0.5, 31.5)
     plane.decide(31.5)
     assert overload(plane, "fast") is None
 
@@ -155,7 +156,7 @@ def test_a_replica_is_overloaded_by_its_own_queue_and_by_the_count_of_envoys(
             plane.record(target, replace(seen, queue=waits), float(second))
     for envoy in range(4):
         if in_progress is not None:
-            plane.reported(envoy, {FAST: Load(10, 0, in_progress), SLOW: Load(10, 0, 0)}, 1, 30.0)
+            report(plane, envoy, {FAST: Load(10, 0, in_progress), SLOW: Load(10, 0, 0)}, 1, 30.0)
     plane.decide(30.0)
     assert overload(plane, "fast") is not None
     assert overload(plane, "slow") is None
@@ -177,8 +178,8 @@ def test_where_requests_wait_as_many_as_there_are_slots_are_being_computed(
 
 def test_what_is_in_flight_is_shown_until_the_envoy_leaves() -> None:
     plane = serving("tei")
-    plane.reported("one", {FAST: Load(1, 0, 3)}, 1.0, 1.0)
-    plane.reported("two", {FAST: Load(1, 0, 2)}, 1.0, 1.0)
+    report(plane, "one", {FAST: Load(1, 0, 3)}, 1.0, 1.0)
+    report(plane, "two", {FAST: Load(1, 0, 2)}, 1.0, 1.0)
     assert plane.report("p", "fast", 1.0).in_flight == 5
     assert plane.report("p", "slow", 1.0).in_flight is None
     drained(plane.reporter_leaving("one", 1.5))
@@ -189,9 +190,9 @@ def test_reports_of_replicas_that_are_not_there_are_dropped() -> None:
     plane = serving("tei")
     (entry,) = config("tei").pools
     slow = entry.model_copy(update={"replicas": entry.replicas[1:]})
-    plane.declare(Config(pools=(slow,)), 0.5)
+    declare(plane, Config(pools=(slow,)), 0.5)
     plane.decide(0.6)
-    plane.reported("one", {FAST: Load(1, 0, 3), Endpoint("q", "10.0.0.1", 1): Load(1, 0, 3)}, 1, 1)
+    report(plane, "one", {FAST: Load(1, 0, 3), Endpoint("q", "10.0.0.1", 1): Load(1, 0, 3)}, 1, 1)
     assert plane.fleet.pool("p").replicas.keys() == {"slow"}
     assert plane.report("p", "slow", 1.0).in_flight is None
 
@@ -199,7 +200,7 @@ def test_reports_of_replicas_that_are_not_there_are_dropped() -> None:
 @pytest.mark.parametrize("change", ["removed", "moved", "pool removed"])
 def test_of_a_replica_that_has_gone_no_report_is_kept(change: str) -> None:
     plane = serving("none")
-    plane.reported("one", {FAST: Load(1, 0, 3), SLOW: Load(1, 0, 1)}, 1.0, 1.0)
+    report(plane, "one", {FAST: Load(1, 0, 3), SLOW: Load(1, 0, 1)}, 1.0, 1.0)
     (entry,) = config("none").pools
     fast, slow = entry.replicas
     moved = fast.model_copy(update={"address": Address("127.0.0.1", 9003)})
@@ -209,18 +210,18 @@ def test_of_a_replica_that_has_gone_no_report_is_kept(change: str) -> None:
         "pool removed": (),
     }[change]
     if left:
-        plane.declare(Config(pools=left), 1.5)
+        declare(plane, Config(pools=left), 1.5)
     else:
         plane.adopt(without_pool(plane.fleet, "p"), 1.5)
     # Nor does a report without it renew what there was.
-    plane.reported("one", {}, 1.0, 2.0)
+    report(plane, "one", {}, 1.0, 2.0)
     kept = plane._traffic.reports.endpoints()
     assert kept == (frozenset() if change == "pool removed" else {SLOW})
 
 
 def test_a_replica_that_is_changed_where_it_is_keeps_its_reports() -> None:
     plane = serving("none")
-    plane.reported("one", {FAST: Load(1, 0, 3)}, 1.0, 1.0)
+    report(plane, "one", {FAST: Load(1, 0, 3)}, 1.0, 1.0)
     plane.apply(Drain("p", "fast"), 1.5)
     assert plane.report("p", "fast", 1.5).in_flight == 3
 
@@ -236,7 +237,7 @@ def test_what_replicas_carry_is_known_when_all_envoys_report_anew() -> None:
     plane.decide(30.7)
     for second in range(31, 35):
         loads = {FAST: Load(40, 0, 1), SLOW: Load(10, 0, 1)}
-        plane.reported("another", loads, 1.0, float(second))
+        report(plane, "another", loads, 1.0, float(second))
         plane.decide(second + 0.1)
         now = plane.decision("p")
         assert now is not None
@@ -252,7 +253,7 @@ def test_counts_of_another_source_are_not_requests_of_this_second(counted: float
     plane = serving("none")
     reported(plane, 30)
     before = capacities(plane)["fast"]
-    plane.declare(config("tei"), 31.0)
+    declare(plane, config("tei"), 31.0)
     for second in range(32, 40):
         for name, port in (("fast", 9001), ("slow", 9002)):
             target = plane.target("p", name)
@@ -278,7 +279,7 @@ def test_what_grpc_clients_report_of_a_tier_is_shared_out_to_its_replicas() -> N
     tier, other = InLocality("p", "", "", told["fast"]), InLocality("p", "", "", "no such")
     found = plane.by_replica({tier: Load(3, 1, 2), other: Load(9, 9, 9)})
     assert found == {FAST: Load(1.5, 0.5, 1, is_own=False), SLOW: Load(1.5, 0.5, 1, is_own=False)}
-    plane.reported("grpc", found, 1.0, 1.0)
+    report(plane, "grpc", found, 1.0, 1.0)
     assert plane.report("p", "fast", 1.0).in_flight == 1
 
 

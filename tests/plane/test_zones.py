@@ -15,6 +15,7 @@ from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, Load
 from controlplane.telemetry.sizes import Sample
 from tests.metrics.exposed import everything, values
+from tests.planes import declare, report
 
 CONFIG = """
 pools:
@@ -40,7 +41,7 @@ class Life:
 
     def __init__(self, made: Config) -> None:
         self.plane, self.now = Plane(0.0), 0.0
-        self.plane.declare(made, 0.0)
+        declare(self.plane, made, 0.0)
         for id_ in "ab":
             self.probe(id_, Probe.HEALTHY)
         for place in (A, B):
@@ -63,7 +64,7 @@ class Life:
                     for (from_, there), (ended, in_flight) in sent.items()
                     if from_ == here
                 }
-                self.plane.reported(f"{here}", loads, 1.0, self.now)
+                report(self.plane, f"{here}", loads, 1.0, self.now)
             self.plane.decide(self.now)
 
     def told(self, here: Place) -> dict[Place, float]:

@@ -14,6 +14,7 @@ from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.probe import Prober
 from controlplane.telemetry.load import Endpoint, Load
 from tests.fleet.fleets import without_pool
+from tests.planes import declare, report
 from tests.processes import DEADLINE, until
 
 CONFIG = """
@@ -75,7 +76,7 @@ async def checking(*used: str, interval: str = "20ms") -> AsyncIterator[Checking
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     plane = Plane(0.0)
     port = runner.addresses[0][1]
-    plane.declare(load_config(CONFIG.format(port=port, interval=interval), "f"), 0.0)
+    declare(plane, load_config(CONFIG.format(port=port, interval=interval), "f"), 0.0)
     health = HealthChecks(plane, lambda: used, lambda: None, lambda _: None)
     running = asyncio.create_task(health.run())
     try:
@@ -109,10 +110,10 @@ async def test_one_of_which_an_envoy_tells_failures_alone_is_asked_before_its_tu
         seen = prober.replica.checks
         at = prober.plane.fleet.pool("p").replicas["a"].address
         ends_well = {Endpoint("p", at.host, at.port): Load(1, 1, 0)}
-        prober.plane.reported("an Envoy", ends_well, 1.0, 1.0)
+        report(prober.plane, "an Envoy", ends_well, 1.0, 1.0)
         assert not prober.plane.suspected()
         fails = {Endpoint("p", at.host, at.port): Load(0, 1, 0)}
-        prober.plane.reported("an Envoy", fails, 1.0, 2.0)
+        report(prober.plane, "an Envoy", fails, 1.0, 2.0)
         await prober.checked(1)
         assert prober.replica.checks == seen + 1
 
@@ -123,8 +124,8 @@ async def test_where_envoys_get_answers_one_that_only_we_do_not_reach_stays_read
         target = prober.plane.target("p", "a")
         assert target is not None
         at = target.replica.address
-        prober.plane.reported(
-            "an Envoy", {Endpoint("p", at.host, at.port): Load(1, 0, 0)}, 1.0, 10.0
+        report(
+            prober.plane, "an Envoy", {Endpoint("p", at.host, at.port): Load(1, 0, 0)}, 1.0, 10.0
         )
         for _ in range(3):
             prober.plane.probed(target, Probe.UNREACHABLE, 12.0)

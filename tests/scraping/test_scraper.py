@@ -19,6 +19,7 @@ from controlplane.scraping import checks, scraper
 from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.scraper import Scraper
 from controlplane.telemetry import Device, Profile, Reading, read
+from tests.planes import declare
 from tests.processes import DEADLINE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -98,7 +99,8 @@ async def following(
         for id_, address in zip(ascii_lowercase, addresses, strict=False)
     ]
     plane = Recorder()
-    plane.declare(
+    declare(
+        plane,
         load_config(
             f"""
 pools:

@@ -15,6 +15,7 @@ from controlplane.store.tables import WriteError, weighings
 from tests.fleet.fleets import without_pool
 from tests.plane.lives import CONFIG, SIZES, Life, measured, steadily
 from tests.plane.pools import SETTINGS
+from tests.planes import declare
 
 
 class Rows(Store):
@@ -118,7 +119,7 @@ async def test_a_pool_that_went_and_came_back_is_written_anew() -> None:
     await follower.save()
     life.plane.adopt(without_pool(life.plane.fleet, "m"), life.now)
     await follower.save()
-    life.plane.declare(CONFIG, life.now)
+    declare(life.plane, CONFIG, life.now)
     life.live(0.5, steadily)
     rows.kept = []
     await follower.save(everything=False)
