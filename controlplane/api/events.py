@@ -42,10 +42,10 @@ class Event:
 class Feed:
     """The newest events."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self) -> None:
         # Numbers begin anew with every start; the prefix says which start.
         self._start = secrets.token_hex(4)
-        self._events: deque[Event] = deque(maxlen=kept)
+        self._events: deque[Event] = deque(maxlen=KEPT)
         self._more = asyncio.Event()
         self.newest = 0
         self.is_closed = False

@@ -56,9 +56,8 @@ class HealthChecks:
         pools: Callable[[], Collection[str]],
         noticed: Callable[[], None],
         access: Callable[[AccessSettings | None], Access | None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._plane, self._pools, self._noticed, self._clock = plane, pools, noticed, clock
+        self._plane, self._pools, self._noticed = plane, pools, noticed
         self._access = access
         self._prober: Prober
         self._used: Collection[str] = ()
@@ -89,15 +88,15 @@ class HealthChecks:
     async def _follow(self, target: Target) -> None:
         key, at = target.key, (target.pool, target.replica.id)
         soon = self._soon[at] = asyncio.Event()
-        pace = Pace(key, self._clock())
+        pace = Pace(key, time.monotonic())
         try:
             while (now := self._plane.target(*at)) is not None and now.key == key:
                 soon.clear()
                 interval = await self._check(now)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pace.wait(interval, self._clock())):
+                    async with asyncio.timeout(pace.wait(interval, time.monotonic())):
                         await soon.wait()
-                        pace.due = self._clock()
+                        pace.due = time.monotonic()
         finally:
             self._unready.discard(key)
             if self._soon.get(at) is soon:
@@ -111,7 +110,7 @@ class HealthChecks:
             # Its time begins when it is its turn: whoever waits for us has not failed to answer.
             async with self._at_once:
                 found = await self._prober.probe(target)
-            self._plane.probed(target, found, self._clock())
+            self._plane.probed(target, found, time.monotonic())
         except Exception:  # noqa: BLE001 - one replica must not end all the others
             _log.exception(
                 "a fault of the control plane in checking %s/%s", target.pool, target.replica.id

@@ -136,20 +136,18 @@ class Scraper:
         noticed: Callable[[], None],
         *,
         scraped: Callable[[bool], None],
-        clock: Callable[[], float] = time.monotonic,
         folder: Path = Path(),
     ) -> None:
         self._plane = plane
         self._noticed = noticed
         self._scraped = scraped
-        self._clock = clock
         self._folder = folder
         self._accesses: dict[AccessSettings, Access] = {}
         self._tasks = ReplicaTasks(
             plane, self._follow, "scrape", lambda target: target.settings.metrics.is_scraped
         )
         self._exporters: dict[Exporter, asyncio.Task[None]] = {}
-        self._receiver = Receiver(clock)
+        self._receiver = Receiver()
 
     def reconcile(self, changes: Iterable[Change]) -> None:
         """Have tasks begin for new targets and end for those that are gone."""
@@ -174,7 +172,7 @@ class Scraper:
         if settings is None:
             return None
         if settings not in self._accesses:
-            self._accesses[settings] = Access(settings, self._folder, self._clock)
+            self._accesses[settings] = Access(settings, self._folder)
         return self._accesses[settings]
 
     async def _watch(self, exporter: Exporter) -> None:
@@ -182,7 +180,7 @@ class Scraper:
         settings, profile = exporter.settings, device_profile_of(exporter.settings)
         with closing(Getter(self._receiver)) as getter:
             while True:
-                due = self._clock() + settings.interval
+                due = time.monotonic() + settings.interval
                 outcome = await _read(
                     getter,
                     exporter.address,
@@ -190,13 +188,13 @@ class Scraper:
                     self.access(exporter.access),
                     lambda text, _: read_devices(text, profile),
                 )
-                self._plane.record_devices(exporter, outcome, self._clock())
+                self._plane.record_devices(exporter, outcome, time.monotonic())
                 self._noticed()
-                await asyncio.sleep(max(due - self._clock(), 0.0))
+                await asyncio.sleep(max(due - time.monotonic(), 0.0))
 
     async def _follow(self, target: Target) -> None:
         """Scrape one replica for as long as it is the same one and has metrics."""
-        pace = Pace(target.key, self._clock())
+        pace = Pace(target.key, time.monotonic())
         with closing(Getter(self._receiver)) as getter:
             while (now := self._plane.target(target.pool, target.replica.id)) is not None:
                 if now.key != target.key or not now.settings.metrics.is_scraped:
@@ -208,7 +206,7 @@ class Scraper:
                         "a fault of the control plane in scraping %s/%s", now.pool, now.replica.id
                     )
                 interval = now.settings.metrics.interval
-                await asyncio.sleep(pace.wait(interval, self._clock()))
+                await asyncio.sleep(pace.wait(interval, time.monotonic()))
 
     async def _scrape(self, getter: Getter, target: Target) -> None:
         metrics, served = target.settings.metrics, target.replica.settings.address
@@ -223,7 +221,7 @@ class Scraper:
         if isinstance(outcome, Failure) and address != served:
             # Who refuses on a port of its metrics alone may still serve requests.
             outcome = replace(outcome, refused=False)
-        self._plane.record(target, outcome, self._clock())
+        self._plane.record(target, outcome, time.monotonic())
         self._scraped(isinstance(outcome, Reading))
         self._noticed()
 

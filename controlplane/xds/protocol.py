@@ -111,15 +111,12 @@ def encode_delta(
     ).SerializeToString()
 
 
-def encode_sotw(
-    *, version: str, resources: Iterable[Resource], type_url: str, nonce: str = ""
-) -> bytes:
+def encode_sotw(*, version: str, resources: Iterable[Resource], type_url: str) -> bytes:
     """Encode a ``DiscoveryResponse``; clients repeat the version in their next requests."""
     return pb.DiscoveryResponse(
         version_info=version,
         resources=[resource.packed for resource in resources],
         type_url=type_url,
-        nonce=nonce,
     ).SerializeToString()
 
 

@@ -10,7 +10,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -20,6 +20,9 @@ GRACE: Final = 4.0
 
 _PR_SET_PDEATHSIG: Final = 1
 
+_TAIL: Final = 15
+"""Lines of the log of a child that ended."""
+
 
 class DemoError(Exception):
     """Why a demonstration cannot start or go on; the text is one sentence for the user."""
@@ -28,20 +31,20 @@ class DemoError(Exception):
 class ChildDiedError(DemoError):
     """A child process ended by itself."""
 
-    def __init__(self, name: str, code: int, log: Path, lines: int = 15) -> None:
+    def __init__(self, name: str, code: int, log: Path) -> None:
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        tail = _tail(log, lines)
+        tail = _tail(log)
         output = f"; the end of its log:\n{tail}" if tail else "; its log is empty"
         super().__init__(f"{name} ended {how}{output}")
         self.name = name
 
 
-def _tail(log: Path, lines: int) -> str:
+def _tail(log: Path) -> str:
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
+    return "\n".join(f"  {line}" for line in text.splitlines()[-_TAIL:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,7 @@ class Processes:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def start(
-        self, name: str, argv: Sequence[str], environment: Mapping[str, str] | None = None
-    ) -> Child:
+    async def start(self, name: str, argv: Sequence[str]) -> Child:
         """Start a child and watch it."""
         log = self._folder / f"{name.replace(' ', '-')}.log"
         with log.open("wb") as out:
@@ -80,7 +81,6 @@ class Processes:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, **(environment or {})},
                 start_new_session=True,
                 preexec_fn=_ending_with_us(),
             )
