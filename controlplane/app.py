@@ -30,7 +30,7 @@ from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, Config, SettingsError
 from controlplane.config_file import Source, tls_source, token_source, watch, watch_source
 from controlplane.discovery import Discovery, open_source
-from controlplane.envoy_reports import Health, Loads, Samples, Scaling
+from controlplane.envoy_reports import Loads, Scaling
 from controlplane.fleet import AuditLog, Change, registered, restored, whole
 from controlplane.identity import Admission
 from controlplane.istio import IstioServer
@@ -134,8 +134,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         slot,
         observe,
         loads=Loads(plane, woken),
-        samples=Samples(plane),
-        health=Health(plane),
+        samples=plane,
+        health=plane,
         scaling=Scaling(plane),
         pushes=(metrics.pushes, *((tracing,) if tracing else ())),
         node_observer=plane,

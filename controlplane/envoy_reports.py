@@ -1,19 +1,11 @@
-"""Hands what clients of the xDS server report to the plane, each with the time.
-
-The server knows no plane and no clock; the plane knows no server.
-"""
+"""Hands load reports to the plane, in turns with other work, and answers KEDA from it."""
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
 
 from controlplane.balancing import Place
 from controlplane.latest import Notice
 from controlplane.plane import Plane
-from controlplane.resources.health_checks import HealthTarget
-from controlplane.resources.views import View
-from controlplane.telemetry.load import Endpoint
-from controlplane.telemetry.sizes import Sample
 from controlplane.turns import Turns, in_turns
 from controlplane.xds import LoadStats
 
@@ -50,38 +42,6 @@ class Loads:
         task = asyncio.create_task(leaving, name="an Envoy no longer reports")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
-
-
-class Health:
-    """Hands what Envoys see of the health of replicas to the plane."""
-
-    def __init__(self, plane: Plane) -> None:
-        self._plane = plane
-
-    def to_check(
-        self, node: str, view: View, known: tuple[HealthTarget, ...]
-    ) -> tuple[HealthTarget, ...]:
-        """Return the replicas whose health an Envoy is asked for."""
-        return self._plane.to_check(node, view, known)
-
-    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
-        """Take in which replicas an Envoy sees as healthy."""
-        self._plane.envoy_health.seen(reporter, node, healthy, time.monotonic())
-
-    def health_left(self, reporter: object) -> None:
-        """Note that an Envoy reports health no longer."""
-        self._plane.envoy_health.left(reporter)
-
-
-class Samples:
-    """Hands what Envoys tell of some requests to the plane, which looks when it decides."""
-
-    def __init__(self, plane: Plane) -> None:
-        self._plane = plane
-
-    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
-        """Take in requests of an Envoy."""
-        self._plane.sampled(samples, time.monotonic(), place)
 
 
 class Scaling:

@@ -179,6 +179,16 @@ class Plane(PlaneState):
                 promised = objective.p99 if objective is not None else None
                 answers.setdefault(name, Answers()).add(told, promised)
 
+    def health_seen(
+        self, reporter: Hashable, node: str, healthy: Mapping[Endpoint, bool], now: float
+    ) -> None:
+        """Take in which replicas an Envoy sees as healthy."""
+        self._envoy_health.seen(reporter, node, healthy, now)
+
+    def health_left(self, reporter: Hashable) -> None:
+        """Forget what an Envoy has seen that reports no more."""
+        self._envoy_health.left(reporter)
+
     def writing(self, now: float) -> Iterator[None]:
         """Write down for the next decision what is new, and yield after each replica.
 

@@ -190,7 +190,7 @@ class PlaneState:
         self.recovery = Recovery()
         self.scalings = Scalings()
         self.listeners = NodeListeners()
-        self.envoy_health = EnvoyHealth()
+        self._envoy_health = EnvoyHealth()
         self.fleet = Fleet()
         self.histories = Histories()
         self.senders = Senders()
@@ -246,7 +246,7 @@ class PlaneState:
 
     def disputes(self, now: float) -> Iterator[Dispute]:
         """Where Envoys and the control plane hold different views of a replica's health."""
-        for endpoint in self.envoy_health.endpoints():
+        for endpoint in self._envoy_health.endpoints():
             if (replica := replica_at(self.fleet, endpoint)) is not None:
                 yield from self._disputes(self.fleet.pools[endpoint.pool], replica, now)
 
@@ -254,7 +254,7 @@ class PlaneState:
         if replica.id not in self._decisions[pool.name].endpoint_weights:
             return ()
         readiness = self._observed[pool.name, replica.id].readiness
-        return tuple(self.envoy_health.disputes_of(pool, replica, readiness, now))
+        return tuple(self._envoy_health.disputes_of(pool, replica, readiness, now))
 
     def decision(self, pool: str) -> Decision | None:
         """What was decided last about a pool."""

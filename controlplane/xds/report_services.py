@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -110,7 +109,9 @@ class HealthSink(Protocol):
     ) -> tuple[HealthTarget, ...]:
         """What a node is to check that has checked what is known so far."""
 
-    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
+    def health_seen(
+        self, reporter: object, node: str, healthy: Mapping[Endpoint, bool], now: float
+    ) -> None:
         """Take in a report; `reporter` is one object for all reports of a stream."""
 
     def health_left(self, reporter: object) -> None:
@@ -122,8 +123,13 @@ class HealthReportingService:
 
     name = HEALTH_DISCOVERY
 
-    def __init__(self, sink: HealthSink, authenticator: Authenticator) -> None:
-        self._sink, self._authenticator = sink, authenticator
+    def __init__(
+        self,
+        sink: HealthSink,
+        authenticator: Authenticator,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sink, self._authenticator, self._clock = sink, authenticator, clock
         self._limit = Limit(MAX_HEALTH_STREAMS, "reports of health")
 
     def methods(self) -> Methods:
@@ -151,7 +157,7 @@ class HealthReportingService:
                             for endpoint, is_healthy in report.healthy.items()
                             if view.shows(endpoint.pool)
                         }
-                        self._sink.health_seen(reporter, name, seen)
+                        self._sink.health_seen(reporter, name, seen, self._clock())
                 finally:
                     self._sink.health_left(reporter)
                     if asking is not None:
@@ -196,7 +202,7 @@ MAX_LOGS: Final = 2_000
 class SampleSink(Protocol):
     """Where samples go; it may neither block nor raise."""
 
-    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
+    def sampled(self, samples: Sequence[Sample], now: float, place: Place) -> None:
         """Take in what an Envoy that runs there tells of some requests."""
 
 
@@ -230,9 +236,9 @@ class AccessLogService:
         self,
         sink: SampleSink,
         authenticator: Authenticator,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
-        self._sink, self._authenticator = sink, authenticator
+        self._sink, self._authenticator, self._clock = sink, authenticator, clock
         self._allowance = Allowance(MAX_ENTRIES, clock)
         self._limit = Limit(MAX_LOGS, "access logs")
 
@@ -261,5 +267,5 @@ class AccessLogService:
             self._allowance.spend(logs.looked)
             shows = view.shows
             if samples := tuple(sample for sample in logs.samples if shows(sample.pool)):
-                self._sink.sampled(samples, view.place)
+                self._sink.sampled(samples, self._clock(), view.place)
             await asyncio.sleep(self._limit.open / MAX_MESSAGES)

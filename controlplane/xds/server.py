@@ -206,7 +206,7 @@ class XdsServer:
         who = self._authenticator
         for other in (
             LoadReportingService(self._loads, who) if self._loads else None,
-            HealthReportingService(self._health, who) if self._health else None,
+            HealthReportingService(self._health, who, self._clock) if self._health else None,
             AccessLogService(self._samples, who, self._clock) if self._samples else None,
             self._scaler,
         ):

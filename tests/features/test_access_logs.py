@@ -27,7 +27,7 @@ class Sink:
 
     messages: list[Sequence[Sample]] = field(default_factory=list)
 
-    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
+    def sampled(self, samples: Sequence[Sample], now: float, place: Place) -> None:
         self.messages.append(samples)
 
     @property

@@ -39,7 +39,7 @@ METHODS = [
 
 
 class Samples:
-    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
+    def sampled(self, samples: Sequence[Sample], now: float, place: Place) -> None:
         raise AssertionError("nobody says anything")
 
 
@@ -49,7 +49,9 @@ class Health:
     ) -> tuple[HealthTarget, ...]:
         raise AssertionError("nobody says anything")
 
-    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
+    def health_seen(
+        self, reporter: object, node: str, healthy: Mapping[Endpoint, bool], now: float
+    ) -> None:
         raise AssertionError("nobody says anything")
 
     def health_left(self, reporter: object) -> None:

@@ -92,7 +92,7 @@ class Sink:
     def left(self, reporter: object) -> None:
         pass
 
-    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
+    def sampled(self, samples: Sequence[Sample], now: float, place: Place) -> None:
         self.samples += samples
 
     def to_check(
@@ -100,7 +100,9 @@ class Sink:
     ) -> tuple[HealthTarget, ...]:
         return ()
 
-    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
+    def health_seen(
+        self, reporter: object, node: str, healthy: Mapping[Endpoint, bool], now: float
+    ) -> None:
         self.health.append(healthy)
 
     def health_left(self, reporter: object) -> None:

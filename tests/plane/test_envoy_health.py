@@ -41,8 +41,8 @@ def told(plane: Plane, now: float) -> list[tuple[str, str, bool]]:
 def test_one_that_is_ready_and_that_an_envoy_sees_unhealthy_is_told_after_a_while() -> None:
     plane = plane_with(1, 2)
     for now in (10.0, 20.0):
-        plane.envoy_health.seen("one", "n1", {A: False}, now)
-        plane.envoy_health.seen("two", "n2", {A: True}, now)
+        plane.health_seen("one", "n1", {A: False}, now)
+        plane.health_seen("two", "n2", {A: True}, now)
     late = 10.0 + while_of(plane)
     assert told(plane, late - 0.1) == []
     assert told(plane, late) == [("r1", "n1", False)]
@@ -55,28 +55,28 @@ def test_one_that_is_ready_and_that_an_envoy_sees_unhealthy_is_told_after_a_whil
 
 def test_one_that_is_gone_and_that_an_envoy_sees_healthy_is_told_too() -> None:
     plane = plane_with(1, probe=Probe.REFUSED)
-    plane.envoy_health.seen("one", "n1", {A: True}, 0.0)
+    plane.health_seen("one", "n1", {A: True}, 0.0)
     assert told(plane, while_of(plane)) == [("r1", "n1", True)]
 
 
 @pytest.mark.parametrize("how", ["it sees it otherwise", "it has other replicas", "it has gone"])
 def test_it_is_over_once_the_envoy_does_not_say_so_any_more(how: str) -> None:
     plane = plane_with(1)
-    plane.envoy_health.seen("one", "n1", {A: False}, 0.0)
+    plane.health_seen("one", "n1", {A: False}, 0.0)
     assert told(plane, 1000.0)
     match how:
         case "it sees it otherwise":
-            plane.envoy_health.seen("one", "n1", {A: True}, 1000.0)
+            plane.health_seen("one", "n1", {A: True}, 1000.0)
         case "it has other replicas":
-            plane.envoy_health.seen("one", "n1", {}, 1000.0)
+            plane.health_seen("one", "n1", {}, 1000.0)
         case _:
-            plane.envoy_health.left("one")
+            plane.health_left("one")
     assert told(plane, 2000.0) == []
 
 
 def test_of_a_drained_replica_and_of_one_that_is_no_more_nothing_is_told() -> None:
     plane = plane_with(1)
-    plane.envoy_health.seen("one", "n1", {A: False, Endpoint("p", "127.0.0.1", 9): False}, 0.0)
+    plane.health_seen("one", "n1", {A: False, Endpoint("p", "127.0.0.1", 9): False}, 0.0)
     plane.apply(Drain("p", "r1"), 1.0)
     assert told(plane, 1000.0) == []
 
