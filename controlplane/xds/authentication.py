@@ -89,9 +89,10 @@ class Authenticator:
             yield each
 
     async def admitted(
-        self, requests: AsyncIterator[bytes], identity: Identity | None
+        self, requests: AsyncIterator[bytes], context: Context, identity: Identity | None
     ) -> AsyncIterator[bytes]:
-        """Yield the requests of a stream for as long as the identity of its client counts."""
+        """Yield the same for as long as the identity of the stream's client counts."""
+        requests = self.started(requests, context)
         if identity is None:
             async for each in requests:
                 yield each

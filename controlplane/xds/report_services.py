@@ -61,9 +61,7 @@ class LoadReportingService:
         reporter = object()
         async with self._authenticator.call(context) as identity:
             try:
-                messages = self._authenticator.admitted(
-                    self._authenticator.started(requests, context), identity
-                )
+                messages = self._authenticator.admitted(requests, context, identity)
                 await self._read(reporter, messages, identity, context)
             finally:
                 self._reporters.discard(reporter)
@@ -141,9 +139,7 @@ class HealthReportingService:
         async with self._authenticator.call(context) as identity:
             with self._limit.one_more():
                 try:
-                    async for data in self._authenticator.admitted(
-                        self._authenticator.started(requests, context), identity
-                    ):
+                    async for data in self._authenticator.admitted(requests, context, identity):
                         report = await read(data, decode_health_report)
                         if asking is None:
                             node, view = admit(report.node, identity)
@@ -256,9 +252,7 @@ class AccessLogService:
         self, requests: AsyncIterator[bytes], identity: Identity | None, context: Context
     ) -> None:
         view: View | None = None
-        async for data in self._authenticator.admitted(
-            self._authenticator.started(requests, context), identity
-        ):
+        async for data in self._authenticator.admitted(requests, context, identity):
             most = self._allowance.left
             first = view is None
             logs = await read(data, partial(decode_access_logs, first=first, most=most))
