@@ -2,22 +2,20 @@
 
 import importlib.util
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from controlplane.tools.load.outcome import PARTS, Measured, Outcome
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-from collections.abc import Iterator, Mapping
 
 from controlplane.cli.tables import UNKNOWN, Column, console, print_table
 from controlplane.cli.terminal import printable
 from controlplane.tools.load.diagnosis import ms, per_second
 from controlplane.tools.load.envoy import ReplicaLoad
+from controlplane.tools.load.outcome import PARTS, Measured, Outcome
 from controlplane.tools.load.record import Histogram
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _RANKS: Final = {
     **dict.fromkeys(("received", "sent"), 6),
