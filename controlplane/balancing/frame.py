@@ -251,6 +251,7 @@ class Frame:
         self.starting: Bools
         self.tier: Ints
         self.tier_names: list[str]
+        self.tiers: dict[str, tuple[Ints, list[str]]]
         self._members: Ints | None = None
         self.spared: Floats
         self.leans: dict[tuple[str, str], Backlog]
