@@ -35,7 +35,7 @@ the hundredth part of the requests that wait in it would be the p99 of all."""
 OVER: Final = 0.25
 """Part of that slack to which a line must come down until it keeps nothing back any more."""
 
-MOST: Final = 0.95
+MOST: Final = 0.75
 """Part of its traffic that a tier may get more or less: the counts may be wrong."""
 LEAST: Final = 0.05
 """Smallest change of that part that is worth telling Envoys."""
@@ -116,8 +116,9 @@ def overload(frame: Frame) -> None:
         line = np.where(over, waits, np.where(held, state.line, line))
         line_at = np.where(over, now, np.where(held, state.line_at, line_at))
         frame.overloaded |= over | held
+    least = np.where(frame.untried, FLOOR, NEXT_TO_NOTHING)
     frame.after_overload = np.where(
-        frame.overloaded, np.minimum(frame.after_start, NEXT_TO_NOTHING), frame.after_start
+        frame.overloaded, np.minimum(frame.after_start, least), frame.after_start
     )
     frame.state = replace(state, line=line, line_at=line_at)
 

@@ -38,7 +38,7 @@ class ClassDecision:
 
     def tier_of(self, row: int) -> str:
         """The name of a replica's tier in the cluster of the class."""
-        return self.tier_names[self.tier[row]]
+        return self.tier_names[int(self.tier[row])]
 
 
 class ReplicaDecision(NamedTuple):
@@ -218,9 +218,9 @@ class Decision:
     @cached_property
     def told(self) -> Ints:
         """Return a number by row that changes where Envoys get something else."""
-        of_classes = [each.weights ^ hash(each.name) for each in self.classes]
-        of_classes += [_hashes(each.tier_names)[each.tier] for each in self.classes]
-        columns = (self._tiers, self.weight, self.drained, self.stale, *of_classes)
+        columns: list[Ints | Bools] = [self._tiers, self.weight, self.drained, self.stale]
+        for each in self.classes:
+            columns += (each.weights ^ hash(each.name), _hashes(each.tier_names)[each.tier])
         return _mixed(self.state.who, *columns)
 
     @cached_property

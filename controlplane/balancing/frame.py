@@ -222,6 +222,7 @@ class Frame:
         self.fresh: Bools
         self.own: Floats
         self.disbelieved: Bools
+        self.untried: Bools
         self.slots: Floats
         self.length: Floats
         self.in_flight_length: Floats
