@@ -93,12 +93,16 @@ $(SPIRES)/spire-server $(SPIRES)/spire-agent &:
 test-spire: $(READY) $(SPIRES)/spire-server $(SPIRES)/spire-agent  ## a real SPIRE, and Envoys that have their certificates from it; it takes go
 	PLIMSOLL_SPIRE=$(SPIRES) $(BIN)/python -m pytest -s tests/spire $(TEST_ARGS)
 
-# A release of the public conformance suite of xDS.
+# A commit of the public conformance suite of xDS. HARNESS_SOURCE takes any clone or mirror of it.
 HARNESS := $(HOME)/.cache/plimsoll-tests/xds-test-harness
+HARNESS_SOURCE ?= https://github.com/ii/xds-test-harness
 
 $(HARNESS)/main.go:
-	git clone https://github.com/ii/xds-test-harness $(HARNESS)
-	git -C $(HARNESS) checkout --quiet f1a479f
+	@rm -rf $(HARNESS).part
+	git clone --quiet $(HARNESS_SOURCE) $(HARNESS).part || \
+	  { echo "cannot clone $(HARNESS_SOURCE): set HARNESS_SOURCE to a clone of it"; exit 1; }
+	git -C $(HARNESS).part checkout --quiet f1a479f
+	rm -rf $(HARNESS) && mv $(HARNESS).part $(HARNESS)
 
 $(HARNESS)/harness: $(HARNESS)/main.go | $(READY)
 	cd $(HARNESS) && GOBIN=$(HARNESS) go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.0

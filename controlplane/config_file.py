@@ -138,7 +138,7 @@ async def watch_source(
             adopt(found)
             _log.info("%s has changed and is in use", source.name)
         elif problem is not None:
-            _log.info("%s is as it was", source.name)
+            _log.info("%s is valid again, without a change", source.name)
         problem = None
 
 
@@ -160,7 +160,7 @@ async def watch(
     async for (content,), is_asked in _looks((path,), asked or asyncio.Event()):
         looks += 1
         if is_asked:
-            _log.info("%s is read again, as asked", path)
+            _log.info("SIGHUP: reading %s again", path)
         elif content == seen and (waiting is None or looks % RETRY_LOOKS):
             continue
         try:
@@ -181,13 +181,15 @@ async def watch(
                 known = waiting
                 _log.info("%s has changed and is in use", path)
             elif problem is not None:
-                _log.info("%s is as it was", path)
+                _log.info("%s is valid again, without a change", path)
             waiting = problem = None
             looked(None)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the old config stays
             looked(str(error))
             if str(error) != problem or is_asked:
-                _log.error("the changed config is not used, the old one stays: %s", error)
+                _log.error(
+                    "the changed config file is ignored, the previous one applies: %s", error
+                )
             problem = str(error)
 
 
@@ -203,7 +205,7 @@ async def _looks(
     """
     for path in paths:
         if await asyncio.to_thread(is_pipe, path):
-            _log.warning("%s is a pipe: what came through it is used, and no changes follow", path)
+            _log.warning("%s is a pipe: it is read once, and changes are not followed", path)
             await asyncio.Event().wait()
     before: Sequence[Content] | None = None
     while True:

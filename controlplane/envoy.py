@@ -54,7 +54,7 @@ async def first_refused(
             if (reason := await _refusal(envoy, parts)) is None:
                 return None
             if (other := await _refusal(envoy, ())) is not None:
-                raise EnvoyError(f"{envoy} is of no use: {other}")
+                raise EnvoyError(f"{envoy} cannot be used: {other}")
             taken, refused = 0, len(parts)
             while refused - taken > 1:
                 middle = (taken + refused) // 2
@@ -64,7 +64,7 @@ async def first_refused(
                     refused, reason = middle, found
             return parts[refused - 1], reason
     except TimeoutError:
-        raise EnvoyError(f"{envoy} did not come to an end within {seconds:g} s") from None
+        raise EnvoyError(f"{envoy} did not finish within {seconds:g} s") from None
 
 
 async def _refusal(envoy: Path, parts: Sequence[Part]) -> str | None:

@@ -47,7 +47,7 @@ class Loads:
         """Note that an Envoy reports load no longer, in turns with other work."""
         self._plane.senders.left(reporter)
         leaving = in_turns(self._plane.reporter_leaving(reporter, time.monotonic()))
-        task = asyncio.create_task(leaving, name="an Envoy reports no longer")
+        task = asyncio.create_task(leaving, name="an Envoy no longer reports")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 

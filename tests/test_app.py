@@ -214,6 +214,6 @@ async def test_a_config_file_that_was_emptied_is_not_used_and_the_log_says_so(
         path.write_text("# nothing\n")
 
         async def says() -> bool:
-            return f"the old one stays: {path}: is empty" in caplog.text
+            return f"the previous one applies: {path}: is empty" in caplog.text
 
         await until("the empty file is refused", says)

@@ -149,7 +149,7 @@ async def test_a_file_that_is_wrong_keeps_the_last_good_tokens_and_is_said_once(
         file.put(A.line)
         await told.look()
         assert (told.problem is None, told.adopted) == (True, [])
-        assert caplog.messages[1:] == [f"token_file {file.path} is as it was"]
+        assert caplog.messages[1:] == [f"token_file {file.path} is valid again, without a change"]
 
 
 async def test_a_file_that_was_wrong_and_is_another_one_is_used(file: TokenFile) -> None:
@@ -243,7 +243,8 @@ async def test_a_config_that_was_refused_is_tried_again_and_told_of_once(
     assert changed_config.problem is None
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert said == [
-        "the changed config is not used, the old one stays: the API has something against it"
+        "the changed config file is ignored, the previous one applies: the API has something"
+        " against it"
     ]
 
 
@@ -254,10 +255,10 @@ async def test_a_config_that_is_wrong_is_told_of_once_and_may_come_back(
     await changed_config.until(lambda: changed_config.adopted == [2])
     changed_config.path.write_text("pools: [")
     await changed_config.until(lambda: changed_config.problem is not None)
-    assert "is not used" in caplog.text
+    assert "is ignored" in caplog.text
     changed_config.write(2)
     await changed_config.until(lambda: changed_config.problem is None)
-    assert "is as it was" in caplog.text
+    assert "is valid again" in caplog.text
     assert (changed_config.adopted, changed_config.problem) == ([2], None)
 
 
@@ -293,7 +294,7 @@ async def test_a_config_is_read_at_once_when_somebody_asks(
     changed_config.reread.set()
     await changed_config.until(lambda: changed_config.problem is not None)
     changed_config.reread.set()
-    await changed_config.until(lambda: caplog.text.count("is not used") == 2)
+    await changed_config.until(lambda: caplog.text.count("is ignored") == 2)
     assert changed_config.problem is not None
 
 

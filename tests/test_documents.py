@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ PAGES = sorted(
 )
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 LINK = re.compile(r"\]\(([^()\s]+)\)")
-BLOCK = re.compile(r"(?ms)^```(\w*)\n(.*?)^```$")
+BLOCK = re.compile(r"(?ms)^ *```(\w*)\n(.*?)^ *```$")
+"""Those of a list are indented."""
 
 
 def prose(page: Path) -> str:
@@ -33,7 +35,7 @@ def prose(page: Path) -> str:
 def blocks(page: Path, *kinds: str) -> Iterator[str]:
     for kind, content in BLOCK.findall(page.read_text()):
         if kind in kinds:
-            yield content
+            yield textwrap.dedent(content)
 
 
 def anchors(page: Path) -> set[str]:
@@ -120,8 +122,8 @@ def test_every_command_that_prose_names_has_these_options(name: str) -> None:
         assert {*options} <= known | {"--help"}, line
 
 
-OF_OTHERS = {"scrape_configs", "apiVersion", "triggers"}
-"""Keys of the files of Prometheus and Kubernetes."""
+OF_OTHERS = {"scrape_configs", "apiVersion", "triggers", "configSources"}
+"""Keys of the files of Prometheus, Kubernetes and Istio."""
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -178,7 +178,7 @@ def test_an_envoy_that_hangs_is_ended_with_all_it_has_started(tmp_path: Path) ->
     started = tmp_path / "started"
     text = f"sleep 600 & echo $! > {started}.new; mv {started}.new {started}\nwait"
     hanging = program(tmp_path, text, "/bin/sh")
-    with pytest.raises(EnvoyError, match=r"envoy did not come to an end within 2 s$"):
+    with pytest.raises(EnvoyError, match=r"envoy did not finish within 2 s$"):
         asyncio.run(first_refused(hanging, (), 2.0))
     child = Path(f"/proc/{started.read_text().strip()}/stat")
     assert not child.exists() or child.read_text().split()[2] == "Z"
@@ -190,7 +190,7 @@ def test_an_envoy_that_says_what_none_says_is_of_no_use(tmp_path: Path, code: in
     with pytest.raises(EnvoyError) as raised:
         asyncio.run(first_refused(garbage, sidecar_parts(of()), 60.0))
     said = f"it ended with {code} and said \ufffd[2Jgar bage\ufffd"
-    assert str(raised.value) == f"{garbage} is of no use: {said}"
+    assert str(raised.value) == f"{garbage} cannot be used: {said}"
 
 
 def test_of_an_envoy_that_says_too_much_the_end_is_kept(tmp_path: Path) -> None:

@@ -110,7 +110,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _problem_response(Problem(status, status.description or status.phrase))
     except Exception:  # noqa: BLE001 - the last frame of a request; it is logged
         # A client learns nothing about a fault of the server, and cannot end the server by one.
-        _log.exception("a fault of ours while answering %s %r", request.method, request.path)
+        _log.exception(
+            "a fault of the control plane while answering %s %r", request.method, request.path
+        )
         return _problem_response(
             Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the control plane; see its log")
         )

@@ -49,7 +49,7 @@ def server_context(credentials: Credentials) -> ssl.SSLContext:
             context.verify_mode = ssl.CERT_OPTIONAL
     except ssl.SSLError as error:
         why = (error.reason or str(error)).replace("_", " ").lower()
-        raise CertificateError(f"OpenSSL does not take what is there: {why}") from None
+        raise CertificateError(f"OpenSSL rejects the files: {why}") from None
     return context
 
 
@@ -99,7 +99,7 @@ class ClientCertificates:
             raise NotAdmittedError(f"the certificate of {name} is revoked")
         found = longest_match(self._roles, name)
         if found is None:
-            raise NotAdmittedError(f"{name} is none of admin.tls.clients")
+            raise NotAdmittedError(f"{name} is not in admin.tls.clients")
         return name, self._roles[found]
 
 

@@ -100,7 +100,7 @@ class Changes:
             case PutPool(name, settings):
                 self.admin.check_pool(settings)
                 if name not in pools and len(pools) >= MAX_POOLS:
-                    raise Refused("conflict", f"there are {MAX_POOLS} pools already, the most")
+                    raise Refused("conflict", f"there are {MAX_POOLS} pools already, the maximum")
             case PutReplica(name, id_, settings):
                 self.admin.check_replica(settings)
                 self._check_room(name, {id_: settings})

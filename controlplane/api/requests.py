@@ -116,9 +116,11 @@ async def _object_in_body(request: web.Request, seconds: float) -> dict[str, Any
     except web.HTTPRequestEntityTooLarge:
         raise too_large from None
     except RequestPayloadError:
-        raise Problem(HTTPStatus.BAD_REQUEST, "the body is not sent as HTTP says") from None
+        raise Problem(HTTPStatus.BAD_REQUEST, "the body is not valid HTTP") from None
     except ConnectionError:
-        raise Problem(HTTPStatus.BAD_REQUEST, "the client left before its body was here") from None
+        raise Problem(
+            HTTPStatus.BAD_REQUEST, "the client left before its body had arrived"
+        ) from None
     except JsonError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
     if not isinstance(value, dict):

@@ -256,7 +256,7 @@ def _share(frame: Frame) -> Iterator[Effect]:
 def _median(frame: Frame, row: int) -> str:
     words = f"{number(float(frame.to_median[row]))} × the pool's median"
     if frame.pool.equal and frame.serving[row]:
-        return words + "; all replicas are about equal and count as equal"
+        return words + "; all replicas are about equal and get equal shares"
     if frame.target[row] != frame.to_median[row]:
         words += f", limited to between {FLOOR:g} and {CEILING:g}"
     return words

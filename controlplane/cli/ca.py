@@ -162,7 +162,7 @@ def revoke(folder: Path, node: str | None, serial: str | None) -> None:
         _check("NODE", node, _NODE)
     if serial is not None:
         if not re.fullmatch(r"[0-9A-Fa-f]{1,40}", serial):
-            fail(f"--serial {serial!r} is no serial number in hexadecimal digits", USAGE)
+            fail(f"--serial {serial!r} is not a serial number in hexadecimal digits", USAGE)
         number = int(serial, 16)
     _content(folder)
     CaFolder(folder).revoke(node=node, serial=number)

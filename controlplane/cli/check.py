@@ -55,7 +55,7 @@ _GRPC: Final = (
     "--password-file", metavar="FILE", help="With --scrape: file with the user's password."
 )
 @click.option("--ca-file", metavar="FILE", help="With --scrape: roots to trust over https.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, also of an error.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, also for errors.")
 def command(
     file: str | None, target: str | None, seconds: float, as_json: bool, **access: str | None
 ) -> None:
@@ -103,7 +103,7 @@ def _check_file(file: str, as_json: bool) -> None:
     for pool in config.pools:
         if pool.is_grpc:
             click.echo(f"plimsoll: pool {pool.name!r} {_GRPC}", err=True)
-    takes = f"{envoy} takes the {counted(resources, 'resource')} it would be sent"
+    takes = f"{envoy} accepts the {counted(resources, 'resource')} that Envoys would get"
     click.echo(f"plimsoll: {takes if envoy else _MISSING}", err=True)
 
 

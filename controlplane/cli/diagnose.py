@@ -80,7 +80,7 @@ _FROM_ENVOY: Final = {
 def command(
     output: Path | None, config: Path | None, envoys: tuple[str, ...], api: Api, as_json: bool
 ) -> None:
-    """Write one file with what a report of a fault needs, without secrets.
+    """Write one file for a bug report, without secrets.
 
     The file names what could not be gathered. It has names and addresses of pools, replicas and
     Envoys.
@@ -187,7 +187,7 @@ async def _control_plane(client: Client) -> dict[str, Any]:
     match await client.openapi():
         case {"info": {"version": str(version)}}:
             return {"url": client.url, "version": version, "ready": await client.is_ready()}
-    raise ValueError(f"what answers at {client.url} is no control plane")
+    raise ValueError(f"the server at {client.url} is no control plane")
 
 
 async def _events(client: Client) -> list[Any]:

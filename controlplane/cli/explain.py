@@ -59,7 +59,7 @@ def command(
     api: Api,
     as_json: bool,
 ) -> None:
-    """Say why each replica of POOL gets what it gets, or where one request went and why."""
+    """Explain why each replica of POOL gets its share, or where one request went and why."""
     if is_request:
         if replica or history or since:
             fail("--request excludes --replica, --history and --since", USAGE)

@@ -274,7 +274,7 @@ def request_lines(request: Request, known: Context) -> Iterator[str]:
 
 
 def _headline(request: Request, known: Context) -> str:
-    status = "no answer" if not request.status else f"{request.status}"
+    status = {None: "status unknown", 0: "no answer"}.get(request.status, f"{request.status}")
     parts = [f"{known.pool.name}: {status}"]
     if known.replica is not None:
         at = f" at {request.upstream}" if request.upstream else ""

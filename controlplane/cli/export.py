@@ -51,7 +51,7 @@ def command(folder: str, node: str, config: str | None, api: Api, **options: Any
     """
     target = Path(folder).absolute()
     if options["identity"]:
-        fail("--identity ads takes a control plane: give --spire or --identity-certificate", USAGE)
+        fail("--identity ads needs a control plane: give --spire or --identity-certificate", USAGE)
     try:
         data = envoy_of(node, target / _XDS, options)
     except ValueError as error:
@@ -93,7 +93,10 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Keep other exports out of a folder, and refuse one that has something else in it."""
     folder.mkdir(exist_ok=True)
     if (folder / BOOTSTRAP).exists() and not (folder / _XDS / CURRENT).is_symlink():
-        fail(f"{folder / BOOTSTRAP} is there already, and of no export: give another folder", USAGE)
+        fail(
+            f"{folder / BOOTSTRAP} exists and was not written by an export: give another folder",
+            USAGE,
+        )
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,7 +116,7 @@ def _write(folder: Path, bootstrap: str, found: Files) -> None:
     for number, step in enumerate(steps(before, found) if before != found else ()):
         if number:
             seconds = _SETTLED + longest_check(step)
-            click.echo(f"plimsoll: Envoy is given {seconds:g} s to take that", err=True)
+            click.echo(f"plimsoll: Envoy is given {seconds:g} s to apply that", err=True)
             time.sleep(seconds)
         _swap(xds, step)
     click.echo(f"{folder}: {len(found)} files; envoy -c {folder / BOOTSTRAP}")
@@ -142,7 +145,7 @@ def _write_bootstrap(path: Path, text: str) -> None:
     finally:
         new.unlink(missing_ok=True)
     if was_there:
-        click.echo(f"plimsoll: {path} has changed: restart Envoy to take it", err=True)
+        click.echo(f"plimsoll: {path} has changed: restart Envoy to apply it", err=True)
 
 
 def _swap(xds: Path, step: Files) -> None:

@@ -31,7 +31,7 @@ _COLUMNS: Final = (
     Column("notes", prose=16, cell=lambda pool: ", ".join(notes(pool)) or UNKNOWN),
 )
 
-_UNSET: Final[tuple[Any, ...]] = (None, {}, [])
+_UNSET: Final[tuple[Any, ...]] = (None, "", {}, [])
 
 _name = click.argument("pool", shell_complete=pool_names)
 
@@ -99,6 +99,8 @@ def _short(value: Any) -> str:
     if isinstance(value, Mapping):
         parts = (f"{key} {_short(part)}" for key, part in value.items() if part not in _UNSET)
         return ", ".join(parts) or UNKNOWN
+    if isinstance(value, list):
+        return " ".join(_short(part) for part in value)
     if isinstance(value, bool):
         return str(value).lower()  # As in a config file.
     return UNKNOWN if value is None else str(value)

@@ -361,7 +361,7 @@ class Client(Changes[Pool, Replica, Put, None]):
         """Read the OpenAPI document of the control plane."""
         document = await self._body(Call(ops.OPENAPI))
         if not isinstance(document, dict):
-            raise UnexpectedAnswerError("what answers is no control plane")
+            raise UnexpectedAnswerError("the server is not a Plimsoll control plane")
         return document
 
     async def _pages(self, model: type[ListT], call: Call) -> AsyncIterator[ListT]:

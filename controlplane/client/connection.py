@@ -140,7 +140,7 @@ class Connection:
             raise ValueError(f'{url!r} is not an address such as "http://127.0.0.1:8080"')
         token = (token or "").strip()
         if not (token.isascii() and token.isprintable()):
-            raise ValueError("the token has characters in it that no token has")
+            raise ValueError("the token has characters that no token may have")
         self.url = url.rstrip("/")
         self._context = tls.context() if url.startswith("https:") else None
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -252,15 +252,18 @@ class Connection:
                     f"the control plane at {self.url} refuses the certificate, or misses one:"
                     f" {error.__cause__.reason}"
                 ) from None
-            raise UnreachableError(f"the control plane at {self.url} has hung up") from None
+            raise UnreachableError(
+                f"the control plane at {self.url} closed the connection"
+            ) from None
         except aiohttp.ClientResponseError:
             # Its message repeats bytes of the answer.
             raise UnexpectedAnswerError(
-                f"what answers at {self.url} is no control plane of Plimsoll: it speaks no HTTP/1"
+                f"the server at {self.url} is not a Plimsoll control plane:"
+                " it does not speak HTTP/1"
             ) from None
         except aiohttp.ClientError as error:
             raise UnexpectedAnswerError(
-                f"what answers at {self.url} is no control plane of Plimsoll: {error}"
+                f"the server at {self.url} is not a Plimsoll control plane: {error}"
             ) from None
 
     def _problem(self, response: aiohttp.ClientResponse, data: bytes) -> Exception:
@@ -271,7 +274,7 @@ class Connection:
 
     def _unexpected(self, response: aiohttp.ClientResponse) -> UnexpectedAnswerError:
         return UnexpectedAnswerError(
-            f"what answers at {self.url} is no control plane of Plimsoll:"
+            f"the server at {self.url} is not a Plimsoll control plane:"
             f" HTTP {response.status} with {response.content_type}"
         )
 
@@ -280,7 +283,7 @@ class Connection:
             return json.loads(data)
         except (ValueError, RecursionError):
             raise UnexpectedAnswerError(
-                f"what answers at {self.url} is no control plane of Plimsoll: its JSON is none"
+                f"the server at {self.url} is not a Plimsoll control plane: its JSON is invalid"
             ) from None
 
 

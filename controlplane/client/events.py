@@ -121,7 +121,7 @@ async def followed(
                         last, wait = event.id or last, _FIRST
                         yield event
             cut: ClientError = UnreachableError(
-                f"the control plane at {connection.url} has hung up"
+                f"the control plane at {connection.url} closed the connection"
             )
         except (UnreachableError, UnavailableError) as error:
             if is_first:

@@ -59,7 +59,7 @@ def refusal(ip: IpAddress) -> str | None:
         if each.is_multicast or each == _BROADCAST:
             return "is not an address that a replica can be reached at"
         if each.is_link_local:
-            return "is link-local; cloud metadata lives there, replicas not"
+            return "is link-local: cloud metadata lives there, not replicas"
         if any(each in network for network in _METADATA):
             return "is where a cloud keeps its metadata, not a replica"
     return None
@@ -286,6 +286,6 @@ class Listeners:
                 where = "" if address == replica else f", on {address}"
                 return (
                     f"{replica} is where an Envoy listens for {owner}{where}: requests to a"
-                    " replica there would come back for ever"
+                    " replica there would loop"
                 )
         return None

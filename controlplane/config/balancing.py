@@ -106,7 +106,7 @@ class BalancingSettings(Settings):
             )
         if not hashes and self.hash is not None:
             raise SettingsError(
-                f"means nothing to policy {self.policy}: leave it out, or choose"
+                f"has no effect with policy {self.policy}: leave it out, or choose"
                 f" {' or '.join(HASHING)}",
                 ("hash",),
             )

@@ -123,7 +123,7 @@ def parse_percent(text: object) -> float:
     found = _PERCENT.fullmatch(text) if isinstance(text, str) else None
     if found is None or Decimal(found[1]) > 100:
         raise ValueError(
-            f'{shown(text)} is no part of all requests: write "0%" to "100%", in steps of 0.01'
+            f'{shown(text)} is not a share of the requests: write "0%" to "100%", in steps of 0.01'
         )
     return float(found[1])
 

@@ -255,7 +255,7 @@ DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "xpumd", 
 _NOT_SCRAPED: Final = {
     **{
         name: (
-            f"{name} tells of GPUs and not of replicas: choose the profile of the server, and"
+            f"{name} describes GPUs, not replicas: choose the profile of the server, and"
             f' gpu: {{profile: {name}, addresses: ["127.0.0.1:9400"]}} beside it'
         )
         for name in get_args(DeviceProfileName)

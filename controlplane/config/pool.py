@@ -224,7 +224,7 @@ class PoolSettings(Settings):
                     raise SettingsError(f"{address} is already given above", (*path, index))
                 if address == self.listener.address:
                     raise SettingsError(
-                        f"{address} is the pool's own listener: requests would come back for ever",
+                        f"{address} is the pool's own listener: requests would loop",
                         (*path, index),
                     )
         return self

@@ -100,13 +100,13 @@ class Discovery:
                             is_whole=found.is_whole,
                         )
                         await self._discover()
-                problem = "it ended, which no source should"
+                problem = "the source ended unexpectedly"
             except SourceError as error:
                 problem = str(error)
             except Exception as error:  # noqa: BLE001 - one source must not end all the others
-                _log.exception("a fault of ours in %s of pool %s", name, pool)
+                _log.exception("a fault of the control plane in %s of pool %s", name, pool)
                 problem = f"a fault of the control plane, see its log: {error!r}"[:300]
-            logged = _say(pool, name, f"{problem}; what it found before holds on", logged)
+            logged = _say(pool, name, f"{problem}; the replicas it found before stay", logged)
             self._plane.discoveries.failed(pool, name, problem)
             self._failed()
             # Sources that failed together, because one network did, are not asked again together.
@@ -142,5 +142,5 @@ def _say(pool: str, name: str, problem: str | None, logged: str | None) -> str |
     if problem is not None and problem != logged:
         _log.warning("pool %s, %s: %s", pool, name, problem)
     elif problem is None and logged is not None:
-        _log.info("pool %s, %s: all is well again", pool, name)
+        _log.info("pool %s, %s: it works again", pool, name)
     return problem

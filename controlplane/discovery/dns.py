@@ -153,7 +153,7 @@ async def _ask(
         errors = ", ".join(dict.fromkeys(str(attempt[3]) for attempt in error.kwargs["errors"]))
         raise SourceError(f"the name servers failed for {question}: {errors}") from None
     except (dns.exception.DNSException, OSError) as error:
-        raise SourceError(f"{question} could not be had: {error}") from None
+        raise SourceError(f"{question} could not be looked up: {error}") from None
 
 
 async def _all(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

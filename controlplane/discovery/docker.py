@@ -56,7 +56,7 @@ def replica_of(
     except ValueError as error:
         raise Unusable(f"container {name} is not used: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
-        raise Unusable(f"container {name} is not described as documented: {error!r}") from None
+        raise Unusable(f"container {name} is described in an unknown way: {error!r}") from None
     return (name if _ID.fullmatch(name) else str(container["Id"])[:_SHORT]), found
 
 

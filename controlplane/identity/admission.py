@@ -202,7 +202,7 @@ class Admission:
             return None
         found = longest_match(self._nodes, node)
         if found is None:
-            raise NotAdmittedError(f"node {shown(node)} is none of xds.tls.nodes")
+            raise NotAdmittedError(f"node {shown(node)} is not in xds.tls.nodes")
         pools = frozenset(self._nodes[found])
         return None if "*" in pools else pools
 

@@ -22,9 +22,7 @@ from controlplane.plane import Plane, ReplicaReport, State
 from controlplane.telemetry import GpuMemory
 
 _GAUGES: Final = {
-    "drained": (
-        "1 while it gets no new requests: drained, lease over, lost, failing, or memory full."
-    ),
+    "drained": ("1 while a replica gets no new requests."),
     "capacity_requests_per_second": (
         "Estimate of what a replica can carry, in requests per second."
     ),

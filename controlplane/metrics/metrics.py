@@ -65,15 +65,15 @@ class OwnMetrics:
         )
         self.config_file = self._problem(
             "config_file_problem",
-            "1 while what the config file says is not used, and what it said before still holds.",
+            "1 while the config file is invalid or contradicts the API; the previous one applies.",
         )
         self.token_file = self._problem(
             "token_file_problem",
-            "1 while the token file is wrong or cannot be read, and what it last had still holds.",
+            "1 while the token file is invalid or cannot be read; the previous one applies.",
         )
         self._certificates = self._gauge(
             "certificate_problem",
-            "1 while the files of a certificate cannot be used, and what was read before holds.",
+            "1 while the files of a certificate cannot be used; the previous ones apply.",
             "server",
         )
         for server in ("xds", "admin", "istio", "ca"):
@@ -90,7 +90,7 @@ class OwnMetrics:
         )
         self._lag = Histogram(
             "plimsoll_event_loop_lag_seconds",
-            "How late the event loop is with what is due; it does one thing at a time.",
+            "How late the event loop is.",
             buckets=_LAG_BUCKETS,
             registry=registry,
         )

@@ -205,7 +205,7 @@ def source_families(plane: Plane, now: float) -> list[Metric]:
     families = Families("plimsoll_discovery_", "pool")
     families.gauges(
         "source",
-        up="1 while a source answers, 0 while what it found before holds on.",
+        up="1 while a source answers, 0 while the replicas it found before stay.",
         problem="1 while a source fails, or has something that cannot be used.",
         replicas="Replicas in the last answer of a source.",
         answer_age_seconds="Since the last answer of a source.",

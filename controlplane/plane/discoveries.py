@@ -80,7 +80,7 @@ class Discoveries:
             sources.is_due = True
 
     def failed(self, pool: str, source: str, problem: str) -> None:
-        """A source could not answer; what it found before holds on."""
+        """A source could not answer; the replicas it found before stay."""
         if sources := self._following(pool, source):
             sources.known[source] = replace(sources.known[source], problem=problem, failing=True)
 

@@ -94,7 +94,7 @@ _PHRASES: Final = (
     " tier-8 with others; the pool is % busy, slow replicas keep more headroom; moves to a slower"
     ' tier if that lasts"],["damping","Moves to × the median step by step"],["median"," × the'
     " pool's median;"
-    ' all replicas are about equal and count as equal"],["estimate",null,"Capacity tokens/s'
+    ' all replicas are about equal and get equal shares"],["estimate",null,"Capacity tokens/s'
     ' requests/s ± %, from requests (1 slot, mean latency ms)"]["ready",null,null,"tier-8",false,'
     'false,"ok",0.0,null,1000,1.0,[],'
 ).encode()
@@ -303,7 +303,8 @@ def _entry(pool: Pool, id_: str, seen: Seen, decision: Decision, many: int) -> H
         state=observed.readiness.state,
         draining=replica.draining.value if replica.draining else None,
         failure=observed.failure,
-        age=None if given.scraped_at is None else decision.at - given.scraped_at,
+        # What was read since the decision is no older than now.
+        age=None if given.scraped_at is None else max(decision.at - given.scraped_at, 0.0),
         window=given.window,
         by_envoys=not pool.settings.metrics.is_scraped,
         in_flight=reported[0] if reported else None,
@@ -427,8 +428,10 @@ def _factors(steps: tuple[Step, ...]) -> dict[str, float]:
 def _of_steps(before: HistoryEntry, after: HistoryEntry) -> Iterator[str]:
     old = {step.name: step for step in before.steps if _is_telling(step)}
     new = {step.name: step for step in after.steps if _is_telling(step)}
-    yield from (f"{name} began: {step.words}" for name, step in new.items() if name not in old)
-    yield from (f"{name} ended" for name in old if name not in new)
+    yield from (
+        f'step "{name}" began: {step.words}' for name, step in new.items() if name not in old
+    )
+    yield from (f'step "{name}" ended' for name in old if name not in new)
 
 
 def _is_telling(step: Step) -> bool:

@@ -113,7 +113,9 @@ class HealthChecks:
                 found = await self._prober.probe(target)
             self._plane.probed(target, found, self._clock())
         except Exception:  # noqa: BLE001 - one replica must not end all the others
-            _log.exception("a fault of ours in checking %s/%s", target.pool, target.replica.id)
+            _log.exception(
+                "a fault of the control plane in checking %s/%s", target.pool, target.replica.id
+            )
         self._noticed()
         interval = target.settings.health_check.interval
         after = self._plane.target(target.pool, target.replica.id)

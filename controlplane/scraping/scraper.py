@@ -204,7 +204,9 @@ class Scraper:
                 try:
                     await self._scrape(getter, now)
                 except Exception:  # noqa: BLE001 - one replica must not end all the others
-                    _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
+                    _log.exception(
+                        "a fault of the control plane in scraping %s/%s", now.pool, now.replica.id
+                    )
                 interval = now.settings.metrics.interval
                 await asyncio.sleep(pace.wait(interval, self._clock()))
 
@@ -266,5 +268,5 @@ async def _read(
     except ExpositionError as error:
         return Failure(f"GET {settings.path} on {address}: {error}")
     except Exception as error:  # noqa: BLE001 - as said
-        _log.exception("a fault of ours in scraping %s", address)
+        _log.exception("a fault of the control plane in scraping %s", address)
         return Failure(f"a fault of the control plane, see its log: {error!r}"[:300])

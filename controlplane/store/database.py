@@ -218,9 +218,7 @@ class Database:
     def _marked(self, found: Loaded, size: int | None) -> Loaded:
         """Note in the file what is missing from it; `size`: its bytes before it was opened."""
         if size is None:
-            found = replace(
-                found, lost=f"{self._path} was not there, and is new, as on a first start"
-            )
+            found = replace(found, lost=f"{self._path} is new, as on a first start")
         elif size == 0:
             found = replace(found, lost=f"{self._path} was empty")
         self._files.note()

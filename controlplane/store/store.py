@@ -116,8 +116,8 @@ class Store:
         loaded = await self._run(self._database.load)
         if loaded.lost is not None:
             _log.warning(
-                "%s: what was registered before, if anything, is missing. Envoys keep what"
-                " they hold until it is known again, or until no requests go there",
+                "%s: replicas that were registered before are missing. Envoys keep what they"
+                " hold until these replicas are known again, or get no more requests",
                 loaded.lost,
             )
         if loaded.complaint is not None:

@@ -216,7 +216,7 @@ class Connection:
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))
 
     def _fail(self) -> None:
-        _log.exception("a fault of ours ends the stream of a client")
+        _log.exception("a fault of the control plane ends the stream of a client")
         self.end(grpc.StatusCode.INTERNAL, FAULT)
 
     async def _until_woken(self) -> None:

@@ -36,7 +36,7 @@ def test_an_entry_has_the_keys_of_a_replica_and_what_has_changed() -> None:
     watched.queue["a"] = 500.0
     watched.go(0.5)
     entry = history_view("m", "a", watched.told(), watched.now, 0.0)["entries"][-1]
-    assert entry["changes"][-1].startswith("overload began: Overloaded: ")
+    assert entry["changes"][-1].startswith('step "overload" began: Overloaded: ')
     overload = next(step for step in entry["steps"] if step["name"] == "overload")
     assert overload["factor"] < 1
     assert any(f"×{overload['factor']:.2f}" in said for said in entry["why"])

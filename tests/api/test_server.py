@@ -170,7 +170,7 @@ async def test_a_client_that_goes_away_in_the_middle_changes_nothing_and_is_no_f
         async with aiohttp.ClientSession() as other:
             answer = await other.get(f"http://{api.address}/v1/pools")
             assert ((await answer.json())["pools"], api.changes) == ([], 0)
-    assert "a fault of ours" not in caplog.text
+    assert "a fault of the control plane" not in caplog.text
 
 
 async def test_what_is_no_request_is_one_line_of_the_log(

@@ -94,7 +94,7 @@ def test_a_good_file_is_counted_in_json(tmp_path: Path) -> None:
 def test_envoy_takes_every_example(file: Path) -> None:
     result = check(file)
     assert result.exit_code == 0, result.stderr
-    assert result.stderr.startswith(f"plimsoll: {find_envoy()} takes the ")
+    assert result.stderr.startswith(f"plimsoll: {find_envoy()} accepts the ")
 
 
 def broken(pool: Pool, name: str | None = None) -> bytes:
@@ -144,7 +144,7 @@ def test_an_envoy_on_the_path_that_hangs_is_ended_and_said(
     envoy.chmod(0o755)
     file = written(tmp_path, POOL)
     result, in_json = check(file), check(file, "--json")
-    sentence = f"{file}: {envoy} did not come to an end within 1 s"
+    sentence = f"{file}: {envoy} did not finish within 1 s"
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"plimsoll: {sentence}\n")
     answer = {"file": str(file), "ok": False, "error": sentence}
     assert (in_json.exit_code, json.loads(in_json.stdout)) == (1, answer)

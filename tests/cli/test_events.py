@@ -93,7 +93,7 @@ async def test_after_a_cut_it_says_so_once_and_goes_on(api: Served) -> None:
             assert "replica m/a changed" in await said(process)
             process.send_signal(signal.SIGINT)
             _, errors = await process.communicate()
-    assert told == f"plimsoll: the control plane at {url} has hung up; trying again\n"
+    assert told == f"plimsoll: the control plane at {url} closed the connection; trying again\n"
     assert errors == b""
 
 

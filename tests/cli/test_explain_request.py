@@ -87,7 +87,7 @@ async def test_headers_can_be_given_as_options() -> None:
             f"x-plimsoll: time=- cluster=m replica=slow upstream=- attempts=0 flags=UH {'x' * 9}"
         )
         lines = await said(api, "-H", "server: envoy", "-H", header)
-    assert lines[0] == "m: no answer, from replica slow"
+    assert lines[0] == "m: status unknown, from replica slow"
     assert lines[1] == "  Class search: all requests of no other class."
     assert "  UH: there is no healthy replica." in lines
 

@@ -57,7 +57,7 @@ def test_the_same_export_again_moves_nothing(tmp_path: Path) -> None:
     assert export(folder).exit_code == 0
     assert os.readlink(folder / "xds" / "current") == before
     ran = export(folder, "--admin-port", "9902")
-    assert ran.stderr == f"plimsoll: {folder}/envoy.yaml has changed: restart Envoy to take it\n"
+    assert ran.stderr == f"plimsoll: {folder}/envoy.yaml has changed: restart Envoy to apply it\n"
 
 
 def test_what_a_cut_off_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
@@ -85,7 +85,8 @@ def test_a_bootstrap_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "envoy.yaml").write_text("mine")
     assert said(export(folder), 2) == (
-        f"plimsoll: {folder}/envoy.yaml is there already, and of no export: give another folder"
+        f"plimsoll: {folder}/envoy.yaml exists and was not written by an export:"
+        " give another folder"
     )
     assert [item.name for item in folder.iterdir()] == ["envoy.yaml"]
     assert (folder / "envoy.yaml").read_text() == "mine"
@@ -133,7 +134,7 @@ def test_a_pool_that_is_not_there_is_named(tmp_path: Path, option: str) -> None:
 def test_certificates_of_a_control_plane_take_one(tmp_path: Path) -> None:
     sentence = said(export(tmp_path / "e", "--identity", "ads"), 2)
     assert sentence == (
-        "plimsoll: --identity ads takes a control plane: give --spire or --identity-certificate"
+        "plimsoll: --identity ads needs a control plane: give --spire or --identity-certificate"
     )
 
 

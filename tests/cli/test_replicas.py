@@ -156,7 +156,7 @@ def test_when_nobody_answers_it_says_how_to_start_a_control_plane() -> None:
     ("says", "why"),
     [
         (b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "HTTP 200 with text/html"),
-        (b"\0\0\x1e\x04\0\0\0\0\0", "it speaks no HTTP/1"),
+        (b"\0\0\x1e\x04\0\0\0\0\0", "it does not speak HTTP/1"),
     ],
 )
 async def test_another_server_is_not_taken_for_a_control_plane(says: bytes, why: str) -> None:
@@ -172,7 +172,7 @@ async def test_another_server_is_not_taken_for_a_control_plane(says: bytes, why:
         )
     assert result.exit_code == 1
     assert (
-        result.stderr == f"plimsoll: what answers at {url} is no control plane of Plimsoll: {why}\n"
+        result.stderr == f"plimsoll: the server at {url} is not a Plimsoll control plane: {why}\n"
     )
 
 

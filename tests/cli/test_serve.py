@@ -38,7 +38,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path, server: str, says: str) ->
     # Libraries have words of their own for it; nobody needs them.
     *before, last = errors.splitlines()
     assert last == f"plimsoll: cannot serve {says} on {address}: address already in use"
-    assert all("plimsoll.db was not there" in line for line in before)
+    assert all("plimsoll.db is new" in line for line in before)
 
 
 async def test_an_xds_address_of_another_machine_is_named(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ async def test_an_xds_address_of_another_machine_is_named(tmp_path: Path) -> Non
         1,
         "plimsoll: cannot serve xDS on 192.0.2.1:18000: cannot assign requested address",
     )
-    assert all("plimsoll.db was not there" in line for line in before)
+    assert all("plimsoll.db is new" in line for line in before)
 
 
 async def test_a_config_file_that_is_not_there_is_named() -> None:
@@ -98,7 +98,7 @@ async def test_a_changed_config_file_is_followed_and_a_wrong_one_is_not(tmp_path
         path.write_text("pools: [")
 
         async def is_refused() -> bool:
-            return "the old one stays" in (tmp_path / "plimsoll.log").read_text()
+            return "the previous one applies" in (tmp_path / "plimsoll.log").read_text()
 
         await until("the wrong file is refused", is_refused)
         assert "plimsoll_config_file_problem 1.0" in await plane.text("/metrics")

@@ -49,7 +49,7 @@ def test_files_are_not_for_the_api_to_name() -> None:
         ("timeout: 2m", "a scrape may take 60s at most"),
         ("max_bytes: 100", "greater than or equal to 1024"),
         ("max_bytes: 1000000000", "less than or equal to 67108864"),
-        ("profile: amd", "amd tells of GPUs and not of replicas"),
+        ("profile: amd", "amd describes GPUs, not replicas"),
     ],
 )
 def test_limits_of_a_scrape_have_limits(metrics: str, because: str) -> None:

@@ -49,7 +49,7 @@ def test_a_policy_that_hashes_needs_to_know_what(policy: str) -> None:
 
 def test_a_policy_that_does_not_hash_says_which_do() -> None:
     assert refused(policy="round-robin", hash={"header": "x"}) == (
-        "hash: means nothing to policy round-robin: leave it out, or choose ring-hash or maglev"
+        "hash: has no effect with policy round-robin: leave it out, or choose ring-hash or maglev"
     )
 
 

@@ -53,5 +53,5 @@ def test_a_file_with_a_replica_at_a_listener_is_refused_at_the_replicas_line(poo
         load_config(text, "plimsoll.yaml")
     assert str(refused.value) == (
         f"plimsoll.yaml:{line}: pools[{'ab'.index(pool)}].replicas[0].address: 127.0.0.1:2 is where"
-        " an Envoy listens for pool 'b': requests to a replica there would come back for ever"
+        " an Envoy listens for pool 'b': requests to a replica there would loop"
     )

@@ -74,7 +74,7 @@ from tests.config.files import POOL, load, refusal_in_pool
         ),
         (
             "metrics: {profile: dcgm}",
-            "metrics.profile: dcgm tells of GPUs and not of replicas: choose the profile of the"
+            "metrics.profile: dcgm describes GPUs, not replicas: choose the profile of the"
             ' server, and gpu: {profile: dcgm, addresses: ["127.0.0.1:9400"]} beside it',
         ),
         (
@@ -84,8 +84,8 @@ from tests.config.files import POOL, load, refusal_in_pool
         ),
         (
             "metrics: {gpu: {addresses: ['169.254.169.254:80']}}",
-            "metrics.gpu.addresses[0]: 169.254.169.254 is link-local; cloud metadata lives there,"
-            " replicas not",
+            "metrics.gpu.addresses[0]: 169.254.169.254 is link-local: cloud metadata lives there,"
+            " not replicas",
         ),
         ("metrics: {gpu: {}}", "metrics.gpu.addresses: is required and missing"),
         ("metrics: {port: 0}", "metrics.port: 0: input should be greater than or equal to 1"),

@@ -32,7 +32,7 @@ def test_a_part_is_written_in_percent(text: str, percent: float) -> None:
 
 @pytest.mark.parametrize("part", ["1", 1, 0.01, "101%", "-1%", "0.001%", "1 %", "", None, "nan%"])
 def test_anything_else_is_no_part(part: object) -> None:
-    with pytest.raises(SettingsError, match="is no part of all requests"):
+    with pytest.raises(SettingsError, match="is not a share of the requests"):
         validated(OtlpSettings, {"address": "10.0.0.9:4317", "sampling": part})
 
 

@@ -180,7 +180,7 @@ async def test_a_fault_in_one_source_ends_no_other(caplog: pytest.LogCaptureFixt
         await run.said(
             "one", "a fault of the control plane, see its log: ZeroDivisionError('oops')"
         )
-        assert "a fault of ours in directory one of pool p" in caplog.text
+        assert "a fault of the control plane in directory one of pool p" in caplog.text
         run.script("two").found(2)
         await run.have("r2")
 
@@ -198,7 +198,7 @@ async def test_a_problem_is_logged_once_and_so_is_its_end(caplog: pytest.LogCapt
     ]
     assert said == [
         "pool p, directory one: bad file",
-        "pool p, directory one: all is well again",
+        "pool p, directory one: it works again",
     ]
 
 

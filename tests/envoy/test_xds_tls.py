@@ -104,7 +104,10 @@ async def test_an_envoy_with_a_certificate_is_served_and_the_servers_renewal_end
         await until("it reports its load over TLS", reports)
         wrong = CA.server()
         (tmp_path / "tls" / "xds-key.pem").write_bytes(wrong.key)
-        await has_logged(tmp_path, "the certificates stay as they were: xds.tls: key does not")
+        await has_logged(
+            tmp_path,
+            "the certificates stay as they were: xds.tls: key does not",
+        )
         wrong.write(tmp_path / "tls", "xds")
         await has_logged(tmp_path, "xds.tls has changed and is in use")
         assert log_of(tmp_path).count("stay as they were") == 1
@@ -175,7 +178,7 @@ REFUSED: Mapping[str, tuple[Leaf, str]] = {
     "other": (CA.node("sidecar"), "it calls itself 'other', and its certificate is of"),
     "two": (CA.leaf([node("two"), node("sidecar")]), "its certificate has 2 URIs"),
     "abroad": (CA.leaf(["spiffe://abroad/node/abroad"]), "of 'spiffe://abroad/node/abroad'"),
-    "unknown": (CA.node("unknown"), "node 'unknown' is none of xds.tls.nodes"),
+    "unknown": (CA.node("unknown"), "node 'unknown' is not in xds.tls.nodes"),
     "beyond": (CA.node("beyond"), "it may not have pool 'p'"),
     "late": (CA.node("late", begins=-100, ends=-10), "certificate has expired"),
     "foreign": (OTHER_CA.node("foreign"), "unable to get local issuer certificate"),

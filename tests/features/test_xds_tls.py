@@ -467,7 +467,7 @@ async def test_a_node_of_no_pattern_is_refused() -> None:
         with pytest.raises(grpc.aio.AioRpcError):
             await asks(opened, SERVICES[0].name, "sidecar-1")
         ((_, why),) = refusals(plane)
-        assert why == "node 'sidecar-1' is none of xds.tls.nodes"
+        assert why == "node 'sidecar-1' is not in xds.tls.nodes"
 
 
 async def test_a_node_sees_the_status_of_itself_alone() -> None:

@@ -98,14 +98,14 @@ def test_of_several_steps_the_one_with_the_greatest_part_in_the_fall_is_named() 
         "its share fell: 50 % → 9 %, because: 212 requests in flight (veto: ×0.11 of before)"
     )
     assert more == [
-        "errors began: 5 % of the requests failed",
-        "veto began: 212 requests in flight",
+        'step "errors" began: 5 % of the requests failed',
+        'step "veto" began: 212 requests in flight',
     ]
     back = said(both, ENTRY)
     assert back == [
         "its share rose: 9 % → 50 %, because veto ended",
-        "errors ended",
-        "veto ended",
+        'step "errors" ended',
+        'step "veto" ended',
     ]
 
 
@@ -178,7 +178,7 @@ def test_the_life_of_a_replica_reads_as_it_went() -> None:
         "the record begins: 50 %",
         "its share fell: ",
         "scraping it began to fail: it answered 500",
-        "stale began: ",
+        'step "stale" began: ',
         "it lost its share: ",
         "it got its share: ",
         "it went away: ",

@@ -159,7 +159,7 @@ async def test_a_fault_of_ours_in_one_check_is_logged_and_ends_no_other(
     monkeypatch.setattr(Prober, "probe", fails_once)
     async with checking() as prober:
         await prober.checked(2)
-    assert "a fault of ours in checking p/a" in caplog.text
+    assert "a fault of the control plane in checking p/a" in caplog.text
 
 
 async def test_one_that_is_gone_is_checked_no_more() -> None:

@@ -281,7 +281,7 @@ async def test_a_fault_of_ours_in_taking_a_reading_is_logged_and_ends_no_scrapin
     monkeypatch.setattr(Plane, "record", fails_once)
     async with scraped(text(GOOD)) as plane:
         assert isinstance(await first(plane.outcomes), Reading)
-    assert "a fault of ours in scraping minilm/a" in caplog.text
+    assert "a fault of the control plane in scraping minilm/a" in caplog.text
 
 
 @pytest.mark.parametrize(

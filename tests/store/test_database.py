@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_is_not_there_is_made_and_is_empty(path: Path) -> None:
-    assert loaded(path) == Loaded(lost=f"{path} was not there, and is new, as on a first start")
+    assert loaded(path) == Loaded(lost=f"{path} is new, as on a first start")
     assert path.exists()
 
 

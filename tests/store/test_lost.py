@@ -187,7 +187,7 @@ def emptied(path: Path) -> None:
 @pytest.mark.parametrize(
     ("lose", "said"),
     [
-        (deleted, "was not there, and is new"),
+        (deleted, "is new, as on a first start"),
         (truncated, "was empty"),
         (overwritten, "was damaged"),
         (replaced, "is not the file that was written here"),

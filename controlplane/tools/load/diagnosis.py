@@ -285,7 +285,7 @@ class Capacity:
         if self.spoiled is not None:
             text += f": at {self.spoiled:.4g} the generator itself was the bottleneck"
         if self.few < ENOUGH:
-            text += f" (a step of {self.few} requests says little of a p99: a longer --duration)"
+            text += f" ({self.few} requests are too few for a p99: use a longer --duration)"
         return text
 
 

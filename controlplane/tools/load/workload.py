@@ -91,7 +91,7 @@ class Given:
 def parse_sizes(text: str) -> Lengths:
     """Read ``100``, ``fixed:100`` or ``lognormal:100:1`` (mean and sigma)."""
     wrong = ValueError(
-        f'{text!r} is no size: write a number of tokens from 1 to {LONGEST}, as in "128", or'
+        f'{text!r} is not a size: write a number of tokens from 1 to {LONGEST}, as in "128", or'
         ' "lognormal:MEAN:SIGMA" with a sigma up to 3, as in "lognormal:100:1"'
     )
     number = text.removeprefix("fixed:")

@@ -59,7 +59,7 @@ def test_when_no_rate_keeps_it_only_that_is_known() -> None:
 def test_few_requests_say_little_of_a_p99() -> None:
     found = capacity(staircase([0.05], requests=40), 0.25)
     assert found is not None
-    assert "(a step of 40 requests says little of a p99: a longer --duration)" in found.sentence
+    assert "(40 requests are too few for a p99: use a longer --duration)" in found.sentence
 
 
 def test_the_step_with_the_fewest_requests_says_how_much_to_believe() -> None:
@@ -67,10 +67,10 @@ def test_the_step_with_the_fewest_requests_says_how_much_to_believe() -> None:
     found = capacity([(low, record(low, requests=99)), (high, record(high, requests=300))], 0.25)
     assert found is not None
     assert found.few == 99
-    assert "a step of 99 requests says little" in found.sentence
+    assert "99 requests are too few" in found.sentence
     enough = capacity([(low, record(low, requests=100))], 0.25)
     assert enough is not None
-    assert "says little" not in enough.sentence
+    assert "too few" not in enough.sentence
 
 
 def test_without_an_objective_or_a_step_nothing_can_be_said() -> None:

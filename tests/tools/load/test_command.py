@@ -48,7 +48,10 @@ async def load(*arguments: str | Path, **environment: str) -> tuple[int, str, st
         ([URL, *MODEL, "--duration", "9"], "--duration: '9' is not a duration: write a number"),
         ([URL, *MODEL, "--duration", "0s"], "--duration: 0s is out of range: 1ms to 24h"),
         ([URL, *MODEL, "--warmup", "25h"], "--warmup: 25h is out of range: 0s to 24h"),
-        ([URL, *MODEL, "--tokens", "big"], "--tokens: 'big' is no size: write a number of tokens"),
+        (
+            [URL, *MODEL, "--tokens", "big"],
+            "--tokens: 'big' is not a size: write a number of tokens",
+        ),
         ([URL, *MODEL, "--texts", "/none"], "--texts: /none cannot be read: No such file"),
         (
             [URL, *MODEL, "--texts", "/dev/zero"],

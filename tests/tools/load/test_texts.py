@@ -42,7 +42,9 @@ def test_sizes_are_read(text: str, sizes: object) -> None:
     ],
 )
 def test_what_is_no_size_is_refused_with_what_would_be_right(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size: write a number of tokens from 1 to 100000"):
+    with pytest.raises(
+        ValueError, match="is not a size: write a number of tokens from 1 to 100000"
+    ):
         parse_sizes(text)
 
 
