@@ -116,9 +116,9 @@ def overload(frame: Frame) -> None:
         line = np.where(over, waits, np.where(held, state.line, line))
         line_at = np.where(over, now, np.where(held, state.line_at, line_at))
         frame.overloaded |= over | held
-    least = np.where(frame.untried, FLOOR, NEXT_TO_NOTHING)
+    lowest = np.where(frame.untried, FLOOR, NEXT_TO_NOTHING)
     frame.after_overload = np.where(
-        frame.overloaded, np.minimum(frame.after_start, least), frame.after_start
+        frame.overloaded, np.minimum(frame.after_start, lowest), frame.after_start
     )
     frame.state = replace(state, line=line, line_at=line_at)
 
