@@ -1,7 +1,7 @@
 """The balancing of the control plane, fed with what simulated servers and Envoys tell."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.simulation.fleet import Fleet
@@ -123,7 +123,13 @@ class Balanced:
             self.decisions[-1] = replace(before, frame=None)
         self.decisions.append(decision)
         if not decision.classes:
-            return Told((TrafficClass(first=tiers_of(decision, decision.weight, present)),))
+            return Told(
+                (
+                    TrafficClass(
+                        first=tiers_of(decision, decision.weight, present, decision.tier_of)
+                    ),
+                )
+            )
         found = []
         for each in decision.classes:
             inside = [n for n in present if each.weights[decision.rows[f"{n}"]] > 0]
@@ -132,8 +138,8 @@ class Balanced:
                 TrafficClass(
                     each.name,
                     decision.division.threshold or math.inf,
-                    tiers_of(decision, each.weights, inside),
-                    tiers_of(decision, decision.weight, outside),
+                    tiers_of(decision, each.weights, inside, each.tier_of),
+                    tiers_of(decision, decision.weight, outside, decision.tier_of),
                 )
             )
         return Told(tuple(sorted(found, key=lambda each: each.name == "")))
@@ -184,14 +190,16 @@ class Reported(Balanced):
         return replace(history.add(Reading(now, ended)), looks=seen.looks)
 
 
-def tiers_of(decision: Decision, weights: Ints, members: Sequence[int]) -> Tiers:
-    """The tiers of some replicas, with the sums of their weights."""
+def tiers_of(
+    decision: Decision, weights: Ints, members: Sequence[int], name_of: Callable[[int], str]
+) -> Tiers:
+    """The tiers of some replicas, by the name that each row has, with the sums of their weights."""
     found: dict[str, tuple[tuple[int, ...], float]] = {}
     for number in members:
         row = decision.rows[f"{number}"]
         if decision.drained[row]:
             continue
-        name = decision.tier_of(row)
+        name = name_of(row)
         some, weight = found.get(name, ((), 0.0))
         found[name] = ((*some, number), weight + float(weights[row]))
     return found

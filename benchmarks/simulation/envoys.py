@@ -41,16 +41,26 @@ class Schedule:
         time do not all choose the same tier at the same time.
         """
         self._tiers, self._random = tiers, random
-        passed = random.random() * 1000 / sum(weight for _, weight in tiers)
-        self._deadlines = [(int(passed * weight) + 1) / weight for _, weight in tiers]
+        picks = random.randrange(1000)
+        passed = picks / sum(weight for _, weight in tiers)
+        begun = [int(passed * weight) for _, weight in tiers]
+        self._deadlines = [
+            (each + 1) / weight for each, (_, weight) in zip(begun, tiers, strict=True)
+        ]
+        for _ in range(picks - sum(begun)):
+            self._next()
 
     def choose(self, counts: Counts) -> int:
         """Pick a replica."""
+        return fewest(self._random, self._next(), counts)
+
+    def _next(self) -> Sequence[int]:
+        """The members of the tier whose turn it is."""
         deadlines = self._deadlines
         tier = deadlines.index(min(deadlines))
         members, weight = self._tiers[tier]
         deadlines[tier] += 1 / weight
-        return fewest(self._random, members, counts)
+        return members
 
 
 class Cluster:

@@ -298,6 +298,7 @@ class Plimsoll(Contender):
                 self.members(zone)
                 if plan is None
                 else [member for member in self.members(zone) if member in fleet.healthy],
+                decision.tier_of,
             )
             for zone in range(len(ZONES))
         ]

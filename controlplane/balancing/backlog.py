@@ -35,7 +35,7 @@ the hundredth part of the requests that wait in it would be the p99 of all."""
 OVER: Final = 0.25
 """Part of that slack to which a line must come down until it keeps nothing back any more."""
 
-MOST: Final = 0.5
+MOST: Final = 0.75
 """Part of its traffic that a tier may get more or less: the counts may be wrong."""
 LEAST: Final = 0.05
 """Smallest change of that part that is worth telling Envoys."""
@@ -116,8 +116,9 @@ def overload(frame: Frame) -> None:
         line = np.where(over, waits, np.where(held, state.line, line))
         line_at = np.where(over, now, np.where(held, state.line_at, line_at))
         frame.overloaded |= over | held
+    lowest = np.where(frame.untried, FLOOR, NEXT_TO_NOTHING)
     frame.after_overload = np.where(
-        frame.overloaded, np.minimum(frame.after_start, NEXT_TO_NOTHING), frame.after_start
+        frame.overloaded, np.minimum(frame.after_start, lowest), frame.after_start
     )
     frame.state = replace(state, line=line, line_at=line_at)
 
@@ -137,8 +138,8 @@ def _remaining(frame: Frame, name: str | None, rows: Bools) -> float:
     return flow.square / flow.mean
 
 
-def horizon(frame: Frame, class_name: str, rows: Bools) -> float:
-    """Seconds in which a difference between the lines of the replicas of a class is to be gone."""
+def news(frame: Frame) -> float:
+    """Seconds after which a change of traffic shows in what is read of lines, and is acted upon."""
     table = frame.table
     reported = report_interval(frame.envoys or 1, len(table))
     times = []
@@ -146,10 +147,15 @@ def horizon(frame: Frame, class_name: str, rows: Bools) -> float:
         if not np.isnan(table.column(name)[frame.serving]).any():
             times.append(seconds)
     seen = min(times, default=max(frame.interval, reported))
+    return HORIZON * max(seen, SOONEST)
+
+
+def horizon(frame: Frame, class_name: str, rows: Bools) -> float:
+    """Seconds in which a difference between the lines of the replicas of a class is to be gone."""
     # A line that is one request longer is no backlog.
     of_class = class_name if class_name in frame.sets_before() else None
     one = _remaining(frame, of_class, rows) / float(np.median(frame.mixed[rows]))
-    return max(HORIZON * max(seen, SOONEST), one)
+    return max(news(frame), one)
 
 
 def leans(
@@ -169,17 +175,18 @@ def leans(
         before: What was decided last.
     """
     counting = rows & ~np.isnan(frame.waits) & ~frame.starting & ~frame.overloaded
-    tiers = np.unique(frame.tier[counting])
+    tier, names = frame.tiers[class_name]
+    tiers = np.unique(tier[counting])
     if len(tiers) < 2:
         return {}
     seconds = horizon(frame, class_name, counting)
     usual = float(np.average(frame.waits[counting], weights=shares[counting]))
     found = {}
-    for tier in tiers:
-        own = counting & (frame.tier == tier)
+    for each in tiers.tolist():
+        own = counting & (tier == each)
         line = float(np.average(frame.waits[own], weights=shares[own]))
         wanted = min(max(1 + (usual - line) / seconds, 1 - MOST), 1 + MOST)
-        key = (class_name, frame.tier_names[tier])
+        key = (class_name, names[each])
         old = before.get(key)
         # Two limits, so that one that hovers about the first does not come and go.
         if abs(wanted - 1) < (LEAST if old is None else LEAST / 2):

@@ -1,6 +1,6 @@
 """What was decided for a pool: weights for each class and replica, and all that explains them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -24,6 +24,8 @@ class ClassDecision:
         weights: Envoy's, by row; 0: this replica serves the class only in place of others.
         shares: Part of the class that each replica gets, by row.
         part: Of the pool's work that the class is, 0 to 1.
+        tier: Index into `tier_names` of each row that serves the class.
+        tier_names: Of the tiers that its replicas have in its cluster.
     """
 
     name: str
@@ -31,6 +33,12 @@ class ClassDecision:
     weights: Ints
     shares: Floats
     part: float
+    tier: Ints
+    tier_names: tuple[str, ...]
+
+    def tier_of(self, row: int) -> str:
+        """The name of a replica's tier in the cluster of the class."""
+        return self.tier_names[int(self.tier[row])]
 
 
 class ReplicaDecision(NamedTuple):
@@ -210,8 +218,10 @@ class Decision:
     @cached_property
     def told(self) -> Ints:
         """Return a number by row that changes where Envoys get something else."""
-        weights = (each.weights ^ hash(each.name) for each in self.classes)
-        return _mixed(self.state.who, self._tiers, self.weight, self.drained, self.stale, *weights)
+        columns: list[Ints | Bools] = [self._tiers, self.weight, self.drained, self.stale]
+        for each in self.classes:
+            columns += (each.weights ^ hash(each.name), _hashes(each.tier_names)[each.tier])
+        return _mixed(self.state.who, *columns)
 
     @cached_property
     def marks(self) -> Ints:
@@ -258,7 +268,11 @@ class Decision:
         """A number for the name of the tier of each row."""
         if self.policy != "capacity-tiers":
             return np.zeros(len(self.weight), np.int64)
-        return np.asarray([hash(name) for name in self.tier_names], np.int64)[self.tier]
+        return _hashes(self.tier_names)[self.tier]
+
+
+def _hashes(names: Sequence[str]) -> Ints:
+    return np.asarray([hash(name) for name in names], np.int64)
 
 
 def _mixed(start: Ints, *columns: Ints | Bools) -> Ints:

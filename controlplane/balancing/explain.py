@@ -328,17 +328,20 @@ def _class(decision: Decision, each: ClassDecision, row: int) -> str:
 
 
 def _backlog(frame: Frame, class_name: str, rows: Bools) -> Iterator[Effect]:
-    found = [frame.leans.get((class_name, name)) for name in frame.tier_names]
+    tier, names = frame.tiers[class_name]
+    found = [frame.leans.get((class_name, name)) for name in names]
     if not any(found):
         return
-    factors = np.asarray([np.nan if each is None else each.factor for each in found])[frame.tier]
+    factors = np.asarray([np.nan if each is None else each.factor for each in found])[tier]
+
+    what = "Its tier" if tier is frame.tier else "The replica"
 
     def words(row: int) -> str:
-        backlog = found[int(frame.tier[row])]
+        backlog = found[int(tier[row])]
         assert backlog is not None  # noqa: S101 - these rows alone have the effect
         return (
-            f"Its tier has {duration(max(backlog.seconds, 0.0))} of work waiting, the average"
-            f" is {duration(max(backlog.usual, 0.0))}"
+            f"{what} has {duration(max(backlog.seconds, 0.0))} of work waiting, the average is"
+            f" {duration(max(backlog.usual, 0.0))}"
         )
 
     yield Effect("backlog", rows & ~np.isnan(factors), np.ones(frame.size), factors, words)

@@ -222,6 +222,7 @@ class Frame:
         self.fresh: Bools
         self.own: Floats
         self.disbelieved: Bools
+        self.untried: Bools
         self.slots: Floats
         self.length: Floats
         self.in_flight_length: Floats
@@ -251,6 +252,7 @@ class Frame:
         self.starting: Bools
         self.tier: Ints
         self.tier_names: list[str]
+        self.tiers: dict[str, tuple[Ints, list[str]]]
         self._members: Ints | None = None
         self.spared: Floats
         self.leans: dict[tuple[str, str], Backlog]

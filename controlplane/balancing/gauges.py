@@ -30,9 +30,13 @@ FEW: Final = 8.0
 def believed(frame: Frame) -> None:
     """Find what each replica has by its own count; NaN where nobody counts, or wrongly."""
     table = frame.table
+    reported = table.column("reported")
     known = table.column("reported_at") >= frame.now - FROZEN * frame.interval
     wrong = _sticks(frame) | _leaks(frame)
-    frame.disbelieved = wrong & known & ~np.isnan(table.column("reported"))
+    frame.disbelieved = wrong & known & ~np.isnan(reported)
+    # Only requests can tell a gauge that sticks from a replica that hangs.
+    unmoved = table.column("queue_at") - frame.state.gauge_at >= STUCK_AFTER * frame.interval
+    frame.untried = unmoved & known & (reported == 0)
     frame.own = np.where(frame.disbelieved, np.nan, table.column("queue"))
 
 

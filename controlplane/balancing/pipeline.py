@@ -187,7 +187,15 @@ def _decision(frame: Frame) -> Decision:
     division = frame.pool.division
     titles = sets.titles(frame.settings, division)
     classes = tuple(
-        ClassDecision(name, titles[name], weights, frame.shares[name], parts[name])
+        ClassDecision(
+            name,
+            titles[name],
+            weights,
+            frame.shares[name],
+            parts[name],
+            frame.tiers[name][0],
+            tuple(frame.tiers[name][1]),
+        )
         for name, weights in frame.weights.items()
     )
     share = sum((parts[name] * each for name, each in frame.shares.items()), np.zeros(frame.size))

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from controlplane.balancing import tiers
 from controlplane.balancing.backlog import leaned, leans
 from controlplane.balancing.capacity import TRUSTED, squares_of, tokens_of
 from controlplane.balancing.columns import Bools, Floats, Ints
@@ -263,7 +264,7 @@ def _rounded(threshold: float) -> int:
 
 def divide(frame: Frame) -> None:
     """Divide each class among its replicas, and turn shares into Envoy's weights."""
-    frame.leans, frame.weights, frame.shares = {}, {}, {}
+    frame.leans, frame.weights, frame.shares, frame.tiers = {}, {}, {}, {}
     told: dict[tuple[str, str], int] = {}
     base = np.where(frame.serving, frame.relative, 0.0)
     division = frame.pool.division
@@ -336,8 +337,8 @@ def _weights(
     frame: Frame, name: str, rows: Bools, shares: Floats, told: dict[tuple[str, str], int]
 ) -> Ints:
     """Envoy's weights for one class: in a tier the mean of its replicas."""
-    tier = frame.tier
-    count = len(frame.tier_names)
+    tier, tier_names = frame.tiers[name] = tiers.of_class(frame, name, rows)
+    count = len(tier_names)
     counts = np.bincount(tier[rows], minlength=count)
     # Of nothing at all, counts with weights are whole numbers.
     sums = np.bincount(tier[rows], weights=shares[rows], minlength=count).astype(np.float64)
@@ -348,7 +349,7 @@ def _weights(
     if name != "*":
         frame.leans |= leans(frame, name, rows, shares, frame.pool.backlogs)
     used = np.flatnonzero(np.bincount(tier[frame.alive], minlength=count)).tolist()
-    keys = [(name, frame.tier_names[index]) for index in used]
+    keys = [(name, tier_names[index]) for index in used]
     shares = means[used]
     if frame.leans:
         leans_of = map(frame.leans.get, keys)

@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from controlplane.balancing.backlog import news
 from controlplane.balancing.columns import Bools, Floats, Ints
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.shares import START_STEPS
@@ -29,6 +30,13 @@ EARNED: Final = 200.0
 """Requests from which on a replica has a tier worth defending; before, it is placed at once."""
 ORDINARY: Final = 8
 """Number of band 0. The floor is five bands below the median and the ceiling four above."""
+
+ALONE: Final = "replica-"
+"""How the name of a tier of one replica begins."""
+MANY_ENVOYS: Final = 6
+"""Envoys from which on each sees too little of a class of long requests."""
+MOST_ALONE: Final = 256
+"""Replicas of a class that may have tiers of their own: each is one more locality to Envoy."""
 
 _WIDTH: Final = math.log(SPAN)
 
@@ -117,6 +125,35 @@ def names_as_before(frame: Frame, before: Ints, before_names: Sequence[str], kno
     old[: len(before)] = np.asarray([places[name] for name in before_names])[before]
     new = np.asarray([places[name] for name in frame.tier_names])[frame.tier]
     frame.tier, frame.tier_names = np.where(known, old, new), [*places]
+
+
+def of_class(frame: Frame, name: str, rows: Bools) -> tuple[Ints, list[str]]:
+    """Return the tier of each row in the cluster of a class, and the names of tiers.
+
+    In a tier an Envoy goes by its own requests in flight. Where many Envoys share out few, long
+    requests, each of them has hardly any, and the control plane knows more: its news are younger
+    than a request is old. So each replica then has a tier of its own.
+
+    Args:
+        frame: Of the decision.
+        name: Of the class.
+        rows: Replicas that serve the class.
+    """
+    if name not in frame.sets_before() or not _is_each_alone(frame, name, rows):
+        return frame.tier, frame.tier_names
+    return np.arange(frame.size), [f"{ALONE}{id_}" for id_ in frame.ids]
+
+
+def _is_each_alone(frame: Frame, name: str, rows: Bools) -> bool:
+    """Whether each replica of a class has a tier of its own; half of each limit leaves it so."""
+    before = any(of == name and tier.startswith(ALONE) for of, tier in frame.pool.told)
+    flow = frame.demand.flows.get(name) if frame.demand is not None else None
+    if flow is None:
+        return before
+    part = 0.5 if before else 1.0
+    is_long = flow.mean >= part * news(frame) * float(np.median(frame.mixed[rows]))
+    is_many = frame.dispatchers(name) >= part * MANY_ENVOYS
+    return is_long and is_many and int(rows.sum()) <= MOST_ALONE
 
 
 def _name(key: int, frame: Frame) -> str:

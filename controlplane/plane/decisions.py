@@ -254,13 +254,14 @@ def _of_classes(
     matches: Mapping[str, ClassMatch],
 ) -> Parting:
     """Classes in the order in which they are matched, each with the replicas of its own."""
-    weights = {each.name: each.weights.tolist() for each in decision.classes}
+    classes = {each.name: (each, each.weights.tolist()) for each in decision.classes}
 
     def serving(name: str) -> dict[str, EndpointWeight]:
+        of, weights = classes[name]
         return {
-            id_: weight_of(each.tier, weight, each.draining, each.healthy)
+            id_: weight_of(of.tier_of(row), weight, each.draining, each.healthy)
             for id_, each in endpoint_weights.items()
-            if (weight := weights[name][decision.rows[id_]]) > 0
+            if (weight := weights[row := decision.rows[id_]]) > 0
         }
 
     named = (TrafficClass(n, match, serving(n), routed=True) for n, match in matches.items())

@@ -137,7 +137,7 @@ def weights_in_class(
     """What replicas get in a class's cluster, in their tiers; and the ids of those used first."""
     first = frozenset(own.keys() & base.keys()) or frozenset(base)
     changed = {
-        id_: weight_of(there.tier, each.weight, each.draining or there.draining, there.healthy)
+        id_: weight_of(each.tier, each.weight, each.draining or there.draining, there.healthy)
         for id_ in first
         if (each := own.get(id_)) is not None and each is not (there := base[id_])
     }

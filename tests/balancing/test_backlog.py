@@ -179,6 +179,18 @@ def test_a_gauge_that_sticks_is_disbelieved_when_envoys_have_nothing_there() -> 
     assert relatives(decisions[-1])["a"] == pytest.approx(4, rel=0.1)
 
 
+def test_a_replica_whose_gauge_does_not_move_while_nothing_is_there_is_tried() -> None:
+    """Its requests end where the gauge sticks, and wait where the replica hangs."""
+    play = played(waiting({}, reported=0.5))
+    stuck = waiting({"a": 400.0}, reported=0.0)
+    stuck["a"] = replace(stuck["a"], load=0.0)
+    tried = play.run(stuck, 5)
+    assert overloaded(tried) == {"a"}
+    assert relatives(tried)["a"] == pytest.approx(FLOOR)
+    hangs = play.step({**stuck, "a": replace(stuck["a"], reported=1.0)})
+    assert relatives(hangs)["a"] < FLOOR / 10
+
+
 def leaking(turn: int, seconds: float, **more: object) -> dict[str, Serving]:
     """The count of one replica never loses what was once forgotten, and moves all the same."""
     counts = waiting({"a": 400.0 + turn % 3}, reported=0.5)
@@ -253,14 +265,14 @@ def test_a_tier_with_more_work_waiting_gets_less_for_now() -> None:
     assert weights(even) == weights(before)
 
 
-def test_a_tier_gets_half_more_or_less_at_most() -> None:
+def test_a_tier_gets_three_quarters_more_or_less_at_most() -> None:
     play = played(waiting({}))
     before = play.decision
     assert before is not None
     for queues in ({"a": 40.0, "b": 40.0}, dict.fromkeys("cdef", 14.0)):
         after = play.step(waiting(queues))
         for id_, weight in weights(after).items():
-            assert 0.45 <= weight / weights(before)[id_] <= 1.6
+            assert 0.2 <= weight / weights(before)[id_] <= 1.8
             assert 1000 * FLOOR <= weight <= 1000 * CEILING
 
 

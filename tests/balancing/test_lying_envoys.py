@@ -73,18 +73,18 @@ class ByReports(Balanced):
         if now - self._looked < self._interval - LOOK / 2:
             return
         self._looked = now
-        for load in loads.values():
-            for envoy, counts in enumerate(load.in_flight):
-                found = {}
-                for number in self._joined:
-                    ended = load.ended[envoy][number]
-                    new = ended - self._ended.get((envoy, number), 0)
-                    self._ended[envoy, number] = ended
-                    found[_endpoint(number)] = Load(new, 0, counts[number])
-                self._reports.record(envoy, found, self._interval, now)
-                if envoy < self._liars and now >= BEGIN:
-                    lies = {at: self._lie(at.port, true) for at, true in found.items()}
-                    self._reports.record(f"liar {envoy}", lies, self._interval, now)
+        for envoy in range(self._envoys):
+            found = {}
+            for number in self._joined:
+                ended = sum(load.ended[envoy][number] for load in loads.values())
+                in_flight = sum(load.in_flight[envoy][number] for load in loads.values())
+                new = ended - self._ended.get((envoy, number), 0)
+                self._ended[envoy, number] = ended
+                found[_endpoint(number)] = Load(new, 0, in_flight)
+            self._reports.record(envoy, found, self._interval, now)
+            if envoy < self._liars and now >= BEGIN:
+                lies = {at: self._lie(at.port, true) for at, true in found.items()}
+                self._reports.record(f"liar {envoy}", lies, self._interval, now)
 
     def _window(self, number: int, history: History, reading: Reading) -> Window:
         window = self._reports.window(_endpoint(number))

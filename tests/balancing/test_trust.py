@@ -81,7 +81,9 @@ def shares_of_the_first(
 def test_a_replica_that_claims_to_take_no_time_gets_at_most_twice_its_fair_share(
     world: Any, load: float
 ) -> None:
-    assert median(shares_of_the_first(world, EQUAL, {SECONDS: 1e-6}, load)) <= 2 / len(EQUAL)
+    # Weights are whole numbers.
+    most = 1.001 * 2 / len(EQUAL)
+    assert median(shares_of_the_first(world, EQUAL, {SECONDS: 1e-6}, load)) <= most
 
 
 @pytest.mark.parametrize(("count", "name"), [(count, item) for count in (3, 8) for item in LIES])

@@ -3,11 +3,12 @@
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Plane, Probe, preview
-from controlplane.plane.decisions import notice
+from controlplane.plane.decisions import Decided, notice
 from controlplane.resources.classes import OTHERS, class_of
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.telemetry.load import ClassLoad, Endpoint, Load
+from tests.balancing.test_alone import parted, slow
 from tests.planes import report
 
 ADDRESSES = {"a": "127.0.0.1:9001", "b": "127.0.0.1:9002"}
@@ -81,6 +82,20 @@ def test_all_replicas_that_envoys_may_know_serve_each_class_until_they_are_divid
         {"a", "b"},
         {"a", "b"},
     ]
+
+
+def test_envoys_are_told_the_tiers_that_replicas_have_in_the_cluster_of_each_class() -> None:
+    """Many Envoys share out bulk: there each replica has a tier of its own."""
+    decision = parted(slow()).decision
+    assert decision is not None
+    decided = Decided()
+    pool = serving().fleet.pools["p"]
+    decided.take(pool, decision, dict.fromkeys(decision.rows, True), 0.0)
+    assert decided.parting is not None
+    *_, bulk, searches = ({*item.endpoint_weights.items()} for item in decided.parting.classes)
+    assert {weight.tier for _, weight in bulk} == {f"replica-{id_}" for id_, _ in bulk}
+    assert all(weight.tier.startswith("tier-") for _, weight in searches)
+    assert all(each.tier.startswith("tier-") for each in decided.endpoint_weights.values())
 
 
 def test_a_preview_shows_what_it_comes_to_in_the_end() -> None:

@@ -126,13 +126,13 @@ def test_a_class_none_of_whose_replicas_envoy_may_know_is_served_by_all() -> Non
     assert ranks(held, "p:bulk") == {"a": 0, "b": 0, "c": 0}
 
 
-def test_a_class_has_weights_of_its_own_and_tiers_that_are_the_pools() -> None:
+def test_a_class_has_weights_and_tiers_of_its_own_and_other_replicas_those_of_the_pool() -> None:
     of_bulk = {"a": EndpointWeight("other", 10), "b": EndpointWeight("other", 30)}
     bulk = TrafficClass("bulk", ClassMatch(min_bytes=1), of_bulk, routed=True)
     held = built(parted(OF_P, bulk, others="c"))
     assert weights(held, "p:bulk") == {
-        "a": ("tier-6", 10, 10),
-        "b": ("tier-8", 30, 30),
+        "a": ("other", 10, 40),
+        "b": ("other", 30, 40),
         "c": ("tier-8", 1000, 1000),
     }
     assert weights(held, "p")["a"] == ("tier-6", 3000, 3000)
