@@ -399,12 +399,12 @@ async def _renew(issuer: Issuer, xds: XdsServer) -> None:
 
 
 def _folder(path: Path | None) -> Path:
-    """What paths in the config are relative to: its file, wherever we were started from."""
+    """Return the folder of the config file: paths in the config are relative to it."""
     return path.parent if path else Path()
 
 
 def _issuer(config: Config, folder: Path) -> Issuer | None:
-    """What issues the leaves of nodes, where there is one."""
+    """Open the certificate authority that issues leaves to nodes; None: there is none."""
     settings = config.identity.ca
     if settings is None:
         return None
@@ -420,7 +420,7 @@ def _issuer(config: Config, folder: Path) -> Issuer | None:
 
 
 def _tracing(config: Config, plane: Plane) -> "Tracing | None":
-    """What sends the control plane's own spans, where that is wanted."""
+    """Open what sends the control plane's own spans; None: it sends none."""
     if config.otlp is None or not config.otlp.control_plane:
         return None
     try:

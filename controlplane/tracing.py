@@ -265,7 +265,7 @@ class Tracing:
                 "removed": sent.removed,
                 "bytes": sent.size,
             },
-            # It may be of the pushes before, too.
+            # The response may also belong to earlier pushes.
             [Link(each.get_span_context()) for each in spans[:-1]],
             start_time=at,
         )

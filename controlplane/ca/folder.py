@@ -135,7 +135,7 @@ class CaFolder:
         return token
 
     def redeem(self, token: str, node: str, now: float) -> None:
-        """Use a join token up; `CaError`: it is none for this node, was used, or has ended."""
+        """Use up a join token. `CaError`: it is for another node, was used, or has expired."""
         file = self.path / _TOKENS / _digest(token)
         unknown = CaError("the join token is unknown, was used already, or has ended")
         try:

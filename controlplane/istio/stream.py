@@ -19,7 +19,7 @@ GROUP: Final = "networking.istio.io"
 """Of the API of Istio that both kinds belong to; istiod asks for one version of it."""
 
 MAX_TYPES: Final = 256
-"""That a client may ask for; istiod asks for 16."""
+"""Types that a client may ask for at most; istiod asks for 16."""
 
 _KINDS: Final = frozenset({SERVICE_ENTRY, DESTINATION_RULE})
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)

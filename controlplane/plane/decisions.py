@@ -90,7 +90,7 @@ def next_step(
 
 @dataclass(slots=True)
 class Decided:
-    """What was decided about one pool, and what Envoys are sent of it.
+    """The decision about one pool, and the weights that Envoys get.
 
     Attributes:
         endpoint_weights: Of each replica that Envoys may know, by its id.
@@ -160,7 +160,7 @@ class Decided:
 
 
 class Decisions(dict[str, Decided]):
-    """By pool. `failures`: why no decision could be made about a pool, until that is logged."""
+    """Decisions by pool. `failures`: why a pool has no new decision, until that is logged."""
 
     def __init__(self, known: Iterable[tuple[str, Decided]] = ()) -> None:
         super().__init__(known)
@@ -179,24 +179,24 @@ class Decisions(dict[str, Decided]):
 
     @property
     def endpoint_weights(self) -> dict[str, Mapping[str, EndpointWeight]]:
-        """Of the replicas that Envoys may know, by pool and id."""
+        """Weights of the replicas that Envoys may know, by pool and id."""
         return {name: each.endpoint_weights for name, each in self.items()}
 
     @property
     def parting(self) -> dict[str, Parting]:
-        """Of the pools whose requests Envoys part into classes."""
+        """How Envoys part requests into classes, for the pools that have classes."""
         return {name: each.parting for name, each in self.items() if each.parting is not None}
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """Of the pools whose zones matter."""
+        """Flows between zones, for the pools whose zones matter."""
         return {name: each.spread for name, each in self.items() if each.spread is not None}
 
     def tried(self, pool: Pool, work: Callable[..., Decision], now: float) -> Decision | None:
         """Decide about a pool; a failure freezes its weights, and leaves other pools alone.
 
-        `work` decides, and takes `hold` as `balancing.decide` does. None: not even frozen weights
-        could be decided, and all stays as it was.
+        `work` decides, and takes `hold` as `balancing.decide` does. None: the decision failed even
+        with frozen weights, and everything stays as it was.
         """
         decided = self.setdefault(pool.name, Decided())
         holds = [decided.held(now), FAILED]
@@ -217,7 +217,7 @@ class Decisions(dict[str, Decided]):
         return (name for name, each in self.items() if now >= each.moving_at)
 
     def read_anew(self, pool: str) -> None:
-        """From now on a pool's replicas are read otherwise, or not at all."""
+        """Drop the counters of a pool whose replicas are read differently from now on."""
         if (decision := self[pool].decision) is not None:
             self[pool].decision = without_counters(decision)
 

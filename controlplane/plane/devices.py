@@ -20,7 +20,7 @@ POD_LABELS: Final = ("namespace", "pod")
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """Where GPU memory is exposed; one that several pools name is asked once for all of them."""
+    """An exporter of GPU memory. One that several pools name is scraped once for all of them."""
 
     address: Address
     settings: GpuSettings

@@ -141,7 +141,7 @@ class Discoveries:
         return draft.applied()
 
     def taken_in(self) -> None:
-        """What was found is in the fleet."""
+        """Note that the fleet has what was found."""
         for sources in self._pools.values():
             sources.is_due = False
 

@@ -172,7 +172,7 @@ class NodeListeners:
 
 
 def listeners_of_node(node: str, view: View) -> dict[Address, str]:
-    """Where a node listens that the pools do not say, and what for."""
+    """List the addresses at which a node listens by its own choice, and for what."""
     if view.replica is not None:
         # There it takes the place of a replica.
         return {}

@@ -116,7 +116,7 @@ def packed(entry: HistoryEntry) -> bytes:
 
 
 def unpacked(data: bytes, at: float) -> HistoryEntry:
-    """Unpack an entry; `at` is its time in full: five digits are too few for a clock."""
+    """Unpack an entry. `at` is its full time, as packed numbers have five digits only."""
     text = zlib.decompressobj(wbits=-15, zdict=_PHRASES).decompress(data)
     steps, plain, memory, numbers = json.loads(text)
     window = None
@@ -139,7 +139,7 @@ REGULAR: Final = 300.0
 _AT_A_TIME: Final = 0.02
 """Part of a pool that gets such entries in one decision, so that no decision waits for all."""
 MOST_BYTES: Final = 24_000
-"""Of the entries of one replica; with what else is known of it, it stays below 30 kB."""
+"""Bytes of one replica's entries at most; with everything else, its history stays below 30 kB."""
 _OVERHEAD: Final = 180
 """Bytes that Python needs for an entry beside its packed content."""
 _SOFT: Final = 60.0
@@ -171,7 +171,7 @@ class _Packed:
 
 @dataclass(slots=True)
 class _History:
-    """Of one generation of a replica."""
+    """The history of one generation of a replica."""
 
     entries: list[_Packed] = field(default_factory=list)
     size: int = 0
@@ -399,7 +399,7 @@ def _cause(before: HistoryEntry, after: HistoryEntry, effect: float) -> str:
 
 
 def _effects(before: HistoryEntry, after: HistoryEntry) -> dict[str, float]:
-    """By step the logarithm of what its change multiplied the weight by."""
+    """By step, the logarithm of the factor by which its change moved the weight."""
     old, new = _factors(before.steps), _factors(after.steps)
     effects = {name: new.get(name, 0.0) - old.get(name, 0.0) for name in {**old, **new}}
     if before.capacity is None or after.capacity is None:

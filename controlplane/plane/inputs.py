@@ -90,7 +90,7 @@ def _gpu_uuid(pool: Pool, replica: Replica, devices: Devices, now: float) -> str
 
 
 class Tables(dict[str, Table]):
-    """By pool."""
+    """Inputs by pool."""
 
     def copy(self) -> "Tables":
         """The same, to be changed apart."""

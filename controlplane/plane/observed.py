@@ -20,7 +20,7 @@ UNREACHABLE_SECONDS: Final = 60.0
 
 
 class Probe(StrEnum):
-    """What came of asking a replica for its health."""
+    """The result of one health check."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
@@ -119,7 +119,7 @@ class Readiness:
 
 
 RESTARTS: Final = 1 << 20
-"""Of one process, more than it is ever seen to make."""
+"""More restarts than one process is ever seen to make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def lifetime_of(generation: int, restarts: int = 0) -> int:
 
 
 class Observations(dict[tuple[str, str], Observed]):
-    """By pool and replica id."""
+    """Replicas by pool and id."""
 
     def current(self, pool: str, replica: Replica) -> Observed | None:
         """What was seen of a replica; None when it is no longer the same process, or not there."""

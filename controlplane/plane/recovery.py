@@ -6,9 +6,9 @@ readings again, and then are where estimates start.
 After a registry was lost, what Envoys hold is not taken away before it is known again.
 
 An Envoy that connects anew with a configuration may be served by replicas that are no longer known
-here. Any answer about their pool would take them away. So it keeps what it holds of a
-pool until replicas of it are known, and until it sends no requests to any that are not: load
-reports tell. An Envoy that holds nothing is served at once.
+here. Any answer about their pool would take them away. So an Envoy keeps the replicas that it holds
+of a pool until the control plane knows replicas of the pool, and until load reports name no unknown
+ones. An Envoy that holds nothing is served at once.
 """
 
 from collections.abc import Container, Generator, Mapping

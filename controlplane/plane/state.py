@@ -257,7 +257,7 @@ class PlaneState:
         return tuple(self._envoy_health.disputes_of(pool, replica, readiness, now))
 
     def decision(self, pool: str) -> Decision | None:
-        """What was decided last about a pool."""
+        """The last decision about a pool."""
         return self._decisions[pool].decision
 
     def recommendation(self, pool: str, now: float) -> Recommendation:
@@ -339,7 +339,7 @@ class PlaneState:
         }
 
     def discovered(self, fleet: Fleet, now: float) -> Applied:
-        """What brings a fleet in line with what the sources have found."""
+        """Bring a fleet in line with what the sources have found."""
         return self.discoveries.merged(
             fleet, self._observed.serves, self._is_shown, self.listeners.listeners, now
         )

@@ -158,7 +158,7 @@ def _in_classes(pool: Pool, load: Load) -> Load:
 
 
 def endpoint_of(pool: str, replica: Replica) -> Endpoint:
-    """Where load reports are about a replica."""
+    """Return a replica as load reports name it."""
     return Endpoint(pool, replica.address.host, replica.address.port)
 
 

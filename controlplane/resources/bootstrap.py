@@ -24,7 +24,7 @@ from controlplane.resources.secret_sources import (
 from controlplane.resources.views import ALL_POOLS, GATEWAY, INGRESS, METADATA_KEY
 
 NODE_CLUSTER: Final = "plimsoll"
-"""What every node says that it belongs to; only operators read it."""
+"""The name of the cluster in every node's bootstrap; only operators read it."""
 
 XDS_CLUSTER: Final = "_plimsoll"
 """The control plane itself. No pool can have this name: Envoy keeps a cluster of its bootstrap

@@ -35,7 +35,7 @@ from controlplane.resources.tls import Trust
 from controlplane.resources.views import View
 
 EndpointWeights = Mapping[str, Mapping[str, EndpointWeight]]
-"""By pool and replica id."""
+"""Replicas by pool and id."""
 
 NONE_PARTED: Final[Mapping[str, Parting]] = {}
 NONE_SPREAD: Final[Mapping[str, Spread]] = {}
@@ -47,8 +47,8 @@ MAX_VIEWS: Final = 4_096
 """Snapshots that are cached; each costs next to nothing to make."""
 
 REMEMBERED: Final = 64
-"""So many changes are remembered by name. A stream that has not looked for longer, because none of
-them was about it, compares everything that it wants."""
+"""Number of changes that are remembered by name. A stream that has not looked for longer, because
+none of them was about it, compares everything that it wants."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +72,7 @@ class Catalog:
     _changed: dict[int, Changes] = field(default_factory=dict, init=False, repr=False)
 
     def view(self, view: View) -> Snapshot:
-        """What an Envoy with this view should hold; equal views get the same object."""
+        """Return the resources of a view; equal views get the same object."""
         if view not in self._views:
             # Those who asked may have left.
             if len(self._views) >= MAX_VIEWS:
@@ -173,7 +173,7 @@ class Shown(Snapshot):
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:
         """Whether a client keeps what it has of a pool that is not released.
 
-        An assignment without replicas is nothing to keep.
+        An Envoy with an empty assignment has no replica to keep.
         """
         released = self._catalog.released
         if released is None or type_url not in TYPE_URLS or name == COLLECTOR:

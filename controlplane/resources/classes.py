@@ -21,7 +21,7 @@ BULK: Final = "bulk"
 """The class of long requests, where requests are parted by their length alone."""
 
 _SEPARATOR: Final = ":"
-"""In a cluster's name, between its pool and its class: neither of the two can have a colon."""
+"""Separates pool and class in a cluster's name; neither can have a colon."""
 
 _RETRIES: Final = "/retries"
 """At the end of the name of the cluster for what is tried again: no name can have a slash."""
@@ -122,7 +122,7 @@ def leads_to_gateways(cluster: str) -> bool:
 
 
 def pool_of(cluster: str) -> str:
-    """The pool that a cluster belongs to."""
+    """Return the pool that a cluster belongs to."""
     return cluster.partition("/")[0].partition(_SEPARATOR)[0]
 
 

@@ -142,11 +142,12 @@ one is healthy. Where fewer than 1 % of a larger pool are left, it is more likel
 are wrong."""
 
 RETRY_CHECKS: Final = 5
-"""So many times longer than elsewhere is the interval of health checks in a cluster for retries."""
+"""Factor by which health checks of a cluster for retries are rarer than others."""
 
 IDLE_UPSTREAM: Final = timedelta(seconds=1.5)
-"""For which a connection to a replica stays open without a request. A server that closes it first
-may do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5 s."""
+"""Time for which a connection to a replica stays open without a request. A server that closes it
+first may do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5
+s."""
 
 SILENT: Final = 4.0
 """Seconds after which a machine that answers nothing is gone, as keep-alive has it."""

@@ -26,7 +26,7 @@ from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.tls import mesh_metadata
 
 _OTHERS: Final = 3
-"""So many ranks are the class's own replicas'."""
+"""Number of ranks of the class's own replicas."""
 _LAST: Final = 10
 """The rank of replicas that serve nobody: Envoy would take those among others for ill ones, and
 send a part of the requests to the next priority."""
@@ -34,7 +34,7 @@ send a part of the requests to the next priority."""
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Where the Envoys of each zone send a pool's requests.
+    """The zones to which the Envoys of each zone send a pool's requests.
 
     Attributes:
         by_class: By the class's name; zones and classes that are left out go by distance alone.
@@ -46,7 +46,7 @@ class Spread:
 
 
 class Order(NamedTuple):
-    """In which order an Envoy uses replicas.
+    """The order in which an Envoy uses replicas.
 
     Attributes:
         ranks: 0 for the hosts that are used first, and so on without a gap, as Envoy counts
@@ -157,7 +157,7 @@ class Member(NamedTuple):
 
 
 Members = tuple[Member, ...]
-"""Of a pool, by id."""
+"""Replicas of a pool, by id."""
 
 
 def members(

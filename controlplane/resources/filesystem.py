@@ -47,7 +47,7 @@ def source(folder: PurePath, file: str) -> dict[str, Any]:
 
 
 def files(resources: Resources, folder: PurePath) -> Files:
-    """What the files say."""
+    """The contents of the files."""
     found = {
         path: _response(
             type_url, [_in_files(each, name, folder) for name, each in resources[type_url].items()]

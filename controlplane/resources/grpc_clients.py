@@ -40,7 +40,7 @@ from controlplane.resources.resource import CLUSTER, LISTENER, Resource
 from controlplane.resources.routes import Routed, hash_policy, header_matchers, path_match
 
 FAILING_PERCENT: Final = 85
-"""Of a replica's calls in a second that fail before a client leaves it out for a while. To gRPC
+"""Percentage of a replica's calls in a second that must fail before a client leaves it out. To gRPC
 every status but OK is a failure, also of a call that is wrong in itself."""
 
 _WELL: Final = pb.LbEndpoint(health_status=core_v3.HealthStatus.HEALTHY).SerializeToString()

@@ -26,7 +26,7 @@ RARER: Final = 5.0
 LEAST, MOST = 1.0, 10.0
 """Seconds between two of them."""
 DISPUTED_CHECKS: Final = 4.0
-"""So many checks in a row must agree before the control plane reports a dispute."""
+"""Checks in a row that must agree before the control plane reports a dispute."""
 
 _AT_ONCE: Final = {"unhealthy_threshold": 1, "healthy_threshold": 1}
 """Made so rarely, a number of checks in a row would hold an opinion that the cluster's own checks

@@ -66,7 +66,7 @@ _NAMES: Final[Changes] = {
 
 
 class Ingress(Snapshot):
-    """What such an Envoy holds."""
+    """The resources of an ingress."""
 
     def __init__(self, catalog: "Catalog", view: View, replica: Address) -> None:
         """Show an Envoy of one pool its part; it hands requests on to the replica."""
@@ -183,7 +183,7 @@ def _listener(
     otlp: OtlpSettings | None,
     log: LogFormat | None,
 ) -> Resource:
-    """Where clients come in: with TLS, and unless the pool is strict also without."""
+    """Build the listener: with TLS, and unless the pool is strict also without."""
     chains = []
     if trust is not None:
         lifetime = timedelta(seconds=timeout) + HELD

@@ -133,12 +133,12 @@ LEAST_HEALTHY: Final = 0.001
 LogFormat: TypeAlias = Literal["json", "text"]
 
 SAMPLED_PERCENT: Final = 20
-"""Of the requests that an Envoy tells the control plane of: enough to see a class of one request in
-a hundred within seconds, too few to matter to either."""
+"""Percentage of requests that an Envoy reports to the control plane: enough to see a class of one
+request in a hundred within seconds, too few to matter to either."""
 LOG_NAME: Final = "plimsoll"
 """The same for all listeners: Envoy opens a stream for each name, in each of its threads."""
 HEADERS_DEADLINE: Final = timedelta(seconds=10)
-"""For the headers of a request to arrive: they fit into one packet or two."""
+"""Time for the headers of a request to arrive; they fit into one or two packets."""
 _FLUSH: Final = timedelta(seconds=1)
 """How long an Envoy collects before it tells."""
 

@@ -54,7 +54,7 @@ those for which it was made may have left."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ClassMembers:
-    """Who serves a class; `first` are the ids of the replicas that are used first."""
+    """The replicas of a class; `first` are the ids of those that are used first."""
 
     endpoint_weights: Mapping[str, EndpointWeight]
     members: Members
@@ -191,7 +191,7 @@ class PoolResources:
 
 
 def _kept(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
-    """What is kept under a key, or else is made for it."""
+    """Return the value that is kept under a key, or make it."""
     if (found := known.get(key)) is None:
         if len(known) >= MAX_SEEN:
             known.clear()
@@ -262,7 +262,7 @@ def _shape(pool: Pool, parting: Parting) -> tuple[object, ...]:
 
 
 def _fixed(pool: Pool, encoded: bytes, parting: Parting) -> dict[str, tuple[Resource, ...]]:
-    """What does not change with weights."""
+    """The resources that do not change with weights."""
     # As for Envoys that ask for nothing special.
     downstream = Downstream(upload=pool.settings.route.timeout, tls=terminated_of(pool))
     return {
@@ -297,7 +297,7 @@ def _served(
     parting: Parting,
     changed: Collection[str] | None,
 ) -> dict[str, _ClassMembers]:
-    """Who serves each class, by its name."""
+    """The replicas of each class, by its name."""
     found = {}
     for one in parting.classes:
         in_class, first = weights_in_class(one.endpoint_weights, endpoint_weights)

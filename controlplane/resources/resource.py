@@ -94,7 +94,7 @@ class Snapshot(ABC):
         """The names of all resources of a type; empty for a type that is not served."""
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
-        """What may differ from the snapshot of this revision; it may name too much."""
+        """Names that may differ from the snapshot of this revision; it may be too many."""
         return {} if revision is self.revision else None
 
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002

@@ -29,25 +29,24 @@ from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.messages import extension, http_filter, set_header
 
 RETRY_HEADER: Final = "x-plimsoll-retry"
-"""Of an answer that is worth another try; clients do not see it."""
+"""Header of an answer that is worth another try; clients do not see it."""
 
 TRIED: Final = "x-plimsoll-tried"
-"""Of a failure that an Envoy has tried again as far as that is worth it: a sidecar to which a
-gateway says so hands it on."""
+"""Header of a failure that an Envoy has tried again often enough: a sidecar hands it on."""
 
 TRIES: Final = 10
-"""Of one request at most. All but two of them are for replicas that cannot be reached."""
+"""Tries of one request at most. All but two of them are for replicas that cannot be reached."""
 
 HEDGED_TRIES: Final = 4
-"""Of one request at most where a pool is hedged: each may be computed. All of them go to the pool's
-own cluster, as Envoy does not choose another one for a request that it hedges."""
+"""Tries of one request at most where a pool is hedged: each may be computed. All of them go to the
+pool's own cluster, as Envoy does not choose another one for a request that it hedges."""
 
 CREDIT: Final = 10
-"""So many more answers may fail than succeed, in each thread of an Envoy, until those that fail are
-no longer tried again: a pool that answers nothing but 503 gets half as many further tries, once.
-Where further tries succeed, at least every second answer does, and all that fail are tried again.
-A replica that fails again and again costs nothing while as many others answer well: it is the
-fastest, and what it refuses in the time of one good answer would use up all credit.
+"""Number by which failed answers may exceed good ones, in each thread of an Envoy, until those that
+fail are no longer tried again: a pool that answers nothing but 503 gets half as many further tries,
+once. Where further tries succeed, at least every second answer does, and all that fail are tried
+again. A replica that fails again and again costs nothing while as many others answer well: it is
+the fastest, and what it refuses in the time of one good answer would use up all credit.
 
 So many requests may also be left without an answer by two replicas, one after the other with no
 good answer between them, until a request that one has left so is not sent to a second one.

@@ -49,7 +49,7 @@ _EXPLAINED: Final = (
 
 
 class Routed(NamedTuple):
-    """What a route needs to know of its pool.
+    """The properties of a pool that its routes need.
 
     `classes` are those with a cluster of their own, in the order in which they are matched; `via`
     names the classes that go through gateways.
@@ -145,7 +145,7 @@ def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
 
 
 def route(to: Routed, match: route_v3.RouteMatch, below: str = "") -> route_v3.Route:
-    """What is done with the requests that match; `below`: what replicas do not see of the path."""
+    """Build the action of a route; `below`: the part of the path that replicas do not see."""
     return route_v3.Route(
         # The limiter of retries goes by it.
         name=to.cluster,

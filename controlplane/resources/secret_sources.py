@@ -198,10 +198,10 @@ class SecretSource(NamedTuple):
 
 
 ADS: Final = SecretSource()
-"""From the control plane."""
+"""Secrets from the control plane."""
 
 SPIRE: Final = SecretSource(spire=True)
-"""From a SPIRE agent."""
+"""Secrets from a SPIRE agent."""
 
 
 def secret_source(data: object) -> SecretSource | None:
@@ -268,7 +268,7 @@ class MergedSecrets(Snapshot):
 
 
 NO_SECRETS: Final = Secrets()
-"""Those of a client that has not proven who it is."""
+"""The secrets of a client that has not proven who it is: none."""
 
 
 def identity_secret(chain: bytes, key: bytes) -> Resource:

@@ -24,7 +24,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, 
 from controlplane.resources.views import View
 
 _ANYWHERE: Final = Address("127.0.0.1", 1)
-"""Where a gateway listens it says itself, and who only validates opens nothing."""
+"""An address that is never opened: a gateway names its own, and validation opens none."""
 
 
 _WORDS: Final = {

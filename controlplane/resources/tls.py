@@ -5,8 +5,8 @@ a cluster itself are read once; those of a secret are read again whenever someth
 is renamed, as by ``mv`` or the links of a Kubernetes volume.
 
 The Envoy of a client (egress) and the one beside a replica (ingress) show each other certificates
-with SPIFFE ids: ``spiffe://TRUST-DOMAIN/node/ID`` and ``spiffe://TRUST-DOMAIN/pool/NAME``. To an
-egress an ingress of another pool is a stranger.
+with SPIFFE ids: ``spiffe://TRUST-DOMAIN/node/ID`` and ``spiffe://TRUST-DOMAIN/pool/NAME``. An
+egress rejects the ingress of another pool.
 """
 
 import posixpath
@@ -122,7 +122,7 @@ def _folder(file: str) -> core_v3.WatchedDirectory:
 
 @lru_cache(maxsize=1 << 14)
 def downstream_socket(tls: Terminated) -> core_v3.TransportSocket:
-    """What a listener speaks TLS by."""
+    """Build the TLS settings of a listener."""
     common = _common(("h2", "http/1.1"))
     common.tls_certificate_sds_secret_configs = [
         _sent(certificate) for certificate in tls.certificates
@@ -143,7 +143,7 @@ def downstream_socket(tls: Terminated) -> core_v3.TransportSocket:
 
 
 def upstream_socket(pool: str, protocol: str, tls: UpstreamTls) -> core_v3.TransportSocket:
-    """What a pool's cluster speaks TLS by, for requests in this protocol."""
+    """Build the TLS settings of a pool's cluster, for requests in this protocol."""
     common = _common(("h2",) if protocol == "http2" else ("http/1.1",))
     common.validation_context_sds_secret_config = _sent(pool + REPLICAS)
     return transport_socket(
@@ -163,7 +163,7 @@ def upstream_socket(pool: str, protocol: str, tls: UpstreamTls) -> core_v3.Trans
 
 
 def collector_socket(tls: UpstreamTls, host: str) -> core_v3.TransportSocket:
-    """What the cluster of a collector at some host speaks TLS by; its files are read once."""
+    """Build the TLS settings of a collector's cluster; Envoy reads its files once."""
     common = _common(("h2",))
     common.validation_context = tls_v3.CertificateValidationContext(
         trusted_ca=core_v3.DataSource(filename=_bundle(tls.ca))
@@ -192,8 +192,8 @@ def _common(alpn: tuple[str, ...]) -> tls_v3.CommonTlsContext:
 
 
 RENEWED: Final = timedelta(seconds=10)
-"""For which an egress uses a connection. One that is open knows nothing of a certificate that was
-replaced since, nor of a pool that has become strict."""
+"""Time for which an egress uses a connection. One that is open knows nothing of a certificate that
+was replaced since, nor of a pool that has become strict."""
 
 RBAC_FILTER: Final = "envoy.filters.http.rbac"
 
@@ -203,7 +203,7 @@ _MTLS: Final = "mtls"
 
 
 class Trust(NamedTuple):
-    """What an Envoy needs for mutual TLS: its secrets and the trust domain."""
+    """The secrets and the trust domain with which an Envoy speaks mutual TLS."""
 
     secrets: SecretSource
     domain: str
@@ -245,7 +245,7 @@ def _upstream(trust: Trust, pool: str) -> core_v3.TransportSocket:
 
 
 def downstream(trust: Trust, pool: str) -> core_v3.TransportSocket:
-    """What an ingress of a pool speaks with clients that have certificates."""
+    """Build the TLS settings of an ingress."""
     anybody = matcher_v3.StringMatcher(prefix="spiffe://")
     context = tls_v3.DownstreamTlsContext(
         common_tls_context=_mesh_context(trust, anybody, trust.pool_id(pool)),
@@ -284,7 +284,7 @@ def nobody() -> http_rbac_v3.Rbac:
 
 
 def allowed(mesh: MeshSettings, domain: str) -> http_rbac_v3.RbacPerRoute:
-    """Who may use the routes of a pool: anybody unless its mesh is strict.
+    """Build the rule of who may use a pool's routes: anybody unless its mesh is strict.
 
     Routes change without a new connection.
     """

@@ -31,15 +31,15 @@ METADATA_KEY: Final = "plimsoll"
 GATEWAY: Final = "gateway"
 INGRESS: Final = "ingress"
 ALL_POOLS: Final = "*"
-"""In place of a pool's name: the listener of a gateway."""
+"""Stands for a pool's name at the listener of a gateway."""
 MAX_POOLS: Final = 1_000
-"""That one Envoy may name; who wants more wants all, and names none."""
+"""Pools that one Envoy may name. With more it names none, and gets all."""
 MAX_NAME: Final = 256
 """Characters that such a name may have."""
 MAX_NODE_ID: Final = 256
 """Characters of a node's id, and of what else it says about itself."""
 MAX_PROXIES: Final = 16
-"""In front of one Envoy."""
+"""Proxies in front of one Envoy at most."""
 
 
 def _printable(text: str) -> str:

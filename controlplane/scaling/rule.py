@@ -24,7 +24,7 @@ RESERVED: Final = 1e-9
 
 
 class Load(NamedTuple):
-    """Tokens per second that come, and that there must be capacity for to work off a backlog."""
+    """Tokens per second that arrive, and the capacity that working off a backlog needs."""
 
     tokens: float
     floor: float = 0.0

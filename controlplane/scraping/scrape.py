@@ -315,7 +315,7 @@ async def scrape(
 def _hint(answer: Answer) -> str:
     """What an operator can do about an answer that is none."""
     if answer.status in _REDIRECTS and answer.location:
-        # Only a header, and only its beginning: nothing of a body is repeated anywhere.
+        # Repeat the beginning of one header only, and nothing of a body.
         return f": it leads to {shown(answer.location)}, scrape that where it is meant"
     if answer.status in _WANT_CREDENTIALS:
         return ": it wants credentials, see scraping in the docs"

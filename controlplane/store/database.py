@@ -80,7 +80,7 @@ class Database:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was opened, and nothing has gone wrong since."""
+        """Whether the database is open and no fault has closed it."""
         return self._connection is not None
 
     def look(self) -> None:
@@ -175,7 +175,7 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
-        # What is not UTF-8 any more is to fail its checksum, not to raise an error of its own.
+        # Damaged UTF-8 must fail its checksum, not raise another error.
         connection.text_factory = lambda text: text.decode(errors="replace")
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -45,7 +45,7 @@ class Waiting:
         return self._applied
 
     def needs_disk(self, seen: Fleet) -> bool:
-        """Whether the change is nothing as long as nothing can be written.
+        """Whether the change must be refused while nothing can be written.
 
         A change that another one before it made already is a change to the fleet that is seen,
         which lacks what could not be written.

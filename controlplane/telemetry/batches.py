@@ -37,7 +37,7 @@ class BatchError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """What was computed in some time; None for what is not exposed.
+    """The batches of a span of time; None for what is not exposed.
 
     Attributes:
         count: Batches, without polls of an empty queue.
@@ -255,7 +255,7 @@ class BatchSums:
 
 
 def batch_sums(layout: Layout, families: BatchFamilies | None) -> BatchSums | None:
-    """Where a profile's batches are; None where an exposition has none."""
+    """Find a profile's batches in a layout; None where it has none."""
     if families is None:
         return None
     tokens = _grid(layout, families.tokens, EMPTY) if families.tokens else None

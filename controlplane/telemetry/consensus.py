@@ -51,7 +51,7 @@ class Reporter:
 
     @property
     def seconds(self) -> float:
-        """What a request takes by its count (Little's law), on average or now if that is more."""
+        """Return the duration of a request by Little's law, on average or now if that is longer."""
         in_flight = max(self.in_progress, self.busy)
         if not in_flight:
             return 0.0
@@ -59,7 +59,7 @@ class Reporter:
 
 
 class Consensus:
-    """What the reporters of one endpoint come to together, each as far as it is believed."""
+    """The sum of the reports about one endpoint, each as far as it is believed."""
 
     __slots__ = ("_most_rate", "_on_average", "_recent", "_seconds")
 

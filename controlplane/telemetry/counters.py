@@ -121,7 +121,7 @@ Picker = Callable[[Sequence[float]], Iterable[float]]
 
 
 def picker(layout: Layout, profile: Profile) -> Picker:
-    """What takes the counted values of expositions of one layout out of all their values."""
+    """Return what picks the counted values out of all values of expositions of one layout."""
     indices = [index for _, _, index in _marked(layout, profile)]
     if len(indices) > 1:
         return itemgetter(*indices)

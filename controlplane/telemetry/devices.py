@@ -185,7 +185,7 @@ _PROFILES: Final = (
 )
 
 DEVICE_PROFILES: Final = {profile.name: profile for profile in _PROFILES}
-"""By name; one is added by adding an entry."""
+"""Profiles by name. To add one, add an entry."""
 
 
 def device_profile_of(settings: GpuSettings) -> DeviceProfile:
@@ -225,7 +225,7 @@ def read_devices(text: str, profile: DeviceProfile) -> tuple[Device, ...]:
 
 
 def same_gpu(uuid: str) -> str:
-    """What is the same of all ways in which the uuid of one GPU is written."""
+    """Return the part of a GPU's uuid that all ways to write it share."""
     return uuid.lower().removeprefix("gpu-")
 
 

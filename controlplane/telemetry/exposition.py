@@ -53,7 +53,7 @@ class Exposition:
 
     @property
     def types(self) -> Mapping[str, str]:
-        """What the text says the type of a family is."""
+        """The types of the families, as the text states them."""
         return self.layout.types
 
     def of(self, source: Source, suffix: str = "") -> list[Sample]:

@@ -42,7 +42,7 @@ class ExpositionError(ValueError):
         super().__init__(sentence)
 
     def quoted(self) -> str:
-        """The message with the part of the text that it is about."""
+        """Return the message with the part of the text that it is about."""
         return str(self) if self.excerpt is None else f"{self}: {shown(self.excerpt)}"
 
 
@@ -99,7 +99,7 @@ def number_of(text: str) -> float | None:
 
 
 def shown(text: str) -> str:
-    """Foreign text as it may go into a log: ASCII, on one line, short."""
+    """Make foreign text safe for a log: ASCII, on one line, short."""
     return ascii(text if len(text) <= 60 else f"{text[:57]}...")
 
 
@@ -108,7 +108,7 @@ V = TypeVar("V")
 
 
 class Newest(Generic[K, V]):
-    """What was used last, as far as there is room for it; several threads may ask."""
+    """A cache of the newest values, bounded in size. Several threads may use it."""
 
     def __init__(self, most: int, room: int) -> None:
         """Hold at most `most` entries, whose sizes add up to at most `room`."""
@@ -129,7 +129,7 @@ class Newest(Generic[K, V]):
             return found[0]
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Keep something, the newest even where it is larger than all of the room."""
+        """Keep a value; the newest stays even where it is larger than the bound."""
         with self._lock:
             _, before = self._entries.pop(key, (None, 0))
             self._entries[key] = value, size

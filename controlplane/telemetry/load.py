@@ -145,7 +145,7 @@ class _Point(NamedTuple):
 
 @dataclass(slots=True)
 class _Held:
-    """What windows are made of."""
+    """The counts from which windows are made."""
 
     done: float = 0.0
     failed: float = 0.0

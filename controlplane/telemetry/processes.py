@@ -71,7 +71,7 @@ class _Process:
 
     @property
     def counted(self) -> Counters:
-        """What its last reading had counted."""
+        """The counts of its last reading."""
         if self.series is None:
             return self.counters
         return counters_of(self.series.groups(), self.series.profile)
@@ -83,7 +83,7 @@ class _Process:
 
 
 class Processes:
-    """Those that have answered at one address."""
+    """The processes that have answered at one address."""
 
     def __init__(self) -> None:
         self._now: _Process | None = None
@@ -260,7 +260,7 @@ def _carry(process: _Process, before: Series, after: Series) -> None:
     profile, gone = after.profile, process.gone or OrderedDict()
     old, new = before.groups(), after.groups()
     if before.profile is not profile:
-        # Other models are counted from now on: so they are since the last reading.
+        # The set of counted models has changed: count them from the last reading on.
         was, would = counters_of(old, before.profile), counters_of(old, profile)
         process.more = process.more.plus(was).plus(would, -1.0)
     lost = {

@@ -59,7 +59,7 @@ class Source:
 
     @property
     def scale(self) -> float:
-        """What one unit of its samples is worth in ours: seconds, bytes, a fraction, or 1."""
+        """The factor from its unit to seconds, bytes, a fraction, or 1."""
         return _SCALES[self.unit] if self.unit else 1.0
 
     def takes(self, labels: Mapping[str, str]) -> bool:

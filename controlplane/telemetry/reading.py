@@ -51,7 +51,7 @@ class Reading:
 
     @property
     def counters(self) -> Counters:
-        """What it counts up."""
+        """The counters of a reading."""
         latency = self.latency
         counts, total = (latency.counts, latency.total) if latency is not None else (None, 0.0)
         return Counters(counts, total, self.errors, self.tokens, self.batches)

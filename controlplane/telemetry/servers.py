@@ -30,7 +30,7 @@ _RANKS: Final = ("tp_rank", "pp_rank", "moe_ep_rank", "moe_dp_rank", "attn_tp_ra
 """Labels of the processes that compute one batch together; `dp_rank` tells engines apart."""
 
 _KINDS: Final = ("embed", "predict")
-"""What text-embeddings-inference computes."""
+"""Methods of text-embeddings-inference."""
 
 _CLIENT: Final = ("batch_size", "missing_values", "model_type", "tokenization", "validation")
 """What text-embeddings-inference calls requests that it answers with 4xx: as sent they can never
@@ -321,7 +321,7 @@ _PROFILES: Final = (
 )
 
 PROFILES: Final = {profile.name: profile for profile in _PROFILES}
-"""By name."""
+"""Profiles by name."""
 
 
 def profile_of(settings: MetricsSettings) -> Profile:

@@ -28,7 +28,7 @@ REMEMBERED: Final = 200.0
 some minutes would begin anew. Of them a class of one request in a hundred has two."""
 
 ENOUGH: Final = 20.0
-"""Of the newest requests that tell whether they are of another size than usual."""
+"""Number of newest requests that tell whether sizes have changed."""
 
 MOST_PLACES: Final = 256
 """Places with sizes of their own at most: an Envoy can invent names of zones."""
@@ -53,7 +53,7 @@ Bins = NDArray[np.float64]
 
 
 class Sample(NamedTuple):
-    """What an Envoy tells of one request.
+    """One request, as an Envoy reports it.
 
     Attributes:
         class_name: Of that cluster; empty for the pool's own.
@@ -203,7 +203,7 @@ class Sizes:
         return float(self._bytes[index] / self._requests[index])
 
     def split(self, threshold: int) -> Split:
-        """What is below and above a threshold, which counts as the bound of bins next to it."""
+        """Sum up both sides of a threshold, which counts as the nearest bound of bins."""
         index = int(np.abs(np.log(_EDGES) - math.log(max(threshold, 1))).argmin())
         # Of bins that begin at the same size the last one has the requests of that size.
         return self._split(int(np.searchsorted(_EDGES, _EDGES[index])), threshold)
@@ -241,7 +241,7 @@ class Sizes:
         return used, weights / weights.sum(), np.log2(sizes / requests)
 
     def _explained(self, index: int) -> float:
-        """The fraction of the variance that is between what is below a bin and the rest."""
+        """Return the part of the variance that a split before this bin explains."""
         used, weights, logs = self._weights()
         sides = [(weights[each], logs[each]) for each in (used < index, used >= index)]
         within = sum(_variance(*each) for each in sides)

@@ -123,12 +123,13 @@ class GpuMemory:
 
 
 MOST_GPUS: Final = 256
-"""Of one replica: eight GPUs in seven parts each are 56. Each is a label of our own metrics."""
+"""GPUs of one replica at most: eight in seven parts each are 56. Each is a label of our own
+metrics."""
 LONGEST_NAME: Final = 128
 """Characters of a GPU's name; a UUID has 40."""
 
 Amounts = Mapping[str | None, Sum]
-"""By GPU; None where it is not named."""
+"""Values by GPU; None where it is not named."""
 
 
 @dataclass(frozen=True, slots=True)

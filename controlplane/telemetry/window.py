@@ -64,12 +64,12 @@ class Points:
 
     @property
     def counts(self) -> Sequence[float]:
-        """Of each bucket at the newest reading; empty where there was no histogram yet."""
+        """Count of each bucket at the newest reading; empty where there was no histogram yet."""
         return self._counts[-1] if self._counts else _NOTHING
 
     @property
     def total(self) -> float:
-        """Of all durations at the newest reading, in seconds."""
+        """Sum of all durations at the newest reading, in seconds."""
         return self.totals[-1] if self.totals else 0.0
 
     @property
@@ -79,12 +79,12 @@ class Points:
 
     @property
     def tokens(self) -> float:
-        """That had been computed at the newest reading; NaN where it did not say."""
+        """Tokens computed up to the newest reading; NaN where it did not say."""
         return self._tokens[-1] if self._tokens else math.nan
 
     @property
     def batches(self) -> BatchTotals | None:
-        """That had been computed at the newest reading; None where it did not say."""
+        """Batches computed up to the newest reading; None where it did not say."""
         row = self._batches[-1] if self._batches else None
         return unpacked(row) if row is not None else None
 
@@ -189,7 +189,7 @@ one time in forty; all that is lost then is some of the past."""
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a replica did in the last seconds; None for what is not exposed.
+    """The work of a replica in the last seconds; None for what is not exposed.
 
     Attributes:
         at: Time of the newest reading, seconds of a monotonic clock.
@@ -283,7 +283,7 @@ class History:
         return self._window(reading)
 
     def _append(self, at: float, counters: Counters) -> None:
-        """What a reading leaves out, it has not changed; nor has a family that is not there yet."""
+        """A quantity that a reading leaves out counts as unchanged."""
         points, counts = self._points, counters.counts
         points.append(
             at,

@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection to the xDS port, by its certificate."""
+"""Find out who is at the other end of a connection to the xDS port, by its certificate."""
 
 import asyncio
 import time
@@ -130,8 +130,8 @@ class Authenticator:
     ) -> AsyncIterator[Identity | None]:
         """Serve a call; yields the identity of its client.
 
-        A `ProtocolError`, or a client that is not admitted, ends the call. So does a configuration
-        that is needed and not loaded: without it every answer would be wrong.
+        A `ProtocolError`, or a client that is not admitted, ends the call. A missing configuration
+        also refuses: without it every answer would be wrong.
         """
         if needs_config and not self._is_ready():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")

@@ -17,7 +17,7 @@ from controlplane.xds.stream import Response, Stream
 
 
 def _once(action: Callable[[], None]) -> Callable[[], None]:
-    """What does something when it is called first, and later nothing."""
+    """Return a callback that runs `action` at the first call only."""
     held = [action]
 
     def call() -> None:

@@ -22,7 +22,7 @@ def version_text(total: int) -> str:
 
 
 ABSENT: Final = ""
-"""In place of a version: the client knows that there is no resource of this name."""
+"""Stands for a version where the client knows that no resource has this name."""
 
 
 class Pending:

@@ -116,7 +116,7 @@ class AddressConflicts:
 
 
 class Verdict(NamedTuple):
-    """What follows from a NACK.
+    """The consequences of a NACK.
 
     Attributes:
         names: Of the resources that the NACK may be about, in order.
@@ -134,7 +134,7 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class Nacks:
-    """What a client rejected and has not accepted since, by name.
+    """The resources that a client rejected and has not accepted since, by name.
 
     Attributes:
         suspects: Rejected together; each is tried once more, alone.

@@ -40,7 +40,7 @@ class MalformedRequestError(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Locality:
-    """Where a node says that it is; empty where it says nothing."""
+    """The locality that a node states; empty where it states none."""
 
     region: str = ""
     zone: str = ""
@@ -49,7 +49,7 @@ class Locality:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Who a client claims to be in its bootstrap; of an admitted node only the id is verified."""
+    """A client as its bootstrap describes it. Of an admitted node only the id is verified."""
 
     id: str = ""
     cluster: str = ""

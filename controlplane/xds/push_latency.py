@@ -90,7 +90,7 @@ class PushLatency:
         return tuple(done)
 
     def gone(self, stream: Hashable, now: float) -> tuple[float, ...]:
-        """Wait no longer for a stream; a change that nobody answered for has no duration."""
+        """Stop waiting for a stream. A change that no client answered is not measured."""
         done: list[float] = []
         for revision in self._behind.pop(stream, ()):
             done += self._without(revision, now)

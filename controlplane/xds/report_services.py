@@ -105,7 +105,7 @@ class HealthSink(Protocol):
     def to_check(
         self, node: str, view: View, known: tuple[HealthTarget, ...]
     ) -> tuple[HealthTarget, ...]:
-        """What a node is to check that has checked what is known so far."""
+        """Return the replicas that a node is to check; it checks `known` so far."""
 
     def health_seen(
         self, reporter: object, node: str, healthy: Mapping[Endpoint, bool], now: float
@@ -185,7 +185,7 @@ class HealthReportingService:
 ACCESS_LOGS: Final = "envoy.service.accesslog.v3.AccessLogService"
 
 MAX_ENTRIES: Final = 200
-"""That are looked at in a second, of all Envoys. The others are skipped."""
+"""Entries that are looked at in a second, of all Envoys. The others are skipped."""
 
 MAX_MESSAGES: Final = 200
 """That are read in a second, of all Envoys. Of the others gRPC takes no more than fit into a

@@ -27,7 +27,7 @@ POOL: Final = "pool"
 LOOK: Final = 1.0
 """Seconds between two looks at whether a pool is active."""
 MAX_STREAMS: Final = 1_000
-"""Of ``StreamIsActive`` at a time; KEDA has one for each of its objects."""
+"""Streams of ``StreamIsActive`` at a time; KEDA has one for each of its objects."""
 LIFETIME: Final = 600.0
 """Seconds after which a stream ends well. KEDA opens another 2 s later. After each failure KEDA
 waits twice as long, up to a minute, and only a stream that ends well resets that

@@ -93,7 +93,7 @@ CONNECTION_GRACE: Final = 5.0
 """Seconds for streams to end on a connection that is too old; gRPC opens no new ones on it."""
 
 CATCHING_UP_SECONDS: Final = 1.0
-"""For so long at most; a sidecar on a busy machine takes its time to acknowledge."""
+"""Seconds at most for a first configuration; a sidecar on a busy machine acknowledges late."""
 
 
 class XdsServer:

@@ -34,7 +34,7 @@ class Catalog(Protocol):
 
     @property
     def revision(self) -> Revision:
-        """Of every snapshot that comes from here."""
+        """The revision of every snapshot that comes from here."""
 
     def view(self, view: View) -> Snapshot:
         """The snapshot for all nodes with this view."""

@@ -14,7 +14,7 @@ from typing import Final
 _FILES: Final = "/proc/self/fd"
 
 _INFO: Final = struct.Struct("=B51xI72xQ")
-"""Of ``struct tcp_info``: the state, the milliseconds since something came, the bytes that came."""
+"""Fields of ``struct tcp_info``: the state, milliseconds since the last data, bytes received."""
 
 _ESTABLISHED: Final = 1
 
@@ -50,7 +50,7 @@ def end_silent(port: int, most: int, seconds: float) -> int:
 
 
 def _connections(port: int, files: list[int]) -> Iterator[socket.socket]:
-    """Those of the files that are connections to the port, each open until the next one comes."""
+    """Yield the connections to the port among open files; each stays open until the next one."""
     for file in files:
         try:
             # A copy: no other file can take its number meanwhile.

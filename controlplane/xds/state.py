@@ -215,7 +215,7 @@ def _waits_for_clusters(type_url: str, subscriptions: Mapping[str, Subscription]
         return False
     # Envoy withholds the acknowledgement of clusters while one of them warms, "providing a signal
     # to ADS to proceed with RDS updates" (cluster_manager_impl.cc): a route to a warming cluster
-    # answers 503. Endpoints must not wait for it, since warming is waiting for endpoints.
+    # answers 503. Endpoints must not wait for clusters: a warming cluster waits for its endpoints.
     clusters = subscriptions.get(CLUSTER)
     return clusters is not None and clusters.outstanding is not None
 
@@ -284,7 +284,7 @@ class SharedState:
 
 
 class SharedStates:
-    """Finds the shared states of streams that have settled."""
+    """The shared states of streams that have nothing unanswered."""
 
     def __init__(self) -> None:
         self._known: WeakValueDictionary[Hashable, SharedState] = WeakValueDictionary()

@@ -57,7 +57,7 @@ class Response(NamedTuple):
 
 @dataclass(slots=True)
 class _Shown:
-    """What operators see of one type."""
+    """The status of one type, as operators see it."""
 
     sent: str = ""
     sent_at: float | None = None

@@ -44,7 +44,7 @@ def limit_names(count: int, names: Iterable[str]) -> None:
 
 @dataclass(slots=True)
 class WantedNames:
-    """What a client wants; the names need not exist.
+    """The names that a client wants; they need not exist.
 
     Attributes:
         wildcard: Whether every resource is wanted, beside the names.
@@ -135,7 +135,7 @@ class Subscription:
         self.claim = claim
         self._conflicts = AddressConflicts()
         self._rules = rules
-        # What the client has from an earlier stream, which the snapshot may say that it keeps.
+        # The resources from an earlier stream that the client may keep, as the snapshot says.
         self._inherited = {*ours, *inherited}
         self.forced: set[str] = set()
         # Whose version may be another than the client's; any name where None.

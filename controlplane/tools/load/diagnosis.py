@@ -17,7 +17,7 @@ from controlplane.tools.load.schedule import Step
 Where = Literal["generator", "requests", "proxy", "replica", "fleet", "none"]
 
 BUSY: Final = 0.6
-"""Part of a core above which a single-threaded generator's own queue shows in what it measures."""
+"""Part of a core above which the generator's own queue distorts the latencies."""
 
 LATE: Final = 0.005
 """Seconds; requests that leave less late than that (99th percentile) left on time."""
