@@ -87,7 +87,7 @@ def _all_of(number: int, deadline: float | None, most: int) -> bytes:
             parts.append(part)
             size += len(part)
         elif deadline is None or (left := deadline - time.monotonic()) <= 0:
-            raise OSError("no more data comes through it, and it does not end")
+            raise OSError("nothing more comes through it, and it does not end")
         else:
             select.select([number], [], [], min(left, 0.05))
             if part == b"":

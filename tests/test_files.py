@@ -89,5 +89,5 @@ def test_a_pipe_into_which_nobody_writes_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "PIPE_SECONDS", 0.05)
-    with pytest.raises(OSError, match="nothing comes through it"):
+    with pytest.raises(OSError, match="nothing more comes through it"):
         read_once(a_pipe(tmp_path / "pipe"))
