@@ -1,5 +1,6 @@
 """The config file: where the servers listen, what istiod gets, where spans go, and the pools."""
 
+import os
 import re
 from decimal import Decimal
 from itertools import chain
@@ -259,6 +260,14 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _servers_differ(self) -> Self:
+        at = self.xds.address
+        if at == self.admin.address and at.port:
+            problem = f"{at} is admin.address: each server needs an address of its own"
+            raise SettingsError(problem, ("xds", "address"))
+        return self
+
+    @model_validator(mode="after")
     def _pools_differ(self) -> Self:
         check_distinct("pools", self.pools, ("name", "listener.address"))
         return self
@@ -285,5 +294,25 @@ class Config(Settings):
 
 def load_config(text: str, source: str) -> Config:
     """Read the text of a config file; `source` is its name, for messages."""
-    config, _ = load(Config, text, source, may_be_empty=True)
+    config, document = load(Config, text, source, may_be_empty=True)
+    # What is no database is put aside where the database is to be.
+    if (other := _other_use(config, source)) is not None:
+        path: Path = ("store", "path")
+        problem = f"{config.store.path} is {other}; name a file that only Plimsoll uses"
+        raise SettingsError(problem, path, f"{source}:{document.line(path)}")
     return config
+
+
+def _other_use(config: Config, source: str) -> str | None:
+    """What else the file is that is to be the database; None: nothing."""
+    folder = os.path.dirname(source)
+    store = os.path.normpath(os.path.join(folder, config.store.path))
+    if store in {os.path.normpath(source), os.path.abspath(source)}:
+        return "the config file"
+    parts = (("admin", config.admin), ("admin.tls", config.admin.tls), ("xds.tls", config.xds.tls))
+    for name, part in parts:
+        for key in ("token_file", "certificate", "key", "client_ca"):
+            file = getattr(part, key, None)
+            if file is not None and store == os.path.normpath(os.path.join(folder, file)):
+                return f"{name}.{key}"
+    return None

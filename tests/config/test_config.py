@@ -320,3 +320,27 @@ def test_what_a_config_prints_means_the_same(slots: int, p99: float) -> None:
     pool = f"{POOL}    replicas: [{{id: a, address: '[::1]:1', slots: {slots}, ttl: 1.5s}}]\n"
     config = load(f"{pool}    objective: {{p99: {format_duration(round(p99, 6))}}}\n")
     assert Config.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("store", "other"),
+    [
+        ("plimsoll.yaml", "the config file"),
+        ("./a/../plimsoll.yaml", "the config file"),
+        ("tokens", "admin.token_file"),
+        ("tls/key.pem", "xds.tls.key"),
+    ],
+)
+def test_a_database_in_place_of_a_file_that_holds_something_else_is_refused(
+    store: str, other: str
+) -> None:
+    tls = "{certificate: tls/cert.pem, key: tls/key.pem, client_ca: tls/ca.pem}"
+    text = f"admin: {{token_file: tokens}}\nxds: {{tls: {tls}}}\nstore:\n  path: {store}\n"
+    assert refusal(text) == (
+        f"plimsoll.yaml:4: store.path: {store} is {other}; name a file that only Plimsoll uses"
+    )
+
+
+def test_two_servers_at_one_address_are_refused() -> None:
+    text = 'admin: {address: "127.0.0.1:8080"}\nxds: {address: "127.0.0.1:8080"}\n'
+    assert refusal(text).startswith("plimsoll.yaml:2: xds.address: 127.0.0.1:8080 is admin.address")
