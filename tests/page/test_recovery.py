@@ -89,3 +89,11 @@ async def test_a_pool_that_vanishes_is_said_and_shown_again_once_it_is_back() ->
             await expect(page.get_by_role("alert")).to_have_count(0)
             await expect(page.locator(".old")).to_have_count(0)
             await expect(row(page, "r0001")).to_be_visible()
+
+
+async def test_a_pool_that_never_was_is_not_said_to_have_been() -> None:
+    async with served() as api, opened(api.address, "#/pools/m") as page:
+        await expect(page.get_by_role("alert")).to_contain_text("The pool m does not exist.")
+        await filled(api)
+        await expect(page.get_by_role("alert")).to_have_count(0)
+        await expect(row(page, "r0001")).to_be_visible()

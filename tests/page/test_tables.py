@@ -1,7 +1,8 @@
 """Tables: sorted, filtered, walked by keyboard, and large ones without building rows anew."""
 
-from typing import Any
+from typing import Any, Final
 
+import pytest
 from playwright.async_api import Page, expect
 
 from tests.api.parted import parted
@@ -11,6 +12,8 @@ from tests.page.fleets import filled, live
 from tests.processes import until
 
 pytestmark = needs_chromium
+
+LONG: Final = "embeddings-multilingual-large-production"
 
 
 async def ids(page: Page) -> list[str]:
@@ -30,6 +33,19 @@ async def test_a_column_is_sorted_by_its_head_and_says_so() -> None:
             await memory.get_by_role("button").click()
             await expect(memory).to_have_attribute("aria-sort", "ascending")
             assert await ids(page) == ["r0000", "r0001", "r0002"]
+
+
+@pytest.mark.parametrize(("view", "table"), [("", "pools"), ("#/pools/" + LONG, "replicas")])
+async def test_a_long_name_leaves_room_for_the_other_columns_on_a_phone(
+    view: str, table: str
+) -> None:
+    async with served() as api:
+        await filled(api, pool=LONG)
+        await api.ask("PUT", f"/v1/pools/{LONG}/replicas/{LONG}", json={"address": "10.9.9.9:80"})
+        async with opened(api.address, view, width=390) as page:
+            await expect(row(page, LONG)).to_be_visible()
+            box = page.locator(f"#{table} .scroll")
+            assert await box.evaluate("(box) => box.scrollWidth - box.clientWidth") == 0
 
 
 async def test_rows_are_filtered_by_words_and_by_state() -> None:

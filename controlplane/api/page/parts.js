@@ -33,8 +33,10 @@ export const isOdd = (replica) => toneOf(replica) !== "";
 // What a view shows in place of data that is not there, or no longer.
 export function Missing({known, what, back}) {
   if (known.error?.status === 404) {
-    return html`<div class="banner" role="alert"><b>${what} is no longer there.</b> ${known.data ? "Below is what was known of it last." : ""} This page shows
-      it again as soon as it is back. <a href=${back ?? link()}>Back</a></div>`;
+    const text = known.data
+      ? html`<b>${what} is no longer there.</b> Below is what was known of it last. This page shows it again as soon as it is back.`
+      : html`<b>${what} does not exist.</b> This page shows it as soon as it does.`;
+    return html`<div class="banner" role="alert">${text} <a href=${back ?? link()}>Back</a></div>`;
   }
   if (known.error?.status >= 400 && known.error.status !== 401) return html`<div class="banner" role="alert">${known.error.message}</div>`;
   return known.data || known.error ? null : html`<p class="soft waiting">asking …</p>`;
