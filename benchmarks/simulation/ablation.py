@@ -101,6 +101,8 @@ WITHOUT: Final[Mapping[str, Mapping[Stage, Stage]]] = {
 
 CONSTANTS: Final[Mapping[str, Sequence[tuple[object, str, float]]]] = {
     "backlogs of tiers": [(backlog, "MOST", 0.0)],
+    "tiers of one": [(tiers, "MANY_ENVOYS", 1e9)],
+    "the least number of Envoys for tiers of one": [(tiers, "MANY_ENVOYS", 0)],
     "collapse": [(collapse, "LATE", 0.0)],
     "long requests to fast replicas": [(fleets, "FASTER", 1e9)],
     "relief of searches": [(division, "CROWDED", 1e9)],

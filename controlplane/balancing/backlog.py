@@ -138,8 +138,8 @@ def _remaining(frame: Frame, name: str | None, rows: Bools) -> float:
     return flow.square / flow.mean
 
 
-def news(frame: Frame) -> float:
-    """Seconds after which a change of traffic shows in what is read of lines, and is acted upon."""
+def reaction_time(frame: Frame) -> float:
+    """Return the seconds until a change of traffic shows in what waits, and is acted upon."""
     table = frame.table
     reported = report_interval(frame.envoys or 1, len(table))
     times = []
@@ -155,7 +155,7 @@ def horizon(frame: Frame, class_name: str, rows: Bools) -> float:
     # A line that is one request longer is no backlog.
     of_class = class_name if class_name in frame.sets_before() else None
     one = _remaining(frame, of_class, rows) / float(np.median(frame.mixed[rows]))
-    return max(news(frame), one)
+    return max(reaction_time(frame), one)
 
 
 def leans(

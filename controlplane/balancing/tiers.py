@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.backlog import news
+from controlplane.balancing.backlog import reaction_time
 from controlplane.balancing.columns import Bools, Floats, Ints
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.shares import START_STEPS
@@ -131,8 +131,8 @@ def of_class(frame: Frame, name: str, rows: Bools) -> tuple[Ints, list[str]]:
     """Return the tier of each row in the cluster of a class, and the names of tiers.
 
     In a tier an Envoy goes by its own requests in flight. Where many Envoys share out few, long
-    requests, each of them has hardly any, and the control plane knows more: its news are younger
-    than a request is old. So each replica then has a tier of its own.
+    requests, each Envoy has hardly any in flight, and the control plane knows more: it sees what
+    waits at a replica before a request there has ended. Each replica then has a tier of its own.
 
     Args:
         frame: Of the decision.
@@ -151,7 +151,7 @@ def _is_each_alone(frame: Frame, name: str, rows: Bools) -> bool:
     if flow is None:
         return before
     part = 0.5 if before else 1.0
-    is_long = flow.mean >= part * news(frame) * float(np.median(frame.mixed[rows]))
+    is_long = flow.mean >= part * reaction_time(frame) * float(np.median(frame.mixed[rows]))
     is_many = frame.dispatchers(name) >= part * MANY_ENVOYS
     return is_long and is_many and int(rows.sum()) <= MOST_ALONE
 

@@ -295,7 +295,7 @@ class Config(Settings):
 def load_config(text: str, source: str) -> Config:
     """Read the text of a config file; `source` is its name, for messages."""
     config, document = load(Config, text, source, may_be_empty=True)
-    # What is no database is put aside where the database is to be.
+    # The store moves a file aside that is not a database.
     if (other := _other_use(config, source)) is not None:
         path: Path = ("store", "path")
         problem = f"{config.store.path} is {other}; name a file that only Plimsoll uses"
@@ -304,15 +304,19 @@ def load_config(text: str, source: str) -> Config:
 
 
 def _other_use(config: Config, source: str) -> str | None:
-    """What else the file is that is to be the database; None: nothing."""
+    """Return what else the file of the database is, by the config; None: nothing."""
+
+    def is_store(file: str) -> bool:
+        return os.path.abspath(os.path.join(folder, file)) == store
+
     folder = os.path.dirname(source)
-    store = os.path.normpath(os.path.join(folder, config.store.path))
-    if store in {os.path.normpath(source), os.path.abspath(source)}:
+    store = os.path.abspath(os.path.join(folder, config.store.path))
+    if is_store(os.path.basename(source)):
         return "the config file"
     parts = (("admin", config.admin), ("admin.tls", config.admin.tls), ("xds.tls", config.xds.tls))
     for name, part in parts:
         for key in ("token_file", "certificate", "key", "client_ca"):
             file = getattr(part, key, None)
-            if file is not None and store == os.path.normpath(os.path.join(folder, file)):
+            if file is not None and is_store(file):
                 return f"{name}.{key}"
     return None

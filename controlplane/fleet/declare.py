@@ -2,8 +2,8 @@
 
 What discovery has found is held against the fleet in the same way. It may see only a part: a
 resolver may leave some out, an engine may be asked before its containers are there. New replicas
-come at once, and those that are gone are drained first. A step that would leave less than half of
-the serving replicas waits until others serve in their place.
+come at once; a replica that is gone is drained first. A step that would leave less than half of the
+serving replicas waits until others serve in their place.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

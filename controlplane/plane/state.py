@@ -312,7 +312,7 @@ class PlaneState:
     def summaries(
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, ReplicaSummary]]:
-        """Summarise replicas of a pool by id, all by default; those that have left are skipped."""
+        """Summarise replicas of a pool by id, all by default, without any that has left."""
         decision = self._decisions[pool].decision
         endpoint_weights = self._decisions[pool].endpoint_weights
         for id_, _ in self.fleet.pools[pool].replicas.some(of):

@@ -54,7 +54,7 @@ those for which it was made may have left."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ClassMembers:
-    """The replicas of a class; `first` are the ids of those that are used first."""
+    """The replicas of a class; `first` holds the ids of its own, which are used before others."""
 
     endpoint_weights: Mapping[str, EndpointWeight]
     members: Members

@@ -42,15 +42,14 @@ HEDGED_TRIES: Final = 4
 pool's own cluster, as Envoy does not choose another one for a request that it hedges."""
 
 CREDIT: Final = 10
-"""Number by which failed answers may exceed good ones, in each thread of an Envoy, until those that
-fail are no longer tried again: a pool that answers nothing but 503 gets half as many further tries,
-once. Where further tries succeed, at least every second answer does, and all that fail are tried
-again. A replica that fails again and again costs nothing while as many others answer well: it is
-the fastest, and what it refuses in the time of one good answer would use up all credit.
+"""Number by which failed answers may exceed good ones, in each thread of an Envoy, until failed
+requests are no longer tried again: a pool that answers nothing but 503 gets half as many further
+tries, once. Where further tries succeed, at least every second answer does, and all that fail are
+tried again. A replica that fails again and again costs nothing while as many others answer well: it
+is the fastest, and what it refuses in the time of one good answer would use up all credit.
 
 So many requests may also be left without an answer by two replicas, one after the other with no
-good answer between them, until a request that one has left so is not sent to a second one.
-"""
+good answer between them, until a request that one has left so is not sent to a second one."""
 
 KEPT: Final = "kept"
 """In the metadata of a route: bytes of an answer that an Envoy waits for before its client gets any

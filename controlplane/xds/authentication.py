@@ -130,8 +130,8 @@ class Authenticator:
     ) -> AsyncIterator[Identity | None]:
         """Serve a call; yields the identity of its client.
 
-        A `ProtocolError`, or a client that is not admitted, ends the call. A missing configuration
-        also refuses: without it every answer would be wrong.
+        A `ProtocolError`, or a client that is not admitted, ends the call. A configuration
+        that is needed and not loaded ends it, too: without it every answer would be wrong.
         """
         if needs_config and not self._is_ready():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")

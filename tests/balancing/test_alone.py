@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.balancing import Decision, decide
+from controlplane.balancing import tiers as limits
 from tests.balancing.pools import Play, Serving
 from tests.balancing.test_restart import again, held
 from tests.balancing.test_sets import BULK, SEARCH, batching, sampled, served
@@ -81,6 +82,11 @@ def test_few_envoys_and_short_requests_leave_replicas_of_one_kind_together(
 ) -> None:
     """Few Envoys know enough of their own; what is read of short requests comes too late."""
     assert not are_alone(parted(slow(factor), envoys))
+
+
+def test_a_class_of_very_many_replicas_keeps_its_tiers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_ALONE", 3)
+    assert not are_alone(parted(slow()))
 
 
 def test_replicas_do_not_come_together_and_part_again_while_envoys_come_and_go() -> None:

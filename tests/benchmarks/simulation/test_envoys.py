@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import Random
 
 import pytest
 
-from benchmarks.simulation.envoys import Envoys
+from benchmarks.simulation.envoys import Envoys, Schedule
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.told import Load, Tiers, Told, TrafficClass
 from benchmarks.worlds.scenarios import SCENARIOS, Scenario, Timing
@@ -163,3 +164,9 @@ def test_one_request_in_five_is_told_of_with_its_size_and_its_replica() -> None:
     assert len(control.samples) / total == pytest.approx(0.2, abs=0.02)
     assert {size for _, _, size, _ in control.samples} == {107, 8_100}
     assert all(seconds > 0.03 for _, _, _, seconds in control.samples)
+
+
+def test_schedules_of_equal_tiers_begin_at_any_of_them() -> None:
+    tiers = [([number], 1000.0) for number in range(3)]
+    first = Counter(Schedule(tiers, Random(seed)).choose([0, 0, 0]) for seed in range(300))  # noqa: S311 - to be repeated
+    assert all(70 <= first[number] <= 130 for number in range(3))
