@@ -70,15 +70,10 @@ def errors(scenario: Scenario, seeds: Sequence[int]) -> list[float]:
     return sorted(off)
 
 
-NOT_YET = pytest.mark.xfail(
-    reason="until large batches are seen, some capacities are up to a seventh off"
-)
-
-
 @pytest.mark.parametrize(
     ("scenario", "load"),
     [
-        pytest.param(BATCHES, 0.4, marks=NOT_YET),
+        (BATCHES, 0.4),
         (BATCHES, 0.7),
         (BATCHES, 0.95),
         (SLOW_SLOTS, 0.4),
