@@ -68,6 +68,8 @@ TOO_MUCH: Final = 3.0
 CROWDED: Final = 2.0
 """Times the predicted p99 of a class that work waits at its replicas, from where on it gets more at
 once."""
+LEAST_FORECAST: Final = 0.05
+"""Part of its p99 without classes that the forecast for a class counts as then, at least."""
 RELIEF: Final = 1.0
 """Seconds until it gets more again."""
 MOVE: Final = 1.35
@@ -338,7 +340,8 @@ def _relieved(division: Division, given: Given) -> Division:
     if now - division.grown < RELIEF or division.rest not in demand.flows:
         return division
     for name, own in division.sets.items():
-        forecast = division.forecasts.get(name, math.inf)
+        least = LEAST_FORECAST * division.together.get(name, 0.0)
+        forecast = max(division.forecasts.get(name, math.inf), least)
         if not given.waits.get(name, math.nan) > CROWDED * forecast:
             continue
         others = fleet.of(division.members(division.rest, fleet.ids))
