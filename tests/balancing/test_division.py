@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.balancing.demand import Demand
 from controlplane.balancing.division import (
     BETTER,
     LASTING,
     PART_AFTER,
     TOGETHER_AFTER,
     TOO_MUCH,
-    Demand,
     Division,
     Given,
     divided,

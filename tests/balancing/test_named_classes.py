@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from controlplane.balancing import ENVOYS, Decision, InFlight, ReplicaInput, Table, decide
-from controlplane.balancing.division import Demand, Division, Given, divided
+from controlplane.balancing.demand import Demand
+from controlplane.balancing.division import Division, Given, divided
 from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.prediction import Flow
 from controlplane.config import PoolSettings
