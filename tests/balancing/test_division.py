@@ -330,7 +330,7 @@ def test_what_waits_of_workers_wherever_it_goes_leaves_classes_apart() -> None:
         looking.go_on(PART_AFTER + 10)
         # Parted, bulk has less and so asks for less.
         looking.demand, looking.waits[BULK] = demand(0.9), 25.0
-        apart[waited] = looking.go_on(TOO_MUCH + 1) is not None
+        apart[waited] = looking.go_on(TOO_MUCH + 2) is not None
     assert apart == {0.0: False, 20.0: True}
 
 
