@@ -22,8 +22,9 @@ COLUMNS = (
     Column("rate", rank=3, is_number=True),
     Column("why", prose=0.5),
 )
+WHY = "it became slower than others"
 ROWS = [
-    {"id": "a", "place": "europe", "memory": "-", "rate": "10/s", "why": "it became slower than others"},
+    {"id": "a", "place": "europe", "memory": "-", "rate": "10/s", "why": WHY},
     {"id": "b", "place": "asia", "memory": "-", "rate": "9/s", "why": "-"},
 ]
 
