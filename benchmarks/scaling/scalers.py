@@ -20,6 +20,8 @@ from controlplane.telemetry.sizes import Sizes
 
 OBJECTIVE: Final = 2.0
 """Seconds of p99."""
+AT_ONCE: Final = 10.0
+"""As many times as many pods in 15 s as a policy of 900 % allows, see docs/scaling.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Scaler:
     made: Callable[[Fleet], hpa.Hpa]
 
 
-def _cpu(fleet: Fleet, target: float) -> hpa.Hpa:
+def _cpu(fleet: Fleet, target: float, growth: float = hpa.GROWTH) -> hpa.Hpa:
     def wanted() -> int:
         now, begin = fleet.now, fleet.now - hpa.METRIC_WINDOW
         old = [replica for replica in fleet.replicas if replica.ready <= begin]
@@ -44,7 +46,7 @@ def _cpu(fleet: Fleet, target: float) -> hpa.Hpa:
         pods = hpa.Pods(len(fleet.replicas), usages, len(fleet.replicas) - len(old))
         return hpa.by_utilization(pods, target)
 
-    return hpa.Hpa(wanted)
+    return hpa.Hpa(wanted, growth=growth)
 
 
 def _queue(fleet: Fleet, target: float) -> hpa.Hpa:
@@ -54,11 +56,11 @@ def _queue(fleet: Fleet, target: float) -> hpa.Hpa:
     return hpa.Hpa(wanted)
 
 
-def _in_flight(fleet: Fleet, target: float) -> hpa.Hpa:
+def _in_flight(fleet: Fleet, target: float, growth: float = hpa.GROWTH) -> hpa.Hpa:
     def wanted() -> int:
         return hpa.by_average_value(len(fleet.replicas), fleet.in_flight(), target)
 
-    return hpa.Hpa(wanted)
+    return hpa.Hpa(wanted, growth=growth)
 
 
 class Plimsoll:
@@ -129,10 +131,10 @@ class Plimsoll:
         }
 
 
-def _plimsoll(fleet: Fleet, max_utilization: float = 0.7, growth: float = 10.0) -> hpa.Hpa:
+def _plimsoll(fleet: Fleet, max_utilization: float = 0.7) -> hpa.Hpa:
     rule = Plimsoll(fleet, max_utilization)
     fleet.watch = rule.look
-    return hpa.Hpa(rule.wanted, stabilization=0.0, growth=growth)
+    return hpa.Hpa(rule.wanted, stabilization=0.0, growth=AT_ONCE)
 
 
 SCALERS: Final = (
@@ -143,6 +145,42 @@ SCALERS: Final = (
     # As many replica-hours as the one before.
     Scaler("Plimsoll, 45 % used", lambda fleet: _plimsoll(fleet, 0.45)),
     Scaler("Plimsoll", _plimsoll),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """An autoscaler whose target is varied.
+
+    Attributes:
+        name: As in the table.
+        targets: From most headroom to least.
+        made: Makes one with a target.
+    """
+
+    name: str
+    targets: tuple[float, ...]
+    made: Callable[[Fleet, float], hpa.Hpa]
+
+    def scaler(self, target: float) -> Scaler:
+        """Make the one with this target."""
+        return Scaler(f"{self.name} {target:g}", lambda fleet: self.made(fleet, target))
+
+
+FAMILIES: Final = (
+    # As many at once as Plimsoll may have.
+    Family(
+        "CPU",
+        (0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        lambda fleet, target: _cpu(fleet, target, AT_ONCE),
+    ),
+    Family("waiting", (1.0, 5.0, 20.0), _queue),
+    Family(
+        "in flight",
+        (0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
+        lambda fleet, target: _in_flight(fleet, target, AT_ONCE),
+    ),
+    Family("Plimsoll", (0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9), _plimsoll),
 )
 
 

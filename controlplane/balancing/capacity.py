@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.columns import Floats
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.records import Given, recorded
 from controlplane.balancing.table import BULK, DEFAULT
@@ -226,7 +226,16 @@ def sharing_of(frame: Frame) -> Floats:
     return sharing
 
 
-def _idle(frame: Frame) -> np.typing.NDArray[np.bool_]:
+def is_timed(frame: Frame) -> Bools:
+    """Rows whose slots are declared, or whose server times its batches.
+
+    The capacity of the others is worked out from latency, as if they computed batches.
+    """
+    slots, timed = frame.table.column("slots"), frame.table.column("batch_seconds")
+    return ~np.isnan(slots) | ~np.isnan(timed)
+
+
+def _idle(frame: Frame) -> Bools:
     """Rows with nothing in flight, by all who count; each of them overlooks something."""
     queue, reported = frame.own, frame.table.column("reported")
     counted = ~np.isnan(queue) | ~np.isnan(reported)

@@ -272,15 +272,18 @@ def _with_zones(
     ]
     able = frame.serving & np.asarray([id_ not in given.gone for id_ in frame.ids])
     carried = np.where(able, frame.mixed * frame.warmth, 0.0)
+    target = zones.TARGET * np.where(capacity.is_timed(frame), 1.0, zones.UNTIMED)
     # A replica of several classes carries of each what it does for it.
     work = {each.name: each.part * each.shares for each in decision.classes} or {"": carried}
     total = np.maximum(sum(work.values()), 1e-12)
     by_class = {}
     for name, part in work.items():
         carries = dict.fromkeys(given.places.values(), 0.0)
+        keeps = dict(carries)
         of_class = carried * part / total
         for row, place in rows:
             carries[place] += float(of_class[row])
+            keeps[place] += float(of_class[row] * target[row])
         by_class[name] = zones.planned(
             known.by_class.get(name) if known is not None else None,
             _arising(frame, given, come, name if decision.classes else None),
@@ -288,6 +291,7 @@ def _with_zones(
             given.nodes,
             frame.now - known.at if known is not None else math.inf,
             is_measured=frame.median is not None,
+            targets={place: keeps[place] / each for place, each in carries.items() if each > 0},
         )
     plan = ZonePlan(by_class, given.nodes, come, frame.now)
     return replace(decision, pool=replace(decision.pool, zones=plan))

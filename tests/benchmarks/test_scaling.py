@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.scaling.curves import Point, late_at
 from benchmarks.scaling.fleet import CURVE, FULL, Fleet
 from benchmarks.scaling.hpa import Hpa, Pods, by_average_value, by_utilization
 from benchmarks.scaling.loads import Requests, Shape
@@ -82,6 +83,26 @@ def test_a_steady_load_is_carried_without_a_late_request() -> None:
     assert FULL > 2_700
 
 
-def _floats(*values: float) -> Floats:
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [
+        (9.0, None),
+        (10.0, 0.04),
+        (12.5, 0.03),
+        (15.0, 0.02),
+        # More replica-hours with more late requests: nobody would choose that point.
+        (17.5, 0.02),
+        (25.0, 0.01),
+        (99.0, 0.0),
+    ],
+)
+def test_a_curve_says_what_is_late_at_any_number_of_replica_hours(
+    hours: float, expected: float | None
+) -> None:
+    points = [(20.0, 0.03), (10.0, 0.04), (15.0, 0.02), (20.0, 0.02), (30.0, 0.0)]
+    found = late_at([Point(*point) for point in points], hours)
+    assert found == (None if expected is None else pytest.approx(expected))
 
+
+def _floats(*values: float) -> Floats:
     return np.asarray(values, dtype=float)
