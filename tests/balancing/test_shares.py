@@ -243,6 +243,18 @@ def test_when_most_of_a_pool_starts_nobody_is_held_back() -> None:
     assert set(weights(decision).values()) == {1000}
 
 
+def test_a_replica_that_the_others_cannot_do_without_starts_faster() -> None:
+    """Three of four do 90 % of what they can: at 80 % they leave half of the fourth's share."""
+    busy = pool(100, 100, 100, load=0.9)
+    play = played(busy, settings=settings_of(slow_start=SECONDS))
+    new = {"z": Serving(load=0.0, ready_since=play.now)}
+    assert relatives(play.step({**busy, **new}))["z"] == pytest.approx(0.5)
+    # What it has got it keeps when the load falls, and then it goes on in its own time.
+    quiet = {**pool(100, 100, 100, load=0.2), **new}
+    assert {relatives(each)["z"] for each in play.all_of(quiet, 4)} == {0.5}
+    assert relatives(play.run(quiet, 3))["z"] > 0.5
+
+
 def test_a_pool_can_do_without_a_slow_start() -> None:
     play = Play(settings_of(slow_start=None))
     play.run(pool(100, 100, 100))
