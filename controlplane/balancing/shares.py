@@ -72,8 +72,8 @@ def _busy(frame: Frame) -> float:
     """The part of what all serving replicas carry that is asked of them; 1 where nobody knows."""
     rates = frame.table.column("rate")[frame.serving]
     rate = max(frame.rate_of(None) or 0.0, math.fsum(rates[~np.isnan(rates)]))
-    if frame.median is None or not rate:
-        return 1.0
+    if frame.median is None:
+        return LEAST_BUSY
     length = float(np.median(frame.length[frame.serving]))
     return rate * length / math.fsum(frame.aged[frame.serving])
 
