@@ -63,6 +63,8 @@ class State(Columns):
         who: That all of this was learned of, by `Table.who`; 0: nobody.
         records: Of requests.
         relative: Share relative to the pool's median, after damping; NaN before any.
+        warmth: Part of its share that a slow start left it.
+        began: When that start began; NaN: it has not been seen to start.
         wanted: GPU memory says that it should be cut.
         cut: It is; fewer are than should be when too many would be.
         below_since: Since when memory has been below soft, of one that should be cut.
@@ -90,6 +92,8 @@ class State(Columns):
     who: Ints = column(0)
     records: Records = columns(Records)
     relative: Floats = column()
+    warmth: Floats = column(0.0)
+    began: Floats = column()
     wanted: Bools = flag()
     cut: Bools = flag()
     below_since: Floats = column()
