@@ -173,6 +173,7 @@ _CLASSES_ROWS: Final = (
     Scenario("classes-vllm-70", VLLM, FAST_AND_SLOW, _MIXED, 0.7),
     Scenario("classes-triton-70", TRITON, FAST_AND_SLOW, _MIXED, 0.7),
     Scenario("classes-infinity-70", INFINITY, FAST_AND_SLOW, _MIXED, 0.7),
+    Scenario("classes-bytes-70", BATCHING, FAST_AND_SLOW, traffic.LONG_TOKENS, 0.7),
     Scenario("rare-bulk-70", BATCHING, FAST_AND_SLOW, traffic.RARE_BULK, 0.7),
     Scenario("half-bulk-70", BATCHING, FAST_AND_SLOW, traffic.HALF_BULK, 0.7),
     Scenario("bulk-job-70", BATCHING, FAST_AND_SLOW, traffic.bulk_job(50, 85), 0.7),

@@ -6,7 +6,7 @@ load.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from statistics import NormalDist
 from typing import Final, Protocol
@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from controlplane.tools.load.workload import Fixed, Lognormal
 
 BYTES_PER_TOKEN: Final = 4
-"""Of a text, as of English."""
+"""Of a text, as of English; of other languages, and of code, fewer."""
 BYTES_OF_TEXT: Final = 3
 """Two quotes and a comma."""
 BYTES_OF_REQUEST: Final = 40
@@ -129,12 +129,14 @@ class Stream:
         share: Its part of all requests, while no rate changes.
         texts: In a request.
         length: Of a text.
+        bytes_per_token: Of its texts.
     """
 
     kind: str
     share: float
     texts: int
     length: Length
+    bytes_per_token: float = BYTES_PER_TOKEN
 
     @property
     def tokens(self) -> float:
@@ -144,7 +146,11 @@ class Stream:
     @property
     def bytes(self) -> float:
         """Of a body, on average."""
-        return body(self.texts, self.tokens)
+        return self.body(self.texts, self.tokens)
+
+    def body(self, texts: int, tokens: float) -> float:
+        """Bytes of the body of a request with so many texts and tokens."""
+        return BYTES_OF_REQUEST + BYTES_OF_TEXT * texts + self.bytes_per_token * tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +224,6 @@ class Traffic:
         return found
 
 
-def body(texts: int, tokens: float) -> float:
-    """Bytes of a request's body."""
-    return BYTES_OF_REQUEST + BYTES_OF_TEXT * texts + BYTES_PER_TOKEN * tokens
-
-
 def arrivals(traffic: Traffic, seed: int, rate: float, seconds: float) -> Iterator[Arrival]:
     """A Poisson process of requests.
 
@@ -263,7 +264,7 @@ def _drawn(traffic: Traffic, at: float, point: float) -> Stream | None:
 def _request(stream: Stream, at: float, random: Random) -> Arrival:
     texts = tuple([stream.length.draw(random) for _ in range(stream.texts)])
     tokens = sum(texts)
-    return Arrival(at, stream.kind, texts, tokens, int(body(len(texts), tokens)))
+    return Arrival(at, stream.kind, texts, tokens, int(stream.body(len(texts), tokens)))
 
 
 def _mixed(name: str, bulk: float, texts: int, phases: Sequence[Phase] = ()) -> Traffic:
@@ -276,6 +277,12 @@ def _mixed(name: str, bulk: float, texts: int, phases: Sequence[Phase] = ()) -> 
 
 MIXED: Final = _mixed("90/10", 0.1, 20)
 """Searches of a sentence, and one request in ten of an indexing job: what most fleets serve."""
+LONG_TOKENS: Final = replace(
+    MIXED,
+    name="90/10, 8 bytes a token",
+    streams=tuple(replace(stream, bytes_per_token=8) for stream in MIXED.streams),
+)
+"""The same where a token has twice as many bytes as in English prose."""
 RARE_BULK: Final = _mixed("99/1, 100 texts", 0.01, 100)
 HALF_BULK: Final = _mixed("50/50", 0.5, 20)
 

@@ -61,6 +61,8 @@ TOGETHER_AFTER: Final = 600.0
 SUFFERS: Final = 1.0
 """Times its p99 predicted without classes that work waits at the replicas of a class, from where on
 requests are better together."""
+SUFFERS_ALWAYS: Final = 0.2
+"""The same where no division carries all classes: mean waits are a fifth of their p99."""
 TOO_MUCH: Final = 3.0
 """Seconds for which that must be so."""
 CROWDED: Final = 2.0
@@ -258,8 +260,9 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     is_fit = is_urgent and best is not None
     may_join = is_divided and demand.threshold is not None and not is_fit
     # Those with replicas of their own get more of them as long as there are any to spare.
+    most_waits = SUFFERS_ALWAYS if is_urgent else SUFFERS
     suffers = may_join and any(
-        given.waits.get(name, math.nan) > SUFFERS * together[name]
+        given.waits.get(name, math.nan) > most_waits * together[name]
         for name in (demand.flows if is_urgent else [found.rest or ""])
     )
     if suffers and demand.all.tokens < float(fleet.capacity.sum()):
@@ -278,15 +281,9 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     if not found.is_planned or (not is_divided and found.threshold is not None):
         found = Division(demand.threshold, begun=now + given.notice, at=now, parts=demand.parts)
     found = _with_sets(found, best.sets, max(now, found.begun))
-    return replace(
-        found,
-        rest=best.rest,
-        together=together,
-        forecasts=best.forecasts,
-        since=math.nan,
-        seen=found.seen if is_divided else now,
-        crowded=math.nan,
-    )
+    seen = found.seen if is_divided else now
+    found = replace(found, rest=best.rest, seen=seen, since=math.nan, crowded=math.nan)
+    return replace(found, together=together, forecasts=best.forecasts)
 
 
 def _in_order(division: Division, fleet: Fleet) -> list[str]:

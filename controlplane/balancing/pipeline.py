@@ -18,6 +18,7 @@ from controlplane.balancing import (
     capacity,
     gauges,
     guards,
+    lengths,
     sets,
     shares,
     tiers,
@@ -47,7 +48,7 @@ _SILENT: Final = (
 
 STAGES: Final[tuple[Stage, ...]] = (
     capacity.freshness,
-    capacity.lengths,
+    lengths.measured,
     gauges.believed,
     capacity.measured,
     capacity.mixed,
@@ -72,7 +73,7 @@ STAGES: Final[tuple[Stage, ...]] = (
 
 WATCHED: Final[tuple[Stage, ...]] = (
     capacity.freshness,
-    capacity.lengths,
+    lengths.measured,
     gauges.believed,
     capacity.measured,
     capacity.mixed,
@@ -154,7 +155,7 @@ def decide(
 def _keep(frame: Frame, decision: Decision) -> None:
     """Leave every known replica with what it had; newcomers are usual ones."""
     capacity.freshness(frame)
-    capacity.lengths(frame)
+    lengths.measured(frame)
     # What others left behind may be all that can serve: the limits of cuts hold even now.
     guards.within_limits_again(frame)
     before, state = frame.state.relative, frame.state
@@ -313,7 +314,7 @@ def _arising(
     """
     rate, tokens = frame.table.column("rate"), shares.work_rate(frame)
     counts = frame.serving & frame.fresh & (rate > 0) & ~np.isnan(tokens)
-    usual = frame.pool.length or capacity.USUAL_LENGTH
+    usual = frame.pool.length or lengths.USUAL_LENGTH
     if counts.any():
         usual = math.fsum(tokens[counts]) / math.fsum(rate[counts])
     of_class = frame.class_sizes.get(class_name) if class_name is not None else None
