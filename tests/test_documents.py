@@ -122,7 +122,7 @@ def test_every_command_that_prose_names_has_these_options(name: str) -> None:
         assert {*options} <= known | {"--help"}, line
 
 
-OF_OTHERS = {"scrape_configs", "apiVersion", "triggers", "configSources"}
+OF_OTHERS = {"scrape_configs", "externalRules", "apiVersion", "triggers", "configSources"}
 """Keys of the files of Prometheus, Kubernetes and Istio."""
 
 

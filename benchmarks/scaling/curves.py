@@ -9,12 +9,8 @@ from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
-from benchmarks.scaling.loads import Shape
-from benchmarks.scaling.play import play
+from benchmarks.scaling.play import Run, play
 from benchmarks.scaling.scalers import FAMILIES, Scaler
-
-Run = tuple[int, float, float]
-"""Seed, factor of all rates, seconds of a cold start; see `play`."""
 
 
 class Point(NamedTuple):
@@ -43,10 +39,10 @@ def late_at(curve: Sequence[Point], hours: float) -> float | None:
     return envelope[-1].late
 
 
-def lines(shape: Shape, runs: Sequence[Run]) -> Iterator[str]:
-    """Play a shape with each target of each autoscaler; the last of them is Plimsoll."""
+def lines(load: str, runs: Sequence[Run]) -> Iterator[str]:
+    """Play a load with each target of each autoscaler; the last of them is Plimsoll."""
     found = {
-        (family.name, target): [_point(family.scaler(target), shape, run) for run in runs]
+        (family.name, target): [_point(family.scaler(target), run) for run in runs]
         for family in FAMILIES
         for target in family.targets
     }
@@ -55,7 +51,7 @@ def lines(shape: Shape, runs: Sequence[Run]) -> Iterator[str]:
     for (name, target), points in found.items():
         late = [100 * point.late for point in points]
         line = (
-            f"{shape.name:12}{f'{name} {target:g}':20}{fmean(late):7.2f}% ±{pstdev(late):6.2f}"
+            f"{load:12}{f'{name} {target:g}':20}{fmean(late):7.2f}% ±{pstdev(late):6.2f}"
             f"{fmean(point.hours for point in points):9.1f}"
         )
         if name != ours.name:
@@ -75,6 +71,6 @@ def _beside(points: Sequence[Point], curves: Sequence[Sequence[Point]]) -> str:
     return f"{words}   {cheaper} of {len(points)} cheaper than Plimsoll" if cheaper else words
 
 
-def _point(scaler: Scaler, shape: Shape, run: Run) -> Point:
-    result = play(scaler, shape, *run)
+def _point(scaler: Scaler, run: Run) -> Point:
+    result = play(scaler, *run)
     return Point(result.hours, result.late)

@@ -1,7 +1,7 @@
 """One autoscaler on one load: how many requests were late, and what the replicas came to."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,22 @@ LOOK: Final = 5.0
 """Seconds between two looks; both it and `hpa.SYNC` are multiples of it."""
 SETTLED: Final = 600.0
 """Seconds of a run that do not count: what it begins with is nobody's choice."""
+
+
+class Run(NamedTuple):
+    """What is played.
+
+    Attributes:
+        shape: The load.
+        seed: Of chance.
+        times: Factor of all rates.
+        cold_start: Seconds from creating a replica to one that serves.
+    """
+
+    shape: Shape
+    seed: int
+    times: float
+    cold_start: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +50,7 @@ class Result:
 
 
 def play(scaler: Scaler, shape: Shape, seed: int, times: float, cold_start: float) -> Result:
-    """Play a load.
-
-    Args:
-        scaler: The autoscaler.
-        shape: The load.
-        seed: Of chance.
-        times: Factor of all rates.
-        cold_start: Seconds from creating a replica to one that serves.
-    """
+    """Play a run, see `Run`."""
     requests = drawn(shape, seed, times, FULL)
     begin = begin_with(times * (shape.searches(0.0) + shape.bulk(0.0)))
     fleet = Fleet(requests, seed, cold_start, begin)

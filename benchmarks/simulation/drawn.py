@@ -7,7 +7,7 @@ world, the worst class last, and how often a class is worse than with the better
 import math
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from statistics import median
 from typing import Final
@@ -36,6 +36,9 @@ TIMING: Final = Timing(40, 40)
 MOST: Final = 250.0
 """Requests a second; servers of a world with more are slower, so that a run takes seconds."""
 
+BYTES_PER_TOKEN: Final = (2.0, 3.0, 4.0, 4.0, 5.0, 8.0)
+"""Of Chinese, of code, of English prose, and of markup that is mostly white space."""
+
 WORSE: Final = 1.1
 """A class with a p99 of more than so many times the better peer's counts as worse off."""
 
@@ -52,7 +55,7 @@ def drawn(number: int) -> Drawn:
     """Draw the world of a number; always the same."""
     random = Random(number)
     speeds = _speeds(random)
-    coming = _traffic(random)
+    coming = _in_a_language(_traffic(random), Random(f"bytes {number}").choice(BYTES_PER_TOKEN))
     load = random.uniform(0.35, 0.9)
     fixed, budget = random.choice((0.005, 0.01, 0.03)), random.choice((2_048, 4_096, 16_384))
     world = _world(random, Curve(fixed, math.exp(random.uniform(-9.2, -7.9))), budget)
@@ -94,6 +97,11 @@ def _traffic(random: Random) -> Traffic:
         Stream(BULK, bulk, random.randint(5, 100), Same(random.randint(50, 250))),
     )
     return Traffic(f"{1 - bulk:.0%} searches", streams)
+
+
+def _in_a_language(traffic: Traffic, bytes_per_token: float) -> Traffic:
+    streams = (replace(stream, bytes_per_token=bytes_per_token) for stream in traffic.streams)
+    return replace(traffic, streams=tuple(streams))
 
 
 def _world(random: Random, curve: Curve, budget: int) -> World:

@@ -274,9 +274,11 @@ class ZoneAware(Contender):
 class Plimsoll(Contender):
     """Tiers by what replicas carry, alike for all zones."""
 
-    def __init__(self, fleet: Fleet, zoned: Zoned, locality: str = "any") -> None:
+    def __init__(
+        self, fleet: Fleet, zoned: Zoned, locality: str = "any", *, declares: bool = True
+    ) -> None:
         super().__init__(fleet, zoned)
-        self._control = _Control(self, locality)
+        self._control = _Control(self, locality, declares=declares)
 
     def start(self) -> None:
         """Time begins."""
@@ -321,8 +323,10 @@ class Plimsoll(Contender):
 
 
 class _Control(Balanced):
-    def __init__(self, contender: Contender, locality: str) -> None:
+    def __init__(self, contender: Contender, locality: str, *, declares: bool) -> None:
         super().__init__(contender.fleet, long_requests="any-replica", locality=locality)
+        if not declares:
+            self._slots = None
         self._contender, self._is_near = contender, locality == "nearest"
 
     def _zones(self) -> ZoneInput | None:
@@ -341,6 +345,7 @@ CONTENDERS: Final[Mapping[str, Callable[[Fleet, Zoned], Contender]]] = {
     "Istio, locality failover": Istio,
     "Envoy, zone-aware routing": ZoneAware,
     "Plimsoll, nearest": partial(Plimsoll, locality="nearest"),
+    "Plimsoll, nearest, no slots": partial(Plimsoll, locality="nearest", declares=False),
 }
 
 

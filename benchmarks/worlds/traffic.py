@@ -6,7 +6,7 @@ load.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from statistics import NormalDist
 from typing import Final, Protocol
@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from controlplane.tools.load.workload import Fixed, Lognormal
 
 BYTES_PER_TOKEN: Final = 4
-"""Of a text, as of English."""
+"""Of a text, as of English; of other languages, and of code, fewer."""
 BYTES_OF_TEXT: Final = 3
 """Two quotes and a comma."""
 BYTES_OF_REQUEST: Final = 40
@@ -111,6 +111,7 @@ class Arrival:
         texts: The tokens of each text.
         tokens: Of all of them.
         bytes: Of its body.
+        worker: Of a job, who waits for the answer and then sends the next; None: nobody does.
     """
 
     at: float
@@ -118,6 +119,7 @@ class Arrival:
     texts: tuple[int, ...]
     tokens: int
     bytes: int
+    worker: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +131,14 @@ class Stream:
         share: Its part of all requests, while no rate changes.
         texts: In a request.
         length: Of a text.
+        bytes_per_token: Of its texts.
     """
 
     kind: str
     share: float
     texts: int
     length: Length
+    bytes_per_token: float = BYTES_PER_TOKEN
 
     @property
     def tokens(self) -> float:
@@ -144,7 +148,28 @@ class Stream:
     @property
     def bytes(self) -> float:
         """Of a body, on average."""
-        return body(self.texts, self.tokens)
+        return self.body(self.texts, self.tokens)
+
+    def body(self, texts: int, tokens: float) -> float:
+        """Bytes of the body of a request with so many texts and tokens."""
+        return BYTES_OF_REQUEST + BYTES_OF_TEXT * texts + self.bytes_per_token * tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Workers of an indexing job: each sends its next request when the last one is answered.
+
+    Attributes:
+        requests: What they ask; its share means nothing.
+        workers: How many.
+        begin: Seconds after the begin of the load.
+        end: When no more is sent.
+    """
+
+    requests: Stream
+    workers: int
+    begin: float = 0.0
+    end: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +196,13 @@ class Traffic:
     name: str
     streams: tuple[Stream, ...]
     phases: tuple[Phase, ...] = ()
+    job: Job | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Names of classes."""
-        return tuple(stream.kind for stream in self.streams)
+        streams = (*self.streams, self.job.requests) if self.job is not None else self.streams
+        return tuple(dict.fromkeys(stream.kind for stream in streams))
 
     @property
     def tokens(self) -> float:
@@ -218,11 +245,6 @@ class Traffic:
         return found
 
 
-def body(texts: int, tokens: float) -> float:
-    """Bytes of a request's body."""
-    return BYTES_OF_REQUEST + BYTES_OF_TEXT * texts + BYTES_PER_TOKEN * tokens
-
-
 def arrivals(traffic: Traffic, seed: int, rate: float, seconds: float) -> Iterator[Arrival]:
     """A Poisson process of requests.
 
@@ -240,7 +262,7 @@ def arrivals(traffic: Traffic, seed: int, rate: float, seconds: float) -> Iterat
         if len(streams) > 1 or traffic.phases:
             stream = _drawn(traffic, at, highest / rate * random.random())
         if stream is not None:
-            yield _request(stream, at, random)
+            yield request(stream, at, random)
 
 
 def _highest(traffic: Traffic) -> float:
@@ -260,10 +282,11 @@ def _drawn(traffic: Traffic, at: float, point: float) -> Stream | None:
     return None
 
 
-def _request(stream: Stream, at: float, random: Random) -> Arrival:
+def request(stream: Stream, at: float, random: Random, worker: int | None = None) -> Arrival:
+    """Draw a request."""
     texts = tuple([stream.length.draw(random) for _ in range(stream.texts)])
     tokens = sum(texts)
-    return Arrival(at, stream.kind, texts, tokens, int(body(len(texts), tokens)))
+    return Arrival(at, stream.kind, texts, tokens, int(stream.body(len(texts), tokens)), worker)
 
 
 def _mixed(name: str, bulk: float, texts: int, phases: Sequence[Phase] = ()) -> Traffic:
@@ -276,6 +299,12 @@ def _mixed(name: str, bulk: float, texts: int, phases: Sequence[Phase] = ()) -> 
 
 MIXED: Final = _mixed("90/10", 0.1, 20)
 """Searches of a sentence, and one request in ten of an indexing job: what most fleets serve."""
+LONG_TOKENS: Final = replace(
+    MIXED,
+    name="90/10, 8 bytes a token",
+    streams=tuple(replace(stream, bytes_per_token=8) for stream in MIXED.streams),
+)
+"""The same where a token has twice as many bytes as in English prose."""
 RARE_BULK: Final = _mixed("99/1, 100 texts", 0.01, 100)
 HALF_BULK: Final = _mixed("50/50", 0.5, 20)
 
@@ -284,6 +313,12 @@ def bulk_job(begin: float, end: float) -> Traffic:
     """Searches all the time, and an indexing job that runs between two times."""
     phases = (Phase(0.0, begin, 0.0, BULK), Phase(end, math.inf, 0.0, BULK))
     return _mixed("a bulk job", 0.1, 20, phases)
+
+
+def workers(count: int, begin: float = 0.0) -> Traffic:
+    """Searches, and an indexing job of so many workers, which takes all that is left."""
+    search, bulk = MIXED.streams
+    return Traffic(f"{count} workers", (replace(search, share=1.0),), job=Job(bulk, count, begin))
 
 
 def burst(begin: float, end: float, factor: float) -> Traffic:

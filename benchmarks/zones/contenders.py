@@ -44,9 +44,22 @@ async def _envoys(
 
 @asynccontextmanager
 async def plimsoll(
-    locality: str, folder: Path, zoned: Zoned, replicas: Sequence[Address]
+    locality: str,
+    folder: Path,
+    zoned: Zoned,
+    replicas: Sequence[Address],
+    *,
+    declares: bool = True,
 ) -> AsyncIterator[list[Envoy]]:
-    """``plimsoll serve``; all settings of the pool but ``locality`` are the defaults."""
+    """``plimsoll serve``; all settings of the pool but ``locality`` are the defaults.
+
+    Args:
+        locality: The setting.
+        folder: For files.
+        zoned: The scenario.
+        replicas: Where they serve.
+        declares: Whether the pool says how many slots a replica has.
+    """
     (listener,) = free_ports(1)
     pool = {
         "name": POOL,
@@ -57,7 +70,7 @@ async def plimsoll(
             {
                 "id": f"r{number}",
                 "address": str(address),
-                "slots": SLOTS.slots,
+                **({"slots": SLOTS.slots} if declares else {}),
                 "locality": _locality(zone),
             }
             for number, (address, zone) in enumerate(zip(replicas, zoned.zone_of, strict=True))
@@ -188,4 +201,5 @@ CONTENDERS: Final[Mapping[str, Start]] = {
     "Envoy, priorities as of Istio": partial(alone, _by_distance),
     "Envoy, zone-aware routing": partial(alone, _zone_aware),
     "Plimsoll, nearest": partial(plimsoll, "nearest"),
+    "Plimsoll, nearest, no slots": partial(plimsoll, "nearest", declares=False),
 }

@@ -77,9 +77,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except Problem as problem:
-        return _problem_response(problem)
+        return problem_response(problem)
     except Stale as stale:
-        return _problem_response(
+        return problem_response(
             Problem(
                 HTTPStatus.PRECONDITION_FAILED,
                 str(stale),
@@ -89,33 +89,38 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         )
     except Refused as refused:
         where = pointer(refused.path) if refused.path else None
-        return _problem_response(Problem(_STATUS[refused.kind], str(refused), pointer=where))
+        return problem_response(Problem(_STATUS[refused.kind], str(refused), pointer=where))
     except SettingsError as error:
-        return _problem_response(
+        return problem_response(
             Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), pointer=pointer(error.path))
         )
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return _problem_response(
-            Problem(
-                HTTPStatus.METHOD_NOT_ALLOWED,
-                f"this path takes {allowed}, not {_cut(error.method, 20)}",
-                headers={"Allow": allowed},
-            )
-        )
-    except web.HTTPNotFound:
-        return _problem_response(Problem(HTTPStatus.NOT_FOUND, "nothing is served at this path"))
     except web.HTTPException as error:
-        status = HTTPStatus(error.status)
-        return _problem_response(Problem(status, status.description or status.phrase))
+        return problem_response(problem_of(error))
     except Exception:  # noqa: BLE001 - the last frame of a request; it is logged
         # A client learns nothing about a fault of the server, and cannot end the server by one.
         _log.exception(
             "a fault of the control plane while answering %s %r", request.method, request.path
         )
-        return _problem_response(
-            Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the control plane; see its log")
-        )
+        return problem_response(FAULT)
+
+
+FAULT: Final = Problem(
+    HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the control plane; see its log"
+)
+
+
+def problem_of(error: web.HTTPException) -> Problem:
+    """Return the problem that an error of the framework stands for."""
+    status = HTTPStatus(error.status)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        detail = f"this path takes {allowed}, not {_cut(error.method, 20)}"
+        return Problem(status, detail, headers={"Allow": allowed})
+    if isinstance(error, web.HTTPNotFound):
+        return Problem(status, "nothing is served at this path")
+    if isinstance(error, web.HTTPExpectationFailed):
+        return Problem(status, "Expect may be 100-continue, or left out", parameter="Expect")
+    return Problem(status, status.description or status.phrase)
 
 
 def pointer(path: tuple[str | int, ...]) -> str:
@@ -123,7 +128,8 @@ def pointer(path: tuple[str | int, ...]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def _problem_response(problem: Problem) -> web.Response:
+def problem_response(problem: Problem) -> web.Response:
+    """Write a problem as its document."""
     document: dict[str, object] = {
         "type": "about:blank",
         "title": problem.status.phrase,
@@ -138,7 +144,7 @@ def _problem_response(problem: Problem) -> web.Response:
         status=problem.status,
         text=json.dumps(document) + "\n",
         content_type="application/problem+json",
-        headers=problem.headers,
+        headers={"Cache-Control": "no-store", **problem.headers},
     )
 
 

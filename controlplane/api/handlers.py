@@ -16,7 +16,13 @@ from controlplane.api.auth import require, sender_of
 from controlplane.api.changes import Changes, pointing
 from controlplane.api.envoy_views import nodes_view, resources_view
 from controlplane.api.events import EventStream, Refusal
-from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
+from controlplane.api.requests import (
+    body_as,
+    names_in_path,
+    query_of,
+    refuse_body,
+    settings_in_body,
+)
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation
 from controlplane.api.views import (
@@ -334,8 +340,12 @@ def _page(names: Iterable[str], query: schema.Page) -> tuple[list[str], str | No
     return found[: query.limit], found[query.limit - 1]
 
 
-def route(operation: Operation, handle: Handler) -> web.RouteDef:
-    """Check the role, the query and the conditions of a request before it is handled."""
+def route(operation: Operation, handle: Handler, seconds: float) -> web.RouteDef:
+    """Check the role, the query and the conditions of a request before it is handled.
+
+    A body that nothing reads is refused within so many seconds: what its sender wants would be
+    ignored.
+    """
 
     async def checked(request: web.Request) -> web.StreamResponse:
         if operation.role is not None:
@@ -343,6 +353,8 @@ def route(operation: Operation, handle: Handler) -> web.RouteDef:
         query = query_of(request, operation.query)
         if operation.method != "GET":
             _refuse_conditions(request, operation)
+            if operation.body is None and request.body_exists:
+                await refuse_body(request, seconds)
         return await handle(Asked(request, query, names_in_path(request)))
 
     if operation.method == "GET":

@@ -1,17 +1,19 @@
 """Answer probes in a thread of their own, so that a busy event loop does not delay them.
 
-The thread accepts every connection and looks at how its first request begins. A probe is answered
-here, and its connection closed; any other connection goes to the event loop. A connection without
-any data waits here and does not count against the limit. The event loop must give signs of life, so
-that a probe still says whether the process works.
+The thread accepts every connection and looks at its first request. A plain probe is answered here,
+and its connection closed; any other request, and a probe that may be malformed, goes to the event
+loop. A connection without any data waits here and does not count against the limit. The event loop
+must give signs of life, so that a probe still says whether the process works.
 """
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 BEAT: Final = 0.5
@@ -29,11 +31,40 @@ _LONGEST: Final = 8_192
 _PEEK: Final = 0.02
 """Seconds until a connection with too few bytes to recognise is looked at again."""
 
+_PLAIN: Final = re.compile(
+    rb"(?P<method>GET|HEAD) /(?P<what>livez|readyz) HTTP/1\.(?P<minor>[01])\r\n"
+    rb"(?P<headers>([!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*)\r\n"
+)
+"""A probe without a body, and with nothing behind it."""
+
 _STARTS: Final = tuple(
     f"{method} {path} HTTP/1.".encode()
     for method in ("GET", "HEAD")
     for path in ("/livez", "/readyz")
 )
+
+_RULED_OUT: Final = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
+"""Headers that may mean more than a probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """What a probe asks; `length`: the bytes of its request."""
+
+    is_head: bool
+    asks_live: bool
+    length: int
+
+    @classmethod
+    def of(cls, request: bytes) -> "_Probe | None":
+        """Read a request; None if the parser of the API has to judge it."""
+        if (found := _PLAIN.fullmatch(request)) is None:
+            return None
+        names = [line.partition(b":")[0].lower() for line in found["headers"].splitlines()]
+        hosts = names.count(b"host")
+        if hosts > 1 or (hosts == 0 and found["minor"] == b"1") or not _RULED_OUT.isdisjoint(names):
+            return None
+        return cls(found["method"] == b"HEAD", found["what"] == b"livez", len(request))
 
 
 class ProbeThread:
@@ -118,11 +149,11 @@ class ProbeThread:
     async def _meet(self, connection: socket.socket) -> None:
         try:
             async with asyncio.timeout(self._idle):
-                wanted = await self._wanted(connection)
-                if wanted is None:
+                probe = await self._wanted(connection)
+                if probe is None:
                     self._main.call_soon_threadsafe(self._hand_over, connection)
                     return
-                await self._answer(connection, wanted)
+                await self._answer(connection, probe)
         except (TimeoutError, OSError, RuntimeError):
             # No data came, the client has left, or the event loop has ended.
             connection.close()
@@ -130,19 +161,17 @@ class ProbeThread:
             connection.close()
             raise
 
-    async def _wanted(self, connection: socket.socket) -> bytes | None:
-        """Return how a probe begins; None for anything else, without reading from it."""
+    async def _wanted(self, connection: socket.socket) -> _Probe | None:
+        """Return the probe; None for any other request. Nothing is read from the connection."""
         while True:
             await self._readable(connection)
-            start = connection.recv(32, socket.MSG_PEEK)
-            if not start:
+            request = connection.recv(_LONGEST, socket.MSG_PEEK)
+            if not request:
                 raise ConnectionResetError
-            if (
-                found := next((each for each in _STARTS if start.startswith(each)), None)
-            ) is not None:
-                return found
-            if not any(each.startswith(start) for each in _STARTS):
+            if not any(request.startswith(each[: len(request)]) for each in _STARTS):
                 return None
+            if b"\r\n\r\n" in request or len(request) == _LONGEST:
+                return _Probe.of(request)
             await asyncio.sleep(_PEEK)
 
     async def _readable(self, connection: socket.socket) -> None:
@@ -153,14 +182,9 @@ class ProbeThread:
         finally:
             self._loop.remove_reader(connection)
 
-    async def _answer(self, connection: socket.socket, wanted: bytes) -> None:
-        request = b""
-        while b"\r\n\r\n" not in request and len(request) < _LONGEST:
-            part = await self._loop.sock_recv(connection, _LONGEST)
-            if not part:
-                break
-            request += part
-        if b" /livez " in wanted:
+    async def _answer(self, connection: socket.socket, probe: _Probe) -> None:
+        connection.recv(probe.length)
+        if probe.asks_live:
             key, good = "live", self._missing < STILL
         else:
             key, good = "ready", self._ready()
@@ -170,8 +194,6 @@ class ProbeThread:
             b"HTTP/1.1 %s\r\nContent-Type: application/json; charset=utf-8\r\n"
             b"Cache-Control: no-store\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
         ) % (status, len(body))
-        await self._loop.sock_sendall(
-            connection, head + (b"" if wanted.startswith(b"HEAD") else body)
-        )
+        await self._loop.sock_sendall(connection, head + (b"" if probe.is_head else body))
         connection.shutdown(socket.SHUT_WR)
         connection.close()

@@ -91,6 +91,12 @@ async def body_as(request: web.Request, model: type[BodyT], seconds: float) -> B
     return validated(model, await _object_in_body(request, seconds))
 
 
+async def refuse_body(request: web.Request, seconds: float) -> None:
+    """Refuse a body where none is read; an empty object says nothing, and is taken."""
+    if (await _body_of(request, seconds)).strip() not in (b"", b"{}"):
+        raise Problem(HTTPStatus.BAD_REQUEST, "no body is taken here; leave it out")
+
+
 async def _object_in_body(request: web.Request, seconds: float) -> dict[str, Any]:
     if request.content_type != "application/json":
         raise Problem(
@@ -99,6 +105,16 @@ async def _object_in_body(request: web.Request, seconds: float) -> dict[str, Any
         )
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be sent uncompressed")
+    try:
+        value = read_json(await _body_of(request, seconds))
+    except JsonError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
+    if not isinstance(value, dict):
+        raise SettingsError("the body must be an object of keys and values")
+    return value
+
+
+async def _body_of(request: web.Request, seconds: float) -> bytes:
     too_large = Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is longer than {MAX_BYTES} bytes"
     )
@@ -106,7 +122,7 @@ async def _object_in_body(request: web.Request, seconds: float) -> dict[str, Any
         raise too_large
     try:
         async with asyncio.timeout(seconds):
-            value = read_json(await request.read())
+            return await request.read()
     except TimeoutError:
         raise Problem(
             HTTPStatus.REQUEST_TIMEOUT,
@@ -121,11 +137,6 @@ async def _object_in_body(request: web.Request, seconds: float) -> dict[str, Any
         raise Problem(
             HTTPStatus.BAD_REQUEST, "the client left before its body had arrived"
         ) from None
-    except JsonError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
-    if not isinstance(value, dict):
-        raise SettingsError("the body must be an object of keys and values")
-    return value
 
 
 MAX_BYTES: Final = 1 << 20

@@ -11,16 +11,15 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from controlplane.api import pages
 from controlplane.api.answers import Handler, answer_errors, encoded
 from controlplane.api.auth import ClientCertificates, guard, may_stay, server_context
 from controlplane.api.changes import CarryOut, Changes
+from controlplane.api.connections import MAX_CONNECTIONS, accepting
 from controlplane.api.events import EventStream, Feed, NodeEvents, Watch
 from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread
@@ -33,35 +32,6 @@ from controlplane.identity import Credentials, none_revoked
 from controlplane.plane import Plane
 from controlplane.turns import Turns
 from controlplane.xds import Event, NodeStatus
-
-MAX_CONNECTIONS: Final = 512
-
-_TEXT: Final = (
-    b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail":'
-    b' "too many connections are open; close one, or try again later"}\n'
-)
-_FULL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-    b"Retry-After: 5\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_TEXT), _TEXT)
-)
-
-
-_REFUSAL_SECONDS: Final = 1.0
-"""Seconds for a client to read the refusal: closing a connection with unread data in it resets the
-connection, and the answer may be lost."""
-
-
-class _Full(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            transport.write(_FULL)
-            transport.write_eof()
-            asyncio.get_running_loop().call_later(_REFUSAL_SECONDS, transport.close)
-
-
-def limited(server: web.Server, most: int = MAX_CONNECTIONS) -> Callable[[], asyncio.BaseProtocol]:
-    """Return the protocol factory of a server with a limit of open connections."""
-    return lambda: _Full() if len(server.connections) >= most else server()
 
 
 def delivered(seconds: float) -> Middleware:
@@ -89,24 +59,6 @@ def delivered(seconds: float) -> Middleware:
 
 
 _log = logging.getLogger(__name__)
-
-_SHOWN: Final = 200
-"""Characters of what is wrong with a request."""
-
-
-class _NoFaultOfOurs(logging.LoggerAdapter[logging.Logger]):
-    """Says in one line, without a traceback, what is wrong with bytes that are no HTTP request."""
-
-    def log(self, level: int, msg: object, *args: object, **more: Any) -> None:
-        error = more.get("exc_info")
-        if isinstance(error, HttpProcessingError):
-            what = " ".join(error.message.split())[:_SHOWN]
-            level, msg, args, more = logging.INFO, "no HTTP request from %s: %s", (*args, what), {}
-        super().log(level, msg, *args, **more)
-
-
-_LINGER: Final = 1.0
-"""Seconds for a client to finish a refused body, so that it reads the refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,23 +180,15 @@ class RestServer:
             ),
             client_max_size=MAX_BYTES,
         )
-        app.add_routes([route(*each) for each in self.routes])
+        app.add_routes([route(*each, self._limits.body) for each in self.routes])
         # The schemas of all answers take half a second.
         app.add_routes(await asyncio.to_thread(pages.routes))
-        # Bodies are small; none is unpacked, so none can be a compression bomb.
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            auto_decompress=False,
-            logger=_NoFaultOfOurs(_log),
-            lingering_time=_LINGER,
-            keepalive_timeout=self._limits.idle,
-        )
+        runner = web.AppRunner(app)
         await runner.setup()
         if runner.server is None:
             raise RuntimeError("a runner that was set up has a server")
         loop, wanted = asyncio.get_running_loop(), self._address
-        protocol = limited(runner.server, self._limits.connections)
+        protocol = accepting(runner.server, self._limits.connections, self._limits.idle)
         try:
             # This only binds; the thread for probes accepts.
             bound = await loop.create_server(

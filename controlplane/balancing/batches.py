@@ -44,6 +44,11 @@ class Shapes(Columns):
     batched: Bools = flag()
     sums: Floats = column(0.0, 5)
 
+    def in_units(self, factor: float) -> "Shapes":
+        """The same with so many times as many tokens."""
+        sums = self.sums * np.array([1.0, factor, 1.0, factor**2, factor])
+        return replace(self, budget=self.budget * factor, largest=self.largest * factor, sums=sums)
+
     def overhead(self) -> tuple[Floats, float]:
         """Tokens that cost as much as starting a batch, and how far lines tell that, 0 to 1.
 

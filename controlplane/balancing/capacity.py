@@ -1,17 +1,14 @@
 """Stages that find what each replica carries: freshness, measurement, and what few requests say."""
 
-import math
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.columns import Floats
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.records import Given, recorded
-from controlplane.balancing.table import BULK, DEFAULT
 from controlplane.config import Policy
-from controlplane.telemetry.sizes import Side
 
 TRUSTED: Final = 20.0
 """Requests from which on a replica speaks for itself; the mean of fewer is mostly chance when
@@ -22,22 +19,6 @@ PLAIN: Final = 0.5
 """Part of what idle requests plainly show that a replica carries at least."""
 PLAIN_SAMPLES: Final = 5.0
 """Requests that show it."""
-LONGEST: Final = 0.999
-"""Part of the requests that are no longer than what counts as the longest."""
-UNKNOWN_LONGEST: Final = 20.0
-"""Usual requests that the longest is taken for where no sizes are known."""
-LENGTH_AFTER: Final = 100.0
-"""Requests from which on their mean length is taken for the usual one."""
-OTHER_LENGTH: Final = 1.1
-"""Factor from which on requests have become longer or shorter, where only their bytes are known."""
-USUAL_LENGTH: Final = 100.0
-"""Tokens that a request is taken for where nobody knows; it cancels out."""
-BYTES_PER_TOKEN: Final = 4.0
-"""Of English text."""
-AROUND: Final = 40.0
-"""Bytes of a request that are no text: JSON with the name of a model."""
-LEAST_TEXT: Final = 0.25
-"""Part of a request that is text, at least."""
 FROZEN: Final = 3.0
 """Scrape intervals without a good scrape for which nothing changes."""
 FORGOTTEN: Final = 10.0
@@ -130,80 +111,6 @@ def _latency(frame: Frame) -> Floats:
     return frame.table.column("latency")
 
 
-def lengths(frame: Frame) -> None:
-    """Find how long the requests of each replica are.
-
-    For ended requests, set their mean tokens and E[x²]/E[x]; for requests in flight, their mean and
-    longest.
-    """
-    known = _usual_length(frame)
-    usual = known if known is not None else USUAL_LENGTH
-    threshold, of_all = frame.pool.division.threshold, frame.sizes
-    sides: dict[str, tuple[Side, float]] = {}
-    if of_all is not None and threshold is not None:
-        split = of_all.split(threshold)
-        below = 1 - split.requests_above
-        sides[DEFAULT] = split.below, of_all.quantile(LONGEST * below)
-        sides[BULK] = split.above, of_all.quantile(below + LONGEST * (1 - below))
-    elif of_all is not None:
-        for name, each in frame.class_sizes.items():
-            sides[name] = each.whole, each.quantile(LONGEST)
-    seen = {name: each for name, each in sides.items() if each[0].requests}
-    means = {name: tokens_of(side.mean) for name, (side, _) in seen.items()}
-    squares = {name: squares_of(side) for name, (side, _) in seen.items()}
-    by_class = frame.table.mean_by_class(means)
-    mean, square, longest = math.nan, math.nan, np.full(frame.size, UNKNOWN_LONGEST * usual)
-    if of_all is not None and of_all.samples:
-        mean, square = tokens_of(of_all.mean), squares_of(of_all.whole)
-        longest = np.full(frame.size, tokens_of(of_all.quantile(LONGEST)))
-    are_known = ~np.isnan(by_class)
-    frame.length = np.where(are_known, by_class, usual)
-    of_class = np.where(are_known, frame.table.mean_by_class(squares) / by_class, square / mean)
-    frame.burst = of_class
-    # What is computed now may be of another class than what has ended.
-    tokens, count, most = (np.zeros(frame.size) for _ in range(3))
-    for name, (_, large) in seen.items():
-        in_flight = frame.table.in_flight(name)
-        count += in_flight
-        tokens += in_flight * means[name]
-        most = np.where(in_flight > 0, np.maximum(most, tokens_of(large)), most)
-    frame.in_flight_length = np.where(count > 0, tokens / np.maximum(count, 1.0), frame.length)
-    frame.longest = np.where(count > 0, most, longest)
-
-
-def _usual_length(frame: Frame) -> float | None:
-    """Tokens of a request of the usual length.
-
-    Where tokens are counted that is only a unit, so it stays what it was at first.
-    """
-    if frame.pool.counts_tokens:
-        return frame.pool.length
-    requests, tokens = frame.table.column("requests"), frame.table.column("tokens")
-    known = frame.fresh & (tokens > 0) & (requests > 0)
-    total = math.fsum(requests[known])
-    if total >= LENGTH_AFTER:
-        length = math.fsum(tokens[known]) / total
-        frame.pool = replace(frame.pool, length=length, counts_tokens=True)
-        return length
-    nobody_counts = np.isnan(tokens[frame.alive]).all()
-    if nobody_counts and frame.sizes is not None and frame.sizes.samples >= LENGTH_AFTER:
-        length, before = tokens_of(frame.sizes.mean), frame.pool.length
-        if before is None or not 1 / OTHER_LENGTH < length / before < OTHER_LENGTH:
-            frame.pool = replace(frame.pool, length=length)
-    return frame.pool.length
-
-
-def tokens_of(size: float) -> float:
-    """Tokens of a request, by the bytes of its body."""
-    return max(size - AROUND, LEAST_TEXT * size) / BYTES_PER_TOKEN
-
-
-def squares_of(side: Side) -> float:
-    """Mean squared tokens of requests, by the bytes of their bodies."""
-    square = side.squares / side.requests - 2 * AROUND * side.mean + AROUND**2
-    return max(square / BYTES_PER_TOKEN**2, tokens_of(side.mean) ** 2)
-
-
 def sharing_of(frame: Frame) -> Floats:
     """How many replicas are as good as one queue, by row."""
     if frame.settings.balancing.policy not in SHARING:
@@ -226,7 +133,16 @@ def sharing_of(frame: Frame) -> Floats:
     return sharing
 
 
-def _idle(frame: Frame) -> np.typing.NDArray[np.bool_]:
+def is_timed(frame: Frame) -> Bools:
+    """Rows whose slots are declared, or whose server times its batches.
+
+    The capacity of the others is worked out from latency, as if they computed batches.
+    """
+    slots, timed = frame.table.column("slots"), frame.table.column("batch_seconds")
+    return ~np.isnan(slots) | ~np.isnan(timed)
+
+
+def _idle(frame: Frame) -> Bools:
     """Rows with nothing in flight, by all who count; each of them overlooks something."""
     queue, reported = frame.own, frame.table.column("reported")
     counted = ~np.isnan(queue) | ~np.isnan(reported)

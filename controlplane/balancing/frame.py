@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing.columns import Bools, Columns, Floats, Ints, column, columns, flag
-from controlplane.balancing.division import Demand, Division
+from controlplane.balancing.demand import Demand
+from controlplane.balancing.division import Division
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Table
 from controlplane.balancing.zones import ZonePlan
@@ -62,6 +63,8 @@ class State(Columns):
         who: That all of this was learned of, by `Table.who`; 0: nobody.
         records: Of requests.
         relative: Share relative to the pool's median, after damping; NaN before any.
+        warmth: Part of its share that a slow start left it.
+        began: When that start began; NaN: it has not been seen to start.
         wanted: GPU memory says that it should be cut.
         cut: It is; fewer are than should be when too many would be.
         below_since: Since when memory has been below soft, of one that should be cut.
@@ -79,6 +82,7 @@ class State(Columns):
         gauge_at: When it first said so.
         gauge_ended: Requests that had ended by then.
         counted: When Envoys counted last, requests that had ended by then, and those in flight.
+        tokens: That it had counted by the last decision.
         seen: Requests that ended by Envoys' count, seconds that they took, seconds passed, and
             tokens of these requests; all fade.
         over_at: Since when that has been far too much; NaN: it is not.
@@ -88,6 +92,8 @@ class State(Columns):
     who: Ints = column(0)
     records: Records = columns(Records)
     relative: Floats = column()
+    warmth: Floats = column(0.0)
+    began: Floats = column()
     wanted: Bools = flag()
     cut: Bools = flag()
     below_since: Floats = column()
@@ -105,6 +111,7 @@ class State(Columns):
     gauge_at: Floats = column()
     gauge_ended: Floats = column()
     counted: Floats = column(np.nan, 3)
+    tokens: Floats = column()
     seen: Floats = column(0.0, 4)
     over_at: Floats = column()
     over_ended: Floats = column()
@@ -128,6 +135,7 @@ class PoolState:
         used: How busy the pool is, 0 to 1; None: unknown.
         length: Tokens of a request of the usual length; None: unknown.
         counts_tokens: Replicas count tokens, so `length` was measured.
+        counted: Requests of late whose tokens replicas counted, and these tokens.
         backlogs: By class and tier.
         told: Weights that Envoys have, by class and tier (by id where there are no tiers).
         division: Who serves which class.
@@ -140,6 +148,7 @@ class PoolState:
     used: float | None = None
     length: float | None = None
     counts_tokens: bool = False
+    counted: tuple[float, float] = (0.0, 0.0)
     backlogs: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)
     division: Division = field(default_factory=Division)

@@ -10,9 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.capacity import FROZEN, USUAL_LENGTH
+from controlplane.balancing.capacity import FROZEN
 from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.frame import Frame
+from controlplane.balancing.lengths import USUAL_LENGTH
 
 STUCK, STUCK_AFTER = 2.0, 6.0
 """Requests and scrape intervals that end while a gauge stays exactly as it is."""

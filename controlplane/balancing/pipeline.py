@@ -18,6 +18,7 @@ from controlplane.balancing import (
     capacity,
     gauges,
     guards,
+    lengths,
     sets,
     shares,
     tiers,
@@ -47,7 +48,7 @@ _SILENT: Final = (
 
 STAGES: Final[tuple[Stage, ...]] = (
     capacity.freshness,
-    capacity.lengths,
+    lengths.measured,
     gauges.believed,
     capacity.measured,
     capacity.mixed,
@@ -72,7 +73,7 @@ STAGES: Final[tuple[Stage, ...]] = (
 
 WATCHED: Final[tuple[Stage, ...]] = (
     capacity.freshness,
-    capacity.lengths,
+    lengths.measured,
     gauges.believed,
     capacity.measured,
     capacity.mixed,
@@ -154,7 +155,7 @@ def decide(
 def _keep(frame: Frame, decision: Decision) -> None:
     """Leave every known replica with what it had; newcomers are usual ones."""
     capacity.freshness(frame)
-    capacity.lengths(frame)
+    lengths.measured(frame)
     # What others left behind may be all that can serve: the limits of cuts hold even now.
     guards.within_limits_again(frame)
     before, state = frame.state.relative, frame.state
@@ -272,15 +273,18 @@ def _with_zones(
     ]
     able = frame.serving & np.asarray([id_ not in given.gone for id_ in frame.ids])
     carried = np.where(able, frame.mixed * frame.warmth, 0.0)
+    target = zones.TARGET * np.where(capacity.is_timed(frame), 1.0, zones.UNTIMED)
     # A replica of several classes carries of each what it does for it.
     work = {each.name: each.part * each.shares for each in decision.classes} or {"": carried}
     total = np.maximum(sum(work.values()), 1e-12)
     by_class = {}
     for name, part in work.items():
         carries = dict.fromkeys(given.places.values(), 0.0)
+        keeps = dict(carries)
         of_class = carried * part / total
         for row, place in rows:
             carries[place] += float(of_class[row])
+            keeps[place] += float(of_class[row] * target[row])
         by_class[name] = zones.planned(
             known.by_class.get(name) if known is not None else None,
             _arising(frame, given, come, name if decision.classes else None),
@@ -288,6 +292,7 @@ def _with_zones(
             given.nodes,
             frame.now - known.at if known is not None else math.inf,
             is_measured=frame.median is not None,
+            targets={place: keeps[place] / each for place, each in carries.items() if each > 0},
         )
     plan = ZonePlan(by_class, given.nodes, come, frame.now)
     return replace(decision, pool=replace(decision.pool, zones=plan))
@@ -309,7 +314,7 @@ def _arising(
     """
     rate, tokens = frame.table.column("rate"), shares.work_rate(frame)
     counts = frame.serving & frame.fresh & (rate > 0) & ~np.isnan(tokens)
-    usual = frame.pool.length or capacity.USUAL_LENGTH
+    usual = frame.pool.length or lengths.USUAL_LENGTH
     if counts.any():
         usual = math.fsum(tokens[counts]) / math.fsum(rate[counts])
     of_class = frame.class_sizes.get(class_name) if class_name is not None else None

@@ -106,6 +106,24 @@ class Records(Columns):
         columns = {each.name: getattr(self, each.name) for each in fields(self)}
         return Records(**{name: copy(column) for name, column in columns.items()})
 
+    def in_units(self, factor: float) -> "Records":
+        """The same with so many times as many tokens: where nobody counts them, they are a unit."""
+        work, tokens = np.ones(3), np.ones(len(_COUNTERS) + len(_BATCHES))
+        work[WORK] = tokens[TOKENS] = factor
+        behind = np.ones(collapse.COLUMNS)
+        behind[[collapse.TOKENS, collapse.WORK]] = factor
+        return replace(
+            self,
+            base=self.base * tokens,
+            last=self.last * tokens,
+            parts=self.parts * work,
+            all=self.all * work,
+            past=self.past * work,
+            before=self.before * factor,
+            owed=self.owed * behind,
+            shapes=self.shapes.in_units(factor),
+        )
+
     @property
     def worth(self) -> Floats:
         """Requests that count."""

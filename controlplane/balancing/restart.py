@@ -38,6 +38,7 @@ def pool_data(decision: Decision) -> dict[str, Any]:
         "used": pool.used,
         "length": pool.length,
         "counts_tokens": pool.counts_tokens,
+        "counted": [*pool.counted],
         # Where there are no tiers, weights are told of each replica; its own data has them.
         "told": [[*key, weight] for key, weight in pool.told.items()] if is_tiered else [],
         "division": _division_data(pool.division, decision.at),
@@ -254,6 +255,7 @@ def _restored(
             used=_optional(pool["used"]),
             length=_optional(pool["length"]),
             counts_tokens=bool(pool["counts_tokens"]),
+            counted=_counted(pool.get("counted")),
             told=told,
             division=_division(pool["division"], now),
             zones=plan_of(pool.get("zones")),
@@ -314,6 +316,11 @@ def _float(value: float | None) -> float:
 
 def _optional(value: float | None) -> float | None:
     return None if value is None else float(value)
+
+
+def _counted(values: list[float] | None) -> tuple[float, float]:
+    requests, tokens = _numbers(values or [0.0, 0.0], 2)
+    return requests, tokens
 
 
 def _numbers(values: list[float], count: int) -> tuple[float, ...]:

@@ -13,12 +13,14 @@ import numpy as np
 
 from controlplane.balancing import tiers
 from controlplane.balancing.backlog import leaned, leans
-from controlplane.balancing.capacity import TRUSTED, squares_of, tokens_of
+from controlplane.balancing.capacity import TRUSTED
 from controlplane.balancing.columns import Bools, Floats, Ints
-from controlplane.balancing.division import MOVE, Demand, Division, Given, divided
+from controlplane.balancing.demand import Demand
+from controlplane.balancing.division import MOVE, Division, Given, divided
 from controlplane.balancing.fleet import Fleet, fast_set, fleet_of, part_for_fast
 from controlplane.balancing.frame import COUNTED, COUNTING, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
+from controlplane.balancing.lengths import squares_of, tokens_of
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.shares import work_rate
 from controlplane.balancing.table import BULK, DEFAULT
@@ -133,6 +135,7 @@ def part(frame: Frame) -> None:
             for name in (frame.demand.flows if frame.demand is not None else ())
             if frame.settings.gateways_of(name)
         },
+        _waited(frame),
     )
     frame.pool = replace(frame.pool, division=divided(before, given))
 
@@ -143,8 +146,8 @@ def class_flows(frame: Frame) -> dict[str, Flow]:
     for name in class_names(frame.settings):
         sizes, rate = frame.class_sizes.get(name), frame.rate_of(name)
         if sizes is not None and sizes.samples >= ENOUGH and rate:
-            square, long = squares_of(sizes.whole), tokens_of(sizes.quantile(0.99))
-            flows[name] = Flow(rate, tokens_of(sizes.mean), square, long)
+            square, long = squares_of(frame, sizes.whole), tokens_of(frame, sizes.quantile(0.99))
+            flows[name] = Flow(rate, tokens_of(frame, sizes.mean), square, long)
     return flows
 
 
@@ -154,6 +157,12 @@ def _waits(frame: Frame, division: Division, name: str) -> float:
     inside = division.members(name, frame.ids) & settled
     rows = frame.serving & inside & ~np.isnan(frame.waits)
     return float(frame.waits[rows].mean()) if rows.any() else math.nan
+
+
+def _waited(frame: Frame) -> float:
+    """Mean seconds of work at all replicas, weighted by what they carry; 0 where nobody counts."""
+    rows = frame.serving & ~np.isnan(frame.waits)
+    return float(np.average(frame.waits[rows], weights=frame.mixed[rows])) if rows.any() else 0.0
 
 
 def batching(frame: Frame, rows: Ints) -> tuple[Floats, Floats, Floats, Floats]:
@@ -190,16 +199,16 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
     split = sizes.split(threshold)
     if not split.below.requests or not split.above.requests:
         return None
-    rate = frame.rate_of(None) or _token_rate(frame) / tokens_of(sizes.mean)
+    rate = frame.rate_of(None) or _token_rate(frame) / tokens_of(frame, sizes.mean)
     if rate <= 0:
         return None
     above = split.requests_above
     flows = [
         Flow(
             rate * part,
-            tokens_of(side.mean),
-            squares_of(side),
-            tokens_of(sizes.quantile(percentile)),
+            tokens_of(frame, side.mean),
+            squares_of(frame, side),
+            tokens_of(frame, sizes.quantile(percentile)),
         )
         for side, part, percentile in (
             (split.below, 1 - split.above_lately, 0.99 * (1 - above)),

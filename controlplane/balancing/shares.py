@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.columns import Floats
+from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
 
@@ -17,8 +17,9 @@ STEP_DOWN, STEP_UP = 0.5, 1.5
 """What one scrape interval may change a share by."""
 START_STEPS: Final = 5
 """Steps of a slow start; each one makes every Envoy rebuild its load balancer."""
-MOST_STARTING: Final = 0.5
-"""Part of a pool that may start slowly. With more there is nobody to spare them."""
+BUSY_MOST: Final = 0.8
+"""Utilisation that a slow start may bring the other replicas to. A replica that starts gets more
+where they would be busier."""
 JUST_FELL: Final = 5.0
 """Seconds for which a capacity that was seen to fall is followed at once."""
 
@@ -35,18 +36,46 @@ def relative(frame: Frame) -> None:
 
 
 def slow_start(frame: Frame) -> None:
-    """Give a replica that has just become ready a part of its share, and more step by step."""
-    seconds = frame.settings.balancing.slow_start
+    """Give a replica that has just become ready a part of its share, and more step by step.
+
+    The others carry what it is spared. Where they cannot, it starts faster.
+    """
+    seconds, state = frame.settings.balancing.slow_start, frame.state
+    began = frame.table.column("ready_since")
     frame.warmth = np.ones(frame.size)
     if seconds is not None:
-        passed = (frame.now - frame.table.column("ready_since")) / seconds
-        part = (np.floor(np.maximum(passed, 0.0) * START_STEPS) + 1) / (START_STEPS + 1)
+        passed = (frame.now - began) / seconds
         cold = frame.serving & (passed < 1)
-        if cold.sum() <= MOST_STARTING * frame.serving.sum():
-            frame.warmth = np.where(cold, part, 1.0)
+        step = np.floor(np.maximum(passed, 0.0) * START_STEPS) + 1
+        step = np.maximum(step, math.ceil(_indispensable(frame, cold) * (START_STEPS + 1)))
+        # A replica that has got more is not held back again when the load falls for a moment.
+        reached = np.where(state.began == began, state.warmth, 0.0)
+        part = np.maximum(step / (START_STEPS + 1), reached)
+        frame.warmth = np.where(cold, np.minimum(part, 1.0), 1.0)
     frame.starting = frame.warmth < 1
     warmed = np.maximum(frame.target * frame.warmth, FLOOR)
     frame.after_start = np.where(frame.starting, warmed, frame.target)
+    frame.state = replace(state, warmth=frame.warmth, began=began.copy())
+
+
+def _indispensable(frame: Frame, cold: Bools) -> float:
+    """The part of what cold replicas carry that the others cannot carry for them, 0 to 1."""
+    spared = math.fsum(frame.target[cold])
+    if not spared:
+        return 0.0
+    total = math.fsum(frame.target[frame.serving])
+    wanted = _busy(frame) / BUSY_MOST * total
+    return min(max((wanted - (total - spared)) / spared, 0.0), 1.0)
+
+
+def _busy(frame: Frame) -> float:
+    """The part of what all serving replicas carry that is asked of them; 1 where nobody knows."""
+    rates = frame.table.column("rate")[frame.serving]
+    rate = max(frame.rate_of(None) or 0.0, math.fsum(rates[~np.isnan(rates)]))
+    if frame.median is None:
+        return LEAST_BUSY
+    length = float(np.median(frame.length[frame.serving]))
+    return rate * length / math.fsum(frame.aged[frame.serving])
 
 
 def damping(frame: Frame) -> None:

@@ -19,6 +19,9 @@ from controlplane.balancing.sentences import counted, number, percent
 TARGET: Final = 0.7
 """Utilisation up to which a zone keeps what arises in it. Beyond that requests wait for each other
 longer than any way to another zone takes; docs/decisions/0038-zones.md has it measured."""
+UNTIMED: Final = 0.5
+"""Part of the target that holds for a replica whose capacity is worked out from latency. With
+little to do it may look twice as fast as it is, or faster."""
 DEAD_BAND: Final = 0.05
 """A zone's Envoys get new shares once they differ for this part of its requests."""
 FADING: Final = 20.0
@@ -125,18 +128,20 @@ class ZonePlan:
         return {name: each.told for name, each in self.by_class.items()}
 
 
-def flows(demand: Floats, capacity: Floats, distance: Floats, target: float = TARGET) -> Floats:
+def flows(
+    demand: Floats, capacity: Floats, distance: Floats, target: Floats | float = TARGET
+) -> Floats:
     """Send what arises in each zone where it can be carried, as near as possible.
 
-    A zone keeps what arises in it up to a utilisation that is the same for all: the target, or
-    that of the whole pool where it is higher. What is more goes to zones of the region with room,
-    in proportion to both, and what is left to any zone in the same way.
+    A zone keeps what arises in it up to a utilisation: the target, or that of the whole pool where
+    it is higher. What is more goes to zones of the region with room, in proportion to both, and
+    what is left to any zone in the same way.
 
     Args:
         demand: Tokens per second that arise in each zone.
         capacity: Tokens per second that the replicas of each zone carry.
         distance: See `Place.distance`, by both indices.
-        target: Utilisation up to which a zone keeps what arises in it.
+        target: Utilisation up to which a zone keeps what arises in it; of all, or of each.
 
     Returns:
         Tokens per second from each zone (row) to each; nothing where there is no capacity.
@@ -145,7 +150,7 @@ def flows(demand: Floats, capacity: Floats, distance: Floats, target: float = TA
     total = math.fsum(capacity)
     if total <= 0:
         return found
-    room = capacity * max(target, math.fsum(demand) / total)
+    room = capacity * np.maximum(target, math.fsum(demand) / total)
     left = demand.astype(np.float64)
     for reach in (0, 1, 2):
         near = (distance <= reach).astype(np.float64)
@@ -168,6 +173,7 @@ def planned(
     elapsed: float,
     *,
     is_measured: bool = True,
+    targets: Mapping[Place, float] | None = None,
 ) -> Flows:
     """Decide where each zone sends the requests of one class.
 
@@ -179,6 +185,7 @@ def planned(
         nodes: How many Envoys run in each zone.
         elapsed: Seconds since the last decision.
         is_measured: Whether capacities are tokens per second, and not only relative to each other.
+        targets: Utilisation up to which each zone keeps what arises in it; `TARGET` of the others.
     """
     places = tuple(sorted({*capacity, *nodes, *(demand or ())}))
     carried = np.asarray([capacity.get(place, 0.0) for place in places])
@@ -194,7 +201,8 @@ def planned(
     if not is_counted:
         arises = arises * TARGET * total / max(math.fsum(arises), _LITTLE)
     distance = np.asarray([[one.distance(other) for other in places] for one in places])
-    flow = flows(arises + _LITTLE * total, carried, distance)
+    target = np.asarray([(targets or {}).get(place, TARGET) for place in places])
+    flow = flows(arises + _LITTLE * total, carried, distance, target)
     told = {
         place: _told(
             before.told.get(place) if before is not None else None,

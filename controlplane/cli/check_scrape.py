@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 from controlplane.balancing.sentences import duration, number, percent
 from controlplane.config import Address, parse_address, validated
 from controlplane.config.metrics import AccessSettings
-from controlplane.scraping.http_connection import Receiver
-from controlplane.scraping.scrape import MAX_DEADLINE, Access, Getter, scrape
+from controlplane.scraping.scrape import MAX_DEADLINE, Access, Getter, Receiver, scrape
 from controlplane.telemetry import (
     PROFILES,
     Device,

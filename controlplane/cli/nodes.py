@@ -12,7 +12,7 @@ from controlplane.cli.text import lasted
 from controlplane.client import Client, Node, NodeType, RefusedNode
 
 _COLUMNS: Final = (
-    Column("node"),
+    Column("node", is_name=True),
     Column("version", rank=3),
     Column("locality", rank=2),
     Column("up", rank=1),

@@ -21,14 +21,14 @@ from controlplane.client import Client, Pool, Scaling
 from controlplane.config import Policy, ProfileName
 
 _COLUMNS: Final = (
-    Column("pool", cell=lambda pool: pool.name),
-    Column("model", 2, cell=lambda pool: pool.model),
+    Column("pool", is_name=True, cell=lambda pool: pool.name),
+    Column("model", 2, is_name=True, cell=lambda pool: pool.model),
     Column("listener", 1, cell=lambda pool: pool.listener.address),
     Column("policy", 3, cell=lambda pool: pool.balancing.policy),
     Column("p99 wanted", 4, cell=lambda pool: pool.objective.p99 if pool.objective else UNKNOWN),
     Column("replicas", is_number=True, cell=lambda pool: str(pool.counts.total)),
     Column("ready", is_number=True, cell=lambda pool: str(pool.counts.ready)),
-    Column("notes", prose=16, cell=lambda pool: ", ".join(notes(pool)) or UNKNOWN),
+    Column("notes", prose=0.2, cell=lambda pool: ", ".join(notes(pool)) or UNKNOWN),
 )
 
 _UNSET: Final[tuple[Any, ...]] = (None, "", {}, [])

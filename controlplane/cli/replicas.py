@@ -21,8 +21,8 @@ from controlplane.cli.text import percent, shown, state
 from controlplane.client import Client, Replica
 
 _COLUMNS: Final = (
-    Column("pool", cell=lambda replica: replica.pool),
-    Column("id", cell=lambda replica: replica.id),
+    Column("pool", is_name=True, cell=lambda replica: replica.pool),
+    Column("id", is_name=True, cell=lambda replica: replica.id),
     Column("address", 2, cell=lambda replica: replica.address),
     Column("state", cell=state),
     Column("tier", 6, cell=lambda replica: replica.tier or UNKNOWN),

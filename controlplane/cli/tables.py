@@ -20,6 +20,8 @@ WHOLE: Final = 100_000
 _GAP: Final = 2
 """Columns of the terminal between two columns of a table."""
 
+_SHORT: Final = 16
+"""Width to which a name is shortened before a column is left out."""
 _SHORTEST: Final = 8
 """Width to which a text is shortened at most."""
 
@@ -32,14 +34,17 @@ class Column(NamedTuple):
     Attributes:
         rank: Where the table is too wide, columns of the highest rank go first. 0: it never goes.
         is_number: Numbers stand to the right and are never shortened.
-        prose: Least width of a column of sentences, which are cut at their end before any other
-            column goes; None: no sentences.
+        is_name: Names are shortened in their middle before a column goes, other words only where no
+            column is left to go.
+        prose: Part of the table that a column of sentences keeps. They are cut to it, at their
+            end, before a column goes; None: no sentences.
     """
 
     name: str
     rank: int = 0
     is_number: bool = False
-    prose: int | None = None
+    is_name: bool = False
+    prose: float | None = None
     has_head: bool = True
     cell: Callable[[Any], str] = str
 
@@ -89,13 +94,15 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
     widths = {column: _natural(column, rows) for column in columns}
     if width is None:
         return Layout(widths, ())
-    least = {column: min(widths[column], column.prose or widths[column]) for column in columns}
+    least = {column: min(widths[column], _least(column, width)) for column in columns}
     for column in _dispensable(columns, rows):
         if _total(least) <= width:
             break
         del least[column], widths[column]
-    _shorten([column for column in widths if column.prose], widths, width)
-    _shorten([column for column in widths if not column.is_number], widths, width)
+    _shorten([column for column in widths if column.prose], least, widths, width)
+    _shorten([column for column in widths if not column.is_number], least, widths, width)
+    shortest = dict.fromkeys(widths, _SHORTEST)
+    _shorten([column for column in widths if not column.is_number], shortest, widths, width)
     return Layout(widths, tuple(column.name for column in columns if column not in widths))
 
 
@@ -133,13 +140,21 @@ def _dispensable(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[Col
     yield from (each for each in ranked if each not in empty)
 
 
-def _shorten(columns: Sequence[Column], widths: dict[Column, int], width: int) -> None:
+def _least(column: Column, width: int) -> int:
+    if column.prose:
+        return max(round(column.prose * width), _SHORT)
+    return _SHORT if column.is_name else WHOLE
+
+
+def _shorten(
+    columns: Sequence[Column], least: Mapping[Column, int], widths: dict[Column, int], width: int
+) -> None:
     """Take the surplus from the widest columns, one after the other."""
-    while columns and _total(widths) > width:
-        longest = max(columns, key=lambda column: widths[column])
-        if widths[longest] <= (longest.prose or _SHORTEST):
+    while _total(widths) > width:
+        longer = [column for column in columns if widths[column] > least[column]]
+        if not longer:
             return
-        widths[longest] -= 1
+        widths[max(longer, key=lambda column: widths[column])] -= 1
 
 
 def _cut(column: Column, row: Row, width: int) -> str:

@@ -28,7 +28,7 @@ from controlplane.config import parse_duration
 _BAR: Final = 10
 
 _COLUMNS: Final = (
-    Column("replica", cell=lambda row: row.replica.id),
+    Column("replica", is_name=True, cell=lambda row: row.replica.id),
     Column("state", cell=lambda row: state(row.replica)),
     Column("tier", 4, cell=lambda row: row.replica.tier or UNKNOWN),
     Column("weight", 5, is_number=True, cell=lambda row: shown(row.replica.weight)),
@@ -41,7 +41,7 @@ _COLUMNS: Final = (
     Column("p99", 1, is_number=True, cell=lambda row: shown(row.p99_ms, " ms")),
     Column("in flight", 2, is_number=True, cell=lambda row: shown(row.in_flight)),
     Column("memory", 3, is_number=True, cell=lambda row: _memory(row.memory)),
-    Column("why", prose=16, cell=lambda row: " ".join(_why(row))),
+    Column("why", prose=0.2, cell=lambda row: " ".join(_why(row))),
 )
 
 

@@ -51,12 +51,17 @@ _ISATAP: Final = (b"\0\0\x5e\xfe", b"\2\0\x5e\xfe")
 _BROADCAST: Final = IPv4Address("255.255.255.255")
 
 
+def _is_group(ip: IpAddress) -> bool:
+    """Whether many machines share an address, so that TCP neither listens nor connects there."""
+    return ip.is_multicast or ip == _BROADCAST
+
+
 def refusal(ip: IpAddress) -> str | None:
     """Why no replica may be at an IP address: the end of a sentence; None where one may be."""
     if ip.is_unspecified:
         return "is not an address that a replica can be reached at"
     for each in (ip, *_embedded(ip)):
-        if each.is_multicast or each == _BROADCAST:
+        if _is_group(each):
             return "is not an address that a replica can be reached at"
         if each.is_link_local:
             return "is link-local: cloud metadata lives there, not replicas"
@@ -123,6 +128,14 @@ def parse_address(text: object) -> Address:
     given = shown(text)
     if "://" in text or "/" in text:
         raise ValueError(f'{given} is not "host:port": leave out the scheme and the path')
+    address = _split(text, given)
+    if address.ip is not None and _is_group(address.ip):
+        kind = "multicast" if address.ip.is_multicast else "broadcast"
+        raise ValueError(f"{address.host} is a {kind} address: give the address of one machine")
+    return address
+
+
+def _split(text: str, given: str) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon or not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
         raise ValueError(f'{given} is not "host:port" with a port up to 65535')

@@ -20,8 +20,10 @@ MAX_DEPTH: Final = 32
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _WORDS: Final = {"": None, "~": None, "null": None, "true": True, "false": False}
-_INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
-_FLOAT: Final = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,18})?([eE][+-]?\d{1,3})?", re.ASCII)
+_INTEGER: Final = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
+_FLOAT: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_MAX_NUMBER: Final = 400
+"""Characters of a number, with every number of 64 bits below; Python takes long over thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ def _scalar(event: events.ScalarEvent) -> Any:
         return text
     if text in _WORDS:
         return _WORDS[text]
+    if len(text) > _MAX_NUMBER:
+        return text
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text

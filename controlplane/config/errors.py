@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -85,7 +85,7 @@ def validated(model: type[ModelT], data: Mapping[str, Any]) -> ModelT:
 _SENTENCES: Final = {
     "value_error": "{error}",
     "missing": "is required and missing",
-    "literal_error": "{given} is not one of {expected}",
+    **dict.fromkeys(("literal_error", "enum"), "{given} is not one of {expected}"),
     "string_pattern_mismatch": "{given} must match {pattern}",
     **dict.fromkeys(
         ("model_type", "dict_type", "model_attributes_type"),
@@ -95,6 +95,15 @@ _SENTENCES: Final = {
     "string_type": "must be text, not {given}; put it in quotes",
     **dict.fromkeys(("int_type", "int_from_float"), "must be a whole number, not {given}"),
     "float_type": "must be a number, not {given}",
+    "finite_number": "must be a finite number, not {given}",
+    "greater_than": "must be more than {gt}, not {given}",
+    "greater_than_equal": "must be at least {ge}, not {given}",
+    "less_than": "must be less than {lt}, not {given}",
+    "less_than_equal": "must be at most {le}, not {given}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters, not {length}",
+    "too_short": "must not be empty",
+    "too_long": "must have at most {max_length} entries, not {length}",
     "bool_type": "must be true or false, not {given}",
     "none_required": "must be null, not {given}",
     "invalid_key": "a key must be text, not {given}; put it in quotes",
@@ -109,9 +118,10 @@ def _problem(detail: ErrorDetails, model: type[BaseModel], path: Path) -> str:
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(known)}"
         return f"unknown key; {hint}"
-    words, given = detail["msg"], shown(detail["input"])
-    sentence = _SENTENCES.get(detail["type"], f"{{given}}: {words[:1].lower()}{words[1:]}")
-    return sentence.format(given=given, **detail.get("ctx", {}))
+    given = detail["input"]
+    length = len(given) if isinstance(given, Sized) else 0
+    sentence = _SENTENCES.get(detail["type"], "{given} is not valid here")
+    return sentence.format(given=shown(given), length=length, **detail.get("ctx", {}))
 
 
 def check_distinct(what: str, items: Sequence[object], keys: Sequence[str]) -> None:

@@ -1,6 +1,8 @@
 """The small values that settings are made of: durations, sizes, percentages, names."""
 
+import posixpath
 import re
+import string
 from decimal import Decimal
 from typing import Annotated, Final, TypeVar, cast
 
@@ -205,7 +207,36 @@ UrlPath = Annotated[str, StringConstraints(pattern=rf"^{_PATH}(\?[\x21\x22\x24-\
 """The path of an HTTP request on a replica, with a query or without."""
 
 
-PathPrefix = Annotated[str, StringConstraints(pattern=rf"^{_PATH}$")]
+_ESCAPED: Final = re.compile(r"%([0-9A-Fa-f]{2})", re.ASCII)
+
+_UNESCAPED: Final = frozenset(f"{string.ascii_letters}{string.digits}-._~/\\")
+"""Characters whose escapes an Envoy undoes in a path before it looks for the route."""
+
+
+def normalized_path(path: str) -> str:
+    """Return a path as an Envoy compares it with prefixes (RFC 3986, section 6.2.2)."""
+
+    def unescaped(found: re.Match[str]) -> str:
+        character = chr(int(found[1], 16))
+        return character if character in _UNESCAPED else found[0]
+
+    plain = _ESCAPED.sub(unescaped, path).replace("\\", "/")
+    # POSIX has a meaning for two slashes at the start, and none for one at the end.
+    found = posixpath.normpath(f"/{plain.lstrip('/')}")
+    is_open = found != "/" and plain.rpartition("/")[2] in ("", ".", "..")
+    return f"{found}/" if is_open else found
+
+
+def _as_compared(prefix: str) -> str:
+    if (compared := normalized_path(prefix)) != prefix:
+        raise ValueError(
+            f"{shown(prefix)} matches no request: Envoys compare such a path as"
+            f" {shown(compared)}; write that"
+        )
+    return prefix
+
+
+PathPrefix = Annotated[str, StringConstraints(pattern=rf"^{_PATH}$"), AfterValidator(_as_compared)]
 """The start of a request's path, as far as `is_below` says; a query does not count."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
@@ -29,6 +30,7 @@ from controlplane.turns import result_in_turns
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS: Final = "application/openmetrics-text"
+_WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 # Seconds; a decision on a thousand replicas takes some tenths of one.
 _DECISION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -213,8 +215,22 @@ class _Collected(CollectorRegistry):
 
 
 def _written(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    if _OPENMETRICS in accepted:
+    if wants_openmetrics(accept):
         text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
         return text, openmetrics.CONTENT_TYPE_LATEST
     return generate_latest(registry), _TEXT
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Whether a header ``Accept`` names OpenMetrics and prefers no other type (RFC 9110, 12.5.1).
+
+    A type without a weight, or with a malformed one, has the weight 1; 0 refuses the type.
+    """
+    weights: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        kind, *parameters = (each.strip() for each in part.split(";"))
+        given = next((each[2:] for each in parameters if each.startswith("q=")), "")
+        weight = float(given) if _WEIGHT.fullmatch(given) else 1.0
+        weights[kind] = max(weight, weights.get(kind, 0.0))
+    weight = weights.get(_OPENMETRICS, 0.0)
+    return weight > 0 and weight >= weights.get("text/plain", 0.0)

@@ -10,7 +10,7 @@ from controlplane.config import Address
 from controlplane.fleet import Change, Fleet, Pool, Replica
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.classes import BULK, class_of, pool_of
-from controlplane.telemetry.load import SHORTEST, Endpoint, InLocality, Load, LoadReports
+from controlplane.telemetry.load import NOTHING, SHORTEST, Endpoint, InLocality, Load, LoadReports
 
 
 class Traffic:
@@ -132,7 +132,7 @@ def by_replica(catalog: Catalog, localities: Mapping[InLocality, Load]) -> dict[
         there = pool.in_locality(where.cluster, place, where.sub_zone) if pool else []
         for address in there:
             endpoint = Endpoint(pool_of(where.cluster), address.host, address.port)
-            known = found.get(endpoint, Load(0, 0, 0))
+            known = found.get(endpoint, NOTHING)
             found[endpoint] = known.plus(load.part(len(there)), class_of(where.cluster))
     return found
 

@@ -298,30 +298,34 @@ class Bootstrap(_message.Message):
     def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., static_resources: _Optional[_Union[Bootstrap.StaticResources, _Mapping]] = ...) -> None: ...
 
 class UpstreamEndpointStats(_message.Message):
-    __slots__ = ("address", "total_successful_requests", "total_requests_in_progress", "total_error_requests")
+    __slots__ = ("address", "total_successful_requests", "total_requests_in_progress", "total_error_requests", "total_issued_requests")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_SUCCESSFUL_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_REQUESTS_IN_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_ERROR_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_ISSUED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     address: Address
     total_successful_requests: int
     total_requests_in_progress: int
     total_error_requests: int
-    def __init__(self, address: _Optional[_Union[Address, _Mapping]] = ..., total_successful_requests: _Optional[int] = ..., total_requests_in_progress: _Optional[int] = ..., total_error_requests: _Optional[int] = ...) -> None: ...
+    total_issued_requests: int
+    def __init__(self, address: _Optional[_Union[Address, _Mapping]] = ..., total_successful_requests: _Optional[int] = ..., total_requests_in_progress: _Optional[int] = ..., total_error_requests: _Optional[int] = ..., total_issued_requests: _Optional[int] = ...) -> None: ...
 
 class UpstreamLocalityStats(_message.Message):
-    __slots__ = ("locality", "total_successful_requests", "total_requests_in_progress", "total_error_requests", "upstream_endpoint_stats")
+    __slots__ = ("locality", "total_successful_requests", "total_requests_in_progress", "total_error_requests", "upstream_endpoint_stats", "total_issued_requests")
     LOCALITY_FIELD_NUMBER: _ClassVar[int]
     TOTAL_SUCCESSFUL_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_REQUESTS_IN_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_ERROR_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_ENDPOINT_STATS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_ISSUED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     locality: Locality
     total_successful_requests: int
     total_requests_in_progress: int
     total_error_requests: int
     upstream_endpoint_stats: _containers.RepeatedCompositeFieldContainer[UpstreamEndpointStats]
-    def __init__(self, locality: _Optional[_Union[Locality, _Mapping]] = ..., total_successful_requests: _Optional[int] = ..., total_requests_in_progress: _Optional[int] = ..., total_error_requests: _Optional[int] = ..., upstream_endpoint_stats: _Optional[_Iterable[_Union[UpstreamEndpointStats, _Mapping]]] = ...) -> None: ...
+    total_issued_requests: int
+    def __init__(self, locality: _Optional[_Union[Locality, _Mapping]] = ..., total_successful_requests: _Optional[int] = ..., total_requests_in_progress: _Optional[int] = ..., total_error_requests: _Optional[int] = ..., upstream_endpoint_stats: _Optional[_Iterable[_Union[UpstreamEndpointStats, _Mapping]]] = ..., total_issued_requests: _Optional[int] = ...) -> None: ...
 
 class ClusterStats(_message.Message):
     __slots__ = ("cluster_name", "upstream_locality_stats", "load_report_interval", "dropped_requests")

@@ -432,7 +432,7 @@ def ejection(**more: Any) -> cluster_v3.OutlierDetection:
     """Ejection of replicas for seconds up to a minute, by the part of requests that fail there."""
     return cluster_v3.OutlierDetection(
         interval=timedelta(seconds=1),
-        base_ejection_time=timedelta(seconds=5),
+        base_ejection_time=timedelta(seconds=1),
         max_ejection_time=timedelta(seconds=60),
         max_ejection_percent=40,
         enforcing_success_rate=0,

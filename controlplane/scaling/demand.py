@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from controlplane.balancing import Decision, sets
-from controlplane.balancing.capacity import BYTES_PER_TOKEN, squares_of, tokens_of
 from controlplane.balancing.columns import Bools
 from controlplane.balancing.division import Division
 from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.frame import COUNTING, Frame
+from controlplane.balancing.lengths import squares_of, tokens_of
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.shares import work_rate
 from controlplane.balancing.table import DEFAULT
@@ -189,12 +189,11 @@ def demands_of(decision: Decision, now: float, wanted: Set[str]) -> tuple[ClassD
     else:
         titles = {DEFAULT: ALL}
         found = [(DEFAULT, _whole(frame), rows, whole, False)]
-    unit = _counted_per_guessed(frame)
     return tuple(
         ClassDemand(
             name,
             titles.get(name, name),
-            _scaled(flow if is_current else replace(flow, rate=0.0), unit),
+            flow if is_current else replace(flow, rate=0.0),
             _fleet(decision, frame, served),
             _backlog(decision, frame, served, objective) if is_current else 0.0,
             objective,
@@ -234,32 +233,15 @@ def _whole(frame: Frame) -> Flow:
     served = frame.serving & frame.fresh
     if sizes is not None and sizes.samples:
         # Large requests that begin to come are a load at once.
-        mean = tokens_of(sizes.newest_mean)
+        mean = tokens_of(frame, sizes.newest_mean)
         if rate is None:
             rate = math.fsum(np.nan_to_num(work_rate(frame)[served])) / mean
-        return Flow(rate, mean, squares_of(sizes.whole), tokens_of(sizes.quantile(0.99)))
+        long = tokens_of(frame, sizes.quantile(0.99))
+        return Flow(rate, mean, squares_of(frame, sizes.whole), long)
     if rate is None:
         rate = math.fsum(np.nan_to_num(frame.table.column("rate")[served]))
     mean = frame.pool.length or 100.0
     return Flow(rate, mean, SPREAD * mean**2, LONG * mean)
-
-
-def _counted_per_guessed(frame: Frame) -> float:
-    """Tokens that replicas count for one that is guessed by the bytes of requests."""
-    if not frame.pool.counts_tokens or frame.sizes is None or not frame.sizes.samples:
-        return 1.0
-    rate, tokens = frame.table.column("rate"), frame.table.column("token_rate")
-    known = frame.serving & frame.fresh & (rate > 0) & ~np.isnan(tokens)
-    requests, total = math.fsum(rate[known]), math.fsum(tokens[known])
-    guessed = tokens_of(frame.sizes.mean)
-    if requests <= 0 or total <= 0 or guessed <= 0:
-        return 1.0
-    # A text has a byte in each token, and a word is hardly ever as long as ten of them.
-    return min(max(total / requests / guessed, 0.1), BYTES_PER_TOKEN)
-
-
-def _scaled(flow: Flow, by: float) -> Flow:
-    return Flow(flow.rate, flow.mean * by, flow.square * by**2, flow.long * by)
 
 
 def _fleet(decision: Decision, frame: Frame, rows: Bools) -> Fleet:

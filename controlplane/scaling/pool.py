@@ -379,7 +379,9 @@ def _serves(replica: ReplicaState) -> bool:
 
 def _of_class(need: Need, max_utilization: float) -> Iterator[str]:
     demand, load, title = need.demand, need.load, need.demand.title
-    present = f"{number(demand.flow.tokens)} tokens/s need {counted(need.now, 'replica')}"
+    # Beside the capacity of a typical replica too few would seem to be needed.
+    which = ", the fastest first" if need.now < len(demand.fleet.ids) else ""
+    present = f"{number(demand.flow.tokens)} tokens/s need {counted(need.now, 'replica')}{which}"
     words = f"For {title}, the present {present}"
     if load.tokens > demand.flow.tokens * 1.005:
         words += f"; the forecast, {number(load.tokens)} tokens/s, needs {need.wanted}"

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,15 +22,15 @@ from yarl import URL
 
 from controlplane.config import Address
 from controlplane.config.addresses import refusal
-from controlplane.config.metrics import AccessSettings
+from controlplane.config.metrics import DEFAULT_BYTES, AccessSettings
 from controlplane.files import read_file
-from controlplane.scraping.http_connection import (
+from controlplane.http_connection import (
     Answer,
     AnswerError,
     Connection,
     DisconnectedError,
-    Receiver,
     TooLongError,
+    room,
 )
 from controlplane.telemetry.layouts import shown
 
@@ -129,6 +129,75 @@ class Access:
         return data
 
 
+LATE: Final = 0.05
+"""Seconds between two looks for answers that are overdue: one timer for all that are awaited."""
+
+STILL: Final = 0.25
+"""Seconds between two looks from where on this process, or all of its machine, stood still: that
+time is not held against those who were to answer in it."""
+
+
+class Receiver:
+    """What connections of one event loop share: room for what comes, and whose time is up."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, most: int = DEFAULT_BYTES
+    ) -> None:
+        """Prepare; the clock counts seconds that never go back."""
+        self.clock = clock
+        self.most = most
+        self._room = room()
+        self._due: dict[asyncio.Future[Answer], float] = {}
+        self._looks = False
+        self._looked_at = clock()
+
+    def connection(self) -> Connection:
+        """Make one that is not connected yet."""
+        return Connection(self._room, self.clock)
+
+    async def ask(self, connection: Connection, request: bytes, due: float, most: int) -> Answer:
+        """Send a whole request and wait for the answer, until `due` on the clock or `LATE` longer.
+
+        Raises:
+            AnswerError: What came is none, is longer than `most` bytes, or nothing came.
+            TimeoutError: It was not there by then.
+        """
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        connection.send(request, partial(_settle, answered), most, only_ok=True)
+        self._due[answered] = due
+        if not self._looks:
+            self._look_later(self.clock())
+        try:
+            return await answered
+        finally:
+            del self._due[answered]
+            # An error would refer to it by way of this frame, and garbage is looked for rarely.
+            del answered
+
+    def _look(self) -> None:
+        now = self.clock()
+        if (passed := now - self._looked_at) > STILL:
+            self._due = {answered: due + passed for answered, due in self._due.items()}
+        for answered in [overdue for overdue, due in self._due.items() if due <= now]:
+            _settle(answered, TimeoutError())
+        self._looks = False
+        if self._due:
+            self._look_later(now)
+
+    def _look_later(self, now: float) -> None:
+        self._looks, self._looked_at = True, now
+        asyncio.get_running_loop().call_later(LATE, self._look)
+
+
+def _settle(answered: asyncio.Future[Answer], outcome: Answer | AnswerError | TimeoutError) -> None:
+    if answered.done():
+        return
+    if isinstance(outcome, Answer):
+        answered.set_result(outcome)
+    else:
+        answered.set_exception(outcome)
+
+
 IDLE: Final = 15.0
 """Seconds after which a connection is not used again: something on the way may have forgotten it,
 and would not say so."""
@@ -192,7 +261,7 @@ class Getter:
         try:
             if known is not None and now - known.used_at <= IDLE:
                 try:
-                    return await known.ask(request, due, most)
+                    return await self._receiver.ask(known, request, due, most)
                 except DisconnectedError:
                     # It was closed for having been idle, perhaps while the request was on its way.
                     pass
@@ -200,7 +269,7 @@ class Getter:
             self._opened_at = self._receiver.clock()
             async with asyncio.timeout(due - self._opened_at):
                 self._connection = await self._connected(address, access, server_name)
-            return await self._connection.ask(request, due, most)
+            return await self._receiver.ask(self._connection, request, due, most)
         except BaseException:
             self.close()
             raise
@@ -234,7 +303,7 @@ class Getter:
         if access is not None and context:
             name = access.server_name or server_name or address.host
         _, connection = await loop.create_connection(
-            lambda: Connection(self._receiver),
+            self._receiver.connection,
             sock=connected,
             ssl=context,
             server_hostname=name,
@@ -304,7 +373,7 @@ async def scrape(
         raise ScrapeError(f"{where}: {why}", refused=refused) from None
     if answer.status != HTTPStatus.OK:
         raise ScrapeError(f"{where} answers {answer.status}, not 200{_hint(answer)}")
-    if answer.encoding != "identity":
+    if answer.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise ScrapeError(f"{where} answers compressed, which was not asked for")
     try:
         return answer.body.decode("utf-8"), answer.began_at
@@ -314,9 +383,9 @@ async def scrape(
 
 def _hint(answer: Answer) -> str:
     """What an operator can do about an answer that is none."""
-    if answer.status in _REDIRECTS and answer.location:
+    if answer.status in _REDIRECTS and (location := answer.headers.get("location")):
         # Repeat the beginning of one header only, and nothing of a body.
-        return f": it leads to {shown(answer.location)}, scrape that where it is meant"
+        return f": it leads to {shown(location)}, scrape that where it is meant"
     if answer.status in _WANT_CREDENTIALS:
         return ": it wants credentials, see scraping in the docs"
     return ""

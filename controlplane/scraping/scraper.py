@@ -18,9 +18,8 @@ from controlplane.config import Address, GpuSettings, MetricsSettings
 from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change, Key
 from controlplane.plane import Exporter, Failure, Plane, Target
-from controlplane.scraping.http_connection import Receiver
 from controlplane.scraping.probe import name_of, upstream_access
-from controlplane.scraping.scrape import MAX_DEADLINE, Access, Getter, ScrapeError, scrape
+from controlplane.scraping.scrape import MAX_DEADLINE, Access, Getter, Receiver, ScrapeError, scrape
 from controlplane.telemetry import (
     ExpositionError,
     Reading,

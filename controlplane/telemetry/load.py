@@ -77,9 +77,11 @@ class Load(NamedTuple):
     Attributes:
         succeeded: Ended well since the report before.
         failed: Ended with an error of the server or not at all, since the report before.
+        in_progress: Have not ended yet.
         classes: Of them those of each class of requests that has a name, by it.
         is_own: Whether they were counted for this endpoint, and are not an even part of what was
             counted for several. Then nobody knows which of these has failed.
+        issued: Sent since the report before; infinite: nobody counted.
     """
 
     succeeded: float
@@ -87,12 +89,13 @@ class Load(NamedTuple):
     in_progress: float
     classes: Mapping[str, "Load"] = NO_CLASSES
     is_own: bool = True
+    issued: float = math.inf
 
     def plus(self, other: "Load", class_name: str) -> "Load":
         """Add what came through the cluster of a class; the default class has no name."""
         classes = self.classes
         if class_name:
-            known = classes.get(class_name, Load(0, 0, 0))
+            known = classes.get(class_name, NOTHING)
             classes = {**classes, class_name: known.plus(other, "")}
         return Load(
             self.succeeded + other.succeeded,
@@ -100,6 +103,7 @@ class Load(NamedTuple):
             self.in_progress + other.in_progress,
             classes,
             self.is_own and other.is_own,
+            self.issued + other.issued,
         )
 
     def part(self, of: int) -> "Load":
@@ -110,10 +114,31 @@ class Load(NamedTuple):
             self.in_progress / of,
             {name: load.part(of) for name, load in self.classes.items()},
             is_own=of == 1,
+            issued=self.issued / of,
         )
 
+    def without_refused(
+        self, in_progress: float, of_classes: Mapping[str, float] = MappingProxyType({})
+    ) -> "Load":
+        """Leave out the failures of requests that were never sent: no connection could be opened.
 
-_NOTHING: Final = Load(0, 0, 0)
+        Envoy sends them elsewhere, and its health check sees that nobody listens. A replica that
+        restarts has done nothing wrong.
+
+        Args:
+            in_progress: Requests in progress in the report before.
+            of_classes: The same by class.
+        """
+        classes = {
+            name: load.without_refused(of_classes.get(name, 0.0))
+            for name, load in self.classes.items()
+        }
+        ended = self.issued + in_progress - self.in_progress - self.succeeded
+        least = sum(load.failed for load in classes.values())
+        return self._replace(failed=min(self.failed, max(ended, least)), classes=classes)
+
+
+NOTHING: Final = Load(0, 0, 0, issued=0)
 
 
 class ClassLoad(NamedTuple):
@@ -209,13 +234,15 @@ class LoadReports:
         for endpoint in idle:
             # It may have been forgotten since.
             if (total := self._totals.get(endpoint)) is not None:
-                self._count(endpoint, total, reporter, _NOTHING)
-                self._take(total, reporter, _NOTHING, seconds, now)
+                self._count(endpoint, total, reporter, NOTHING)
+                self._take(total, reporter, NOTHING, seconds, now)
             yield
         for endpoint, load in loads.items():
             total = self._totals.setdefault(endpoint, _Total())
-            self._count(endpoint, total, reporter, load)
-            self._take(total, reporter, load, seconds, now)
+            known = total.reporters.get(reporter, Reporter())
+            sent = load.without_refused(known.in_progress, known.of_classes)
+            self._count(endpoint, total, reporter, sent)
+            self._take(total, reporter, sent, seconds, now)
             yield
         return [*loads, *idle]
 
@@ -352,7 +379,7 @@ class LoadReports:
         """Count what has been sent since the report before, by class."""
         known = total.reporters.get(reporter, Reporter())
         sent = {
-            name: _sent(load.classes.get(name, _NOTHING), known.of_classes.get(name, 0))
+            name: _sent(load.classes.get(name, NOTHING), known.of_classes.get(name, 0))
             for name in load.classes.keys() | known.of_classes.keys()
         }
         others = _sent(load, known.in_progress) - sum(sent.values())

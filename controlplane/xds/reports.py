@@ -14,7 +14,7 @@ from controlplane.resources.classes import class_of, leads_to_gateways, pool_of
 from controlplane.resources.endpoints import ASLEEP
 from controlplane.resources.health_checks import PREFIX
 from controlplane.resources.views import View
-from controlplane.telemetry.load import Endpoint, InLocality, Load
+from controlplane.telemetry.load import NOTHING, Endpoint, InLocality, Load
 from controlplane.telemetry.sizes import Sample
 from controlplane.xds.node import Node, ProtocolError, node_of
 from controlplane.xds.protocol import parse
@@ -41,7 +41,6 @@ MAX_HEALTH_ENDPOINTS: Final = 1_000
 """Endpoints that one health report may be about; no Envoy is asked for so many."""
 
 _HEALTHY: Final = 1
-_NOTHING: Final = Load(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
                 place = locality.locality
                 where = InLocality(cluster.cluster_name, place.region, place.zone, place.sub_zone)
                 load = _load(locality)
-                localities[where] = localities.get(where, _NOTHING).plus(load, "")
+                localities[where] = localities.get(where, NOTHING).plus(load, "")
             for stats in locality.upstream_endpoint_stats:
                 at = stats.address.socket_address
                 if not at.address:
@@ -109,7 +108,7 @@ def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
                 load = _load(stats)
                 # A replica is in a cluster for each class, and in two localities for the time of
                 # a tier move.
-                loads[endpoint] = loads.get(endpoint, _NOTHING).plus(load, of_class)
+                loads[endpoint] = loads.get(endpoint, NOTHING).plus(load, of_class)
             if len(loads) + len(localities) + len(unserved) > MAX_LOAD_ENDPOINTS:
                 raise ProtocolError(
                     "RESOURCE_EXHAUSTED", f"a load report of over {MAX_LOAD_ENDPOINTS} endpoints"
@@ -129,6 +128,7 @@ def _load(stats: pb.UpstreamEndpointStats | pb.UpstreamLocalityStats) -> Load:
         stats.total_successful_requests,
         stats.total_error_requests,
         stats.total_requests_in_progress,
+        issued=stats.total_issued_requests,
     )
 
 

@@ -67,7 +67,7 @@ WRONG = {
         "/slots",
         "must be a whole number, not true",
     ),
-    "too many slots": (REPLICA_PATH, replica(slots=10**17), "/slots", "less than or equal to 4096"),
+    "too many slots": (REPLICA_PATH, replica(slots=10**17), "/slots", "at most 4096, not 1000"),
     "port 0": (REPLICA_PATH, replica(address="10.0.0.1:0"), "/address", "port 0 reaches nothing"),
     "port 65536": (REPLICA_PATH, replica(address="10.0.0.1:65536"), "/address", "port up to 65535"),
     "IPv6 zone": (REPLICA_PATH, replica(address="[fe80::1%eth0]:80"), "/address", "IPv6 zone id"),
@@ -196,3 +196,35 @@ async def test_a_replica_of_a_pool_that_is_not_there_is_not_found() -> None:
     async with served() as api:
         answer = await api.ask("PUT", "/v1/pools/q/replicas/a", json=REPLICA)
         assert (answer.status, answer.detail) == (404, "there is no pool 'q'")
+
+
+NO_BODY = [
+    ("POST", f"{POOL_PATH}/replicas/a/drain"),
+    ("POST", f"{POOL_PATH}/replicas/a/drain?dry_run=true"),
+    ("POST", f"{POOL_PATH}/replicas/b/undrain"),
+    ("POST", f"{POOL_PATH}/replicas/a/heartbeat"),
+    ("DELETE", f"{POOL_PATH}/replicas/a"),
+    ("DELETE", POOL_PATH),
+]
+
+
+@pytest.mark.parametrize("body", [b"junk{", b'{"force": true}', b"[]", b"null"])
+@pytest.mark.parametrize(("method", "path"), NO_BODY)
+async def test_a_body_that_nothing_reads_is_refused(method: str, path: str, body: bytes) -> None:
+    async with served() as api:
+        await api.filled()
+        await api.ask("POST", f"{POOL_PATH}/replicas/b/drain")
+        before, changes = api.plane.fleet, api.changes
+        for chunked in (None, True):
+            answer = await api.ask(method, path, data=body, headers=JSON, chunked=chunked)
+            assert (answer.status, answer.detail) == (400, "no body is taken here; leave it out")
+        assert (api.plane.fleet, api.changes) == (before, changes)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b" {}\n"])
+async def test_a_body_that_says_nothing_is_taken(body: bytes) -> None:
+    async with served() as api:
+        await api.filled()
+        for chunked in (None, True):
+            answer = await api.ask(*NO_BODY[0], data=body, headers=JSON, chunked=chunked)
+            assert (answer.status, answer.body["draining"]) == (200, "operator")

@@ -1,6 +1,7 @@
 """Clients that take too long, too much, or speak no HTTP: cut off, and nothing has changed."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -36,9 +37,24 @@ async def test_what_is_no_http_is_refused_and_changes_nothing(what: str) -> None
         before = api.plane.fleet
         async with asyncio.timeout(DEADLINE):
             answer = await api.raw(GARBAGE[what])
-        assert answer == b"" or answer.split(b" ")[1].startswith(b"4")
+        if answer:
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.split(b" ")[1].startswith(b"4")
+            assert b"\r\nContent-Type: application/problem+json" in head
+            document = json.loads(body)
+            assert document["status"] == int(head.split(b" ")[1])
+            assert document["detail"].isprintable()
+            assert "b'" not in document["detail"], "the parser's quotes are not for a sentence"
         assert (api.plane.fleet, api.changes) == (before, 0)
         assert (await api.ask("GET", "/v1/pools")).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/pools/m", "/nothing", "/livez"])
+async def test_an_expectation_that_nobody_meets_is_a_problem_too(path: str) -> None:
+    async with served() as api:
+        answer = await api.ask("GET", path, headers={"Expect": "the-impossible"})
+        assert answer.status == 417
+        assert answer.detail == "Expect may be 100-continue, or left out"
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/po", b"GET /v1/pools HTTP/1.1\r\nHost: local"])

@@ -1,7 +1,9 @@
 """``GET /metrics``: the control plane's own metrics, for those who may ask."""
 
+import pytest
 from aiohttp import ClientResponse
 
+from controlplane.metrics.metrics import wants_openmetrics
 from tests.api.served import Served, served
 from tests.metrics.exposed import parsed
 
@@ -53,3 +55,28 @@ async def test_what_is_accepted_may_stand_in_several_headers() -> None:
         both = [("Accept", "text/html"), ("Accept", "application/openmetrics-text; version=1.0.0")]
         answer = await api.ask("GET", "/metrics", headers=both)
         assert answer.content_type == "application/openmetrics-text"
+
+
+@pytest.mark.parametrize(
+    ("accept", "openmetrics"),
+    [
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text; q=0.000", False),
+        ("application/openmetrics-text;version=1.0.0;q=0, text/plain", False),
+        ("application/openmetrics-text;q=0.2,text/plain;version=0.0.4;q=0.3", False),
+        ("application/openmetrics-text;q=0,*/*", False),
+        ("*/*", False),
+        ("", False),
+        ("APPLICATION/OpenMetrics-Text;Q=0.1", True),
+        ("application/openmetrics-text;q=0,application/openmetrics-text;version=1.0.0", True),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+            "application/openmetrics-text;version=0.0.1;q=0.5,"
+            "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,"
+            "*/*;q=0.2",
+            True,
+        ),
+    ],
+)
+def test_the_weights_of_accept_choose_the_format(accept: str, openmetrics: bool) -> None:  # noqa: FBT001
+    assert wants_openmetrics(accept) is openmetrics

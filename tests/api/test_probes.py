@@ -109,3 +109,28 @@ async def test_a_probe_that_comes_in_pieces_is_answered(api: Served) -> None:
             return probing.recv(1000)
 
     assert (await asyncio.to_thread(ask)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"Host: a\r\nHost: b\r\n", b"400"),
+        (b"Host: a\r\nhost: a\r\n", b"400"),
+        (b"", b"400"),
+        (b"Host: a\r\nno colon\r\n", b"400"),
+        (b"Host: a\r\n folded: yes\r\n", b"400"),
+        (b"Host : a\r\n", b"400"),
+        (b"Host: a\r\nContent-Length: -1\r\n", b"400"),
+        (b"Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n", b"400"),
+        (b"Host: a\r\nX: " + b"x" * 9_000 + b"\r\n", b"400"),
+        (b"Host: a\r\nExpect: x\r\n", b"417"),
+        (b"Host: a\r\nContent-Length: 0\r\nConnection: close\r\n", b"200"),
+        (b"Host: a\r\nUser-Agent: kube-probe/1.31\r\nAccept: */*\r\n", b"200"),
+    ],
+)
+async def test_a_probe_is_read_as_strictly_as_any_request(
+    api: Served, headers: bytes, status: bytes
+) -> None:
+    for path in (b"/livez", b"/readyz"):
+        answer = await api.raw(b"GET %s HTTP/1.1\r\n%s\r\n" % (path, headers))
+        assert answer.split(b" ")[1] == status

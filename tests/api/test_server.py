@@ -60,8 +60,10 @@ async def test_no_answer_is_kept_by_anybody_on_the_way() -> None:
             ("GET", "/v1/audit"),
             ("GET", "/livez"),
         ):
-            answer = await api.ask(method, where, json=POOL)
-            assert answer.headers["Cache-Control"] == "no-store", where
+            answer = await api.ask(method, where, json=POOL if method == "PUT" else None)
+            assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store"), where
+        missing = await api.ask("GET", "/v1/nothing")
+        assert (missing.status, missing.headers["Cache-Control"]) == (404, "no-store")
 
 
 async def test_an_envoy_shows_what_it_holds_and_what_it_rejected_last() -> None:

@@ -13,6 +13,7 @@ from controlplane.balancing import (
     InFlight,
     ReplicaInput,
     Table,
+    ZoneInput,
     decide,
 )
 from controlplane.config import PoolSettings, validated
@@ -184,6 +185,7 @@ class Play:
         now: When that was.
         gpus: Memory in use by GPU, over all pools.
         inputs: What was put last, by id.
+        zones: See `ZoneInput`.
     """
 
     def __init__(
@@ -199,6 +201,7 @@ class Play:
         self.now = 0.0
         self.gpus: dict[str, float] = {}
         self.inputs: dict[str, ReplicaInput] = {}
+        self.zones: ZoneInput | None = None
         self._counters: dict[str, Counters] = {}
 
     def copy(self) -> Self:
@@ -239,6 +242,7 @@ class Play:
             envoys=self.envoys,
             sizes=self.sizes,
             hold=hold,
+            zone_input=self.zones,
         )
         return self.decision
 

@@ -237,10 +237,26 @@ def test_replicas_of_different_speed_do_not_start_in_one_tier() -> None:
     assert weights(decision)["a"] > 3 * weights(decision)["f"]
 
 
-def test_when_most_of_a_pool_starts_nobody_is_held_back() -> None:
-    cold = {id_: Serving(load=0.0, ready_since=0.0) for id_ in "abc"}
-    decision = Play().step({**cold, **{id_: Serving() for id_ in "de"}})
-    assert set(weights(decision).values()) == {1000}
+def test_the_more_of_a_pool_starts_the_less_it_is_held_back() -> None:
+    """Nothing was measured yet, so the pool is taken to be 60 % busy."""
+    found = []
+    for count in (1, 2, 3):
+        cold = {id_: Serving(load=0.0, ready_since=0.0) for id_ in "abc"[:count]}
+        warm = {id_: Serving() for id_ in "vwxyz"[count:]}
+        found.append(relatives(Play().step({**cold, **warm}))["a"])
+    assert found == pytest.approx([1 / 6, 1 / 2, 2 / 3])
+
+
+def test_a_replica_that_the_others_cannot_do_without_starts_faster() -> None:
+    """Three of four do 90 % of what they can: at 80 % they leave half of the fourth's share."""
+    busy = pool(100, 100, 100, load=0.9)
+    play = played(busy, settings=settings_of(slow_start=SECONDS))
+    new = {"z": Serving(load=0.0, ready_since=play.now)}
+    assert relatives(play.step({**busy, **new}))["z"] == pytest.approx(0.5)
+    # What it has got it keeps when the load falls, and then it goes on in its own time.
+    quiet = {**pool(100, 100, 100, load=0.2), **new}
+    assert {relatives(each)["z"] for each in play.all_of(quiet, 4)} == {0.5}
+    assert relatives(play.run(quiet, 3))["z"] > 0.5
 
 
 def test_a_pool_can_do_without_a_slow_start() -> None:

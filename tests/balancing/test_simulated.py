@@ -82,11 +82,11 @@ def errors(scenario: Scenario, seeds: Sequence[int]) -> list[float]:
     ],
 )
 def test_a_confident_estimate_is_near_the_truth(scenario: Scenario, load: float) -> None:
-    """Within 15 % for almost all, and within 10 % for the middle one."""
+    """Within 15 % for four in five, and within 10 % for the middle one."""
     off = [abs(each) for each in errors(replace(scenario, load=load), (1, 2, 3, 4))]
     off.sort()
     assert median(off) < math.log(1.10)
-    assert off[int(0.85 * len(off))] < math.log(1.15)
+    assert off[int(0.8 * len(off))] < math.log(1.15)
 
 
 def test_what_a_start_costs_follows_from_counted_batches_of_several_sizes() -> None:

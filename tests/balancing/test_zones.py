@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.balancing import NOWHERE, Place, ZonePlan
+from controlplane.balancing import NOWHERE, Place, ZoneInput, ZonePlan
 from controlplane.balancing.zones import (
     DEAD_BAND,
     FADING,
@@ -21,9 +21,11 @@ from controlplane.balancing.zones import (
     planned,
     sentences,
 )
+from tests.balancing.pools import Serving, capacities, played
 
 A, B, C, US = Place("eu", "a"), Place("eu", "b"), Place("eu", "c"), Place("us", "a")
 PLACES = (A, B, C, US, Place("us", "b"), Place("", "x"), NOWHERE)
+TOKENS_OF_A_REQUEST = 100.0
 TOKENS = st.floats(1e-3, 1e6) | st.just(0.0)
 ZONES = st.dictionaries(st.sampled_from(PLACES), st.tuples(TOKENS, TOKENS), min_size=1)
 
@@ -205,6 +207,38 @@ def test_a_closed_loop_comes_to_rest(offered: float) -> None:
         }
     assert len(changes) <= 3
     assert not changes or changes[-1] < 20
+
+
+def test_a_zone_keeps_less_where_its_target_is_lower() -> None:
+    demand, capacity = {A: 60.0, US: 60.0}, {A: 100.0, B: 100.0, US: 100.0}
+    found = planned(None, demand, capacity, {}, 1.0, targets={A: 0.3})
+    assert found.told[A] == {A: 0.67, B: 0.33}
+    assert found.told[US] == {US: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("serving", "stays"),
+    [
+        (Serving(), 1.0),
+        (Serving(slots=None), 0.58),
+        (Serving(slots=None, batch=(2000.0, 0.1)), 1.0),
+    ],
+    ids=["slots", "latency", "batches"],
+)
+def test_a_zone_keeps_half_as_much_where_capacity_is_worked_out_from_latency(
+    serving: Serving, stays: float
+) -> None:
+    replicas = {"a": serving, "b": serving}
+    play = played(replicas)
+    assert play.decision is not None
+    rate = 0.6 * capacities(play.decision)["a"] / TOKENS_OF_A_REQUEST
+    start = play.now
+    for _ in range(20):
+        come = {("", A): rate * (play.now - start)}
+        play.zones = ZoneInput({"a": A, "b": B}, (), {A: 1, B: 1}, come, {})
+        found = play.step(replicas)
+    assert found.pool.zones is not None
+    assert found.pool.zones.told[""][A].get(A) == pytest.approx(stays, abs=0.02)
 
 
 def test_what_envoys_were_told_outlives_the_control_plane() -> None:

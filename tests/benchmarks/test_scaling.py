@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.scaling.curves import Point, late_at
+from benchmarks.scaling.draws import KINDS, SECONDS, draw
 from benchmarks.scaling.fleet import CURVE, FULL, Fleet
 from benchmarks.scaling.hpa import Hpa, Pods, by_average_value, by_utilization
 from benchmarks.scaling.loads import Requests, Shape
@@ -81,6 +82,22 @@ def test_a_steady_load_is_carried_without_a_late_request() -> None:
     assert found.minutes == 0
     assert found.most <= 4
     assert FULL > 2_700
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_seed_draws_the_same_load_each_time_and_another_seed_another(name: str) -> None:
+    def rates(seed: int) -> tuple[list[float], float, float]:
+        shape, _, times, cold_start = draw(KINDS[name], seed)
+        points = [
+            (shape.searches(at) + shape.bulk(at)) / shape.pace(at)
+            for at in np.arange(0, SECONDS, 5)
+        ]
+        return points, times, cold_start
+
+    assert rates(1) == rates(1)
+    assert all(one != other for one, other in zip(rates(1), rates(2), strict=True))
+    assert min(rates(1)[0]) > 0
+    assert max(rates(1)[0]) < 20
 
 
 @pytest.mark.parametrize(

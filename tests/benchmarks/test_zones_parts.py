@@ -52,4 +52,4 @@ def test_ratios_are_to_the_first_contender_of_the_same_round() -> None:
         for name in CONTENDERS
     ]
     rows = table(runs).splitlines()
-    assert rows[-1] == "| one zone lost | Plimsoll, nearest | 10 | 75 | 0.38 × | 25% | 2 of 20 |"
+    assert "| one zone lost | Plimsoll, nearest | 10 | 75 | 0.38 × | 25% | 2 of 20 |" in rows

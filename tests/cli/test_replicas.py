@@ -1,8 +1,6 @@
 """``plimsoll replicas`` and ``plimsoll explain`` against a real API."""
 
-import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -138,42 +136,6 @@ async def test_the_token_is_taken_from_the_environment() -> None:
         refused = await run(guarded, "replicas", "list")
         assert refused.exit_code == 1
         assert refused.stderr.endswith("; set PLIMSOLL_TOKEN\n")
-
-
-def test_when_nobody_answers_it_says_how_to_start_a_control_plane() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    result = CliRunner().invoke(plimsoll, ["explain", "m", "--url", url])
-    assert result.exit_code == 1
-    assert result.stderr == (
-        f"plimsoll: no control plane answers at {url}: start it with `plimsoll serve --config"
-        " FILE`, or set --url\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("says", "why"),
-    [
-        (b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "HTTP 200 with text/html"),
-        (b"\0\0\x1e\x04\0\0\0\0\0", "it does not speak HTTP/1"),
-    ],
-)
-async def test_another_server_is_not_taken_for_a_control_plane(says: bytes, why: str) -> None:
-    async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(says)
-        writer.close()
-
-    async with await asyncio.start_server(hello, "127.0.0.1", 0) as other:
-        url = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}"
-        result = await asyncio.to_thread(
-            CliRunner().invoke, plimsoll, ["explain", "m", "--url", url]
-        )
-    assert result.exit_code == 1
-    assert (
-        result.stderr == f"plimsoll: the server at {url} is not a Plimsoll control plane: {why}\n"
-    )
 
 
 @pytest.mark.parametrize(

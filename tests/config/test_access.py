@@ -47,8 +47,8 @@ def test_files_are_not_for_the_api_to_name() -> None:
     ("metrics", "because"),
     [
         ("timeout: 2m", "a scrape may take 60s at most"),
-        ("max_bytes: 100", "greater than or equal to 1024"),
-        ("max_bytes: 1000000000", "less than or equal to 67108864"),
+        ("max_bytes: 100", "must be at least 1024, not 100"),
+        ("max_bytes: 1000000000", "must be at most 67108864"),
         ("profile: amd", "amd describes GPUs, not replicas"),
     ],
 )

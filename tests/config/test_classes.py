@@ -70,7 +70,10 @@ AT_LENGTH = "{name: a, match: {min_bytes: 5, max_bytes: 9}}"
             ["{name: a, match: {min_bytes: 5, max_bytes: 3}}"],
             f"{WHERE}.match.min_bytes: is more than max_bytes, 3: no request has such a length",
         ),
-        (["{name: a, match: {min_bytes: -1}}"], f"{WHERE}.match.min_bytes: -1: "),
+        (
+            ["{name: a, match: {min_bytes: -1}}"],
+            f"{WHERE}.match.min_bytes: must be at least 0, not -1",
+        ),
         (["{name: default, match: {min_bytes: 1}}"], f"{WHERE}.name: default is the class of all"),
         (["{name: 'a:b', match: {min_bytes: 1}}"], f"{WHERE}.name: 'a:b' must match"),
         (["{name: a, match: {min_byte: 1}}"], f"{WHERE}.match.min_byte: unknown key; did you mean"),
@@ -81,6 +84,7 @@ AT_LENGTH = "{name: a, match: {min_bytes: 5, max_bytes: 9}}"
         ),
         (["{name: a, match: {header: {name: ':path', value: x}}}"], f"{WHERE}.match.header.name: "),
         (["{name: a, match: {prefix: x}}"], f"{WHERE}.match.prefix: 'x' must match"),
+        (["{name: a, match: {prefix: //x}}"], f"{WHERE}.match.prefix: '//x' matches no request"),
         (["{name: a, match: {prefix: /}}"], f"{WHERE}.match.prefix: takes every request"),
         (
             [AT_LENGTH, "{name: a, match: {prefix: /x}}"],

@@ -78,7 +78,19 @@ def test_a_config_is_a_mapping() -> None:
         ("memory: {soft: true}", "memory.soft: must be a number, not true"),
         ("memory: {soft: '0.5'}", "memory.soft: must be a number, not '0.5'"),
         ("memory: {soft: .nan}", "memory.soft: must be a number, not '.nan'"),
-        ("memory: {soft: 1e999}", "memory.soft: inf: input should be a finite number"),
+        (
+            "scaling: {min_replicas: 9223372036854775808}",
+            "scaling.min_replicas: must be at most 100000, not 9223372036854775808",
+        ),
+        (
+            "replicas: [{id: a, address: '10.0.0.1:1', slots: 99999999999999999999}]",
+            "replicas[0].slots: must be at most 4096, not 99999999999999999999",
+        ),
+        (
+            "health_check: {expected_statuses: []}",
+            "health_check.expected_statuses: must not be empty",
+        ),
+        ("memory: {soft: 1e999}", "memory.soft: must be a finite number, not inf"),
         ("memory: {soft: 0.98}", "memory: soft 0.98 must be below hard 0.97"),
         ("replicas: {}", "replicas: must be a list, not a mapping"),
         ("replicas: null", "replicas: must be a list, not null"),

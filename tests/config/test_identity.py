@@ -78,7 +78,7 @@ def test_nodes_may_be_ids_their_beginnings_or_all() -> None:
         ("{me: read}", "'me' is neither a SPIFFE id"),
         ("{'CN=a*': read}", "is neither a SPIFFE id"),
         ("{'spiffe://x/*/y': read}", "is neither a SPIFFE id"),
-        ("{'CN=a': boss}", "admin.tls.clients['CN=a']: 'boss': input should be 'read'"),
+        ("{'CN=a': boss}", "admin.tls.clients['CN=a']: 'boss' is not one of 'read', 'regis"),
         ("{}", "client_ca and clients go together"),
     ],
 )

@@ -34,7 +34,7 @@ def test_without_the_section_istiod_is_not_served() -> None:
         ("domain", ".internal", "is not a domain"),
         ("domain", "'*.internal'", "is not a domain"),
         ("domain", "a." * 95 + "a", "is not a domain"),
-        ("port", "0", "greater than or equal to 1"),
+        ("port", "0", "must be at least 1, not 0"),
         ("port", '"80"', "must be a whole number"),
         ("address", "10.0.0.1:18001", "set tls, listen on 127.0.0.1"),
         ("pools", "[p]", "unknown key"),

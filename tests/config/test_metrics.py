@@ -88,7 +88,7 @@ from tests.config.files import POOL, load, refusal_in_pool
             " not replicas",
         ),
         ("metrics: {gpu: {}}", "metrics.gpu.addresses: is required and missing"),
-        ("metrics: {port: 0}", "metrics.port: 0: input should be greater than or equal to 1"),
+        ("metrics: {port: 0}", "metrics.port: must be at least 1, not 0"),
     ],
 )
 def test_wrong_metrics_are_named_with_their_key_and_what_would_be_right(

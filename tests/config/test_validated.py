@@ -5,8 +5,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
-from controlplane.config import PoolSettings, ReplicaSettings, SettingsError, validated
+from controlplane.config import (
+    Config,
+    PoolSettings,
+    ReplicaSettings,
+    SettingsError,
+    errors,
+    validated,
+)
 from tests.config.files import HUGE, sentence
 
 REPLICA = {"address": "127.0.0.1:9001"}
@@ -124,7 +132,13 @@ def test_a_model_that_is_no_plain_name_is_refused(model: object) -> None:
     assert refused(PoolSettings, {"model": model}).path == ("model",)
 
 
-@pytest.mark.parametrize("address", ["localhost:80", "127.0.0.1:0", "0.0.0.0", ":80"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("localhost:80", "127.0.0.1:0", "0.0.0.0", ":80", "224.0.0.1:80", "239.255.255.250:80"),
+        *("255.255.255.255:80", "[ff02::1]:80", "[::ffff:224.0.0.1]:80"),
+    ],
+)
 def test_a_listener_that_envoy_would_not_take_is_refused(address: str) -> None:
     error = refused(PoolSettings, {"listener": {"address": address}})
     assert error.path == ("listener", "address")
@@ -153,3 +167,43 @@ def test_whatever_the_body_a_replica_is_read_or_refused(body: dict[str, Any]) ->
 @given(st.dictionaries(st.sampled_from([*PoolSettings.model_fields, "[key]", ""]), JSON))
 def test_whatever_the_body_a_pool_is_read_or_refused(body: dict[str, Any]) -> None:
     assert sentence(lambda: validated(PoolSettings, {**POOL, **body})).isprintable()
+
+
+ODD: tuple[object, ...] = (
+    *(None, True, 0, -1, 1, 10**20, 10**70, 1.5, float("inf"), float("nan"), "", "x", "x" * 5000),
+    *("\ud800", "9" * 20, [], [1], [None], [{}], ["127.0.0.1:1"] * 300, {}, {"a": 1}, {1: 2}),
+    {f"k{index}": "v" for index in range(2000)},
+)
+
+
+def below(model: type[BaseModel]) -> set[type[BaseModel]]:
+    """A model and all models of its fields."""
+    found = {model}
+    for field in model.model_fields.values():
+        for inner in errors._models_in(field.annotation):
+            found |= below(inner)
+    return found
+
+
+@pytest.mark.parametrize("model", sorted(below(Config) | below(PoolSettings), key=str))
+def test_every_error_has_a_sentence_of_ours(model: type[BaseModel]) -> None:
+    for name in model.model_fields:
+        for value in ODD:
+            try:
+                model.model_validate({name: value})
+            except ValidationError as error:
+                kinds = {detail["type"] for detail in error.errors()} - {"extra_forbidden"}
+                assert kinds <= errors._SENTENCES.keys(), (name, str(value)[:60])
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"slots": 10**19}, "slots: must be at most 4096, not 10000000000000000000"),
+        ({"slots": 0}, "slots: must be at least 1, not 0"),
+        ({"labels": dict.fromkeys("abcdefghijklmnopqrstuvwxyz0123456789", "")}, "labels: must have"
+            " at most 32 entries, not 36"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_shown_with_the_range(body: dict[str, Any], sentence: str) -> None:
+    assert str(refused(ReplicaSettings, body)) == sentence

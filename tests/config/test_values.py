@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from controlplane.config import (
     Address,
+    PoolSettings,
     ReplicaSettings,
     SettingsError,
     parse_address,
@@ -21,11 +22,14 @@ from controlplane.config.values import (
     format_percentage,
     format_size,
     is_below,
+    normalized_path,
     parse_percentage,
     parse_size,
     pattern_below,
 )
 from tests.config.files import HUGE, sentence
+
+POOL = {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +145,7 @@ def test_no_replica_is_where_a_cloud_keeps_its_metadata(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "224.0.0.1", "[ff02::1]", "255.255.255.255"]
+    "host", ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "[::224.0.0.1]", "[64:ff9b::ffff:ffff]"]
 )
 def test_no_replica_is_at_an_address_that_is_not_one_machines(host: str) -> None:
     with pytest.raises(SettingsError, match="is not an address that a replica can be reached at"):
@@ -285,3 +289,34 @@ def test_what_is_no_percentage_is_refused_with_an_example(text: object) -> None:
 def test_a_prefix_ends_where_a_segment_does(prefix: str, path: str, *, expected: bool) -> None:
     assert is_below(path, prefix) is expected
     assert bool(re.fullmatch(pattern_below(prefix), path)) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "compared"),
+    [
+        ("/a/../b", "/b"),
+        ("//", "/"),
+        ("//a", "/a"),
+        ("/a//b", "/a/b"),
+        ("/a%2fb", "/a/b"),
+        ("/a%5Cb", "/a/b"),
+        ("/%2e%2E/x", "/x"),
+        ("/a/./b", "/a/b"),
+        ("/a/..", "/"),
+        ("/a/.", "/a/"),
+        ("/a%42", "/aB"),
+        ("/..", "/"),
+        *((path, path) for path in ("/", "/v1/", "/v1/models", "/a;b", "/%c3%a9", "/a%20b")),
+        *((path, path) for path in ("/inference.", "/...", "/%21", "/a%zz", "/a.b/..c")),
+    ],
+)
+def test_a_prefix_is_written_as_envoys_compare_it(path: str, compared: str) -> None:
+    assert normalized_path(path) == compared
+    said = sentence(lambda: validated(PoolSettings, {**POOL, "route": {"prefix": path}}))
+    if path == compared:
+        assert said == ""
+    else:
+        assert said == (
+            f"route.prefix: {path!r} matches no request: Envoys compare such a path as"
+            f" {compared!r}; write that"
+        )

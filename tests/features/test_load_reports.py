@@ -53,7 +53,9 @@ def report(in_progress: int | None = None, node: str = "sidecar-1") -> bytes:
     """Of nothing yet, or of so many requests in progress."""
     address = core_v3.SocketAddress(address=AT.host, port_value=AT.port)
     stats = endpoint_v3.UpstreamEndpointStats(
-        address=core_v3.Address(socket_address=address), total_requests_in_progress=in_progress or 0
+        address=core_v3.Address(socket_address=address),
+        total_requests_in_progress=in_progress or 0,
+        total_issued_requests=in_progress or 0,
     )
     cluster = endpoint_v3.ClusterStats(
         cluster_name=AT.pool,
@@ -93,8 +95,8 @@ async def test_an_envoy_is_asked_once_and_each_of_its_reports_is_taken_in() -> N
         assert await call.read() is grpc.aio.EOF
     assert [stats.loads for _, stats in sink.reports] == [
         {},
-        {AT: Load(0, 0, 1)},
-        {AT: Load(0, 0, 2)},
+        {AT: Load(0, 0, 1, issued=1)},
+        {AT: Load(0, 0, 2, issued=2)},
     ]
     assert len({who for who, _ in sink.reports}) == 1
 

@@ -98,6 +98,7 @@ async def test_a_fault_of_ours_ends_a_stream_and_not_the_server(
             async with envoy(plane.address) as client:
                 await client.request()
                 assert await client.call.code() is grpc.StatusCode.INTERNAL
+                assert await client.call.details() == FAULT
         assert "ZeroDivisionError" in caplog.text
         async with envoy(plane.address) as client:
             await client.request()

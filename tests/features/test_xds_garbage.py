@@ -135,15 +135,3 @@ async def test_a_request_of_the_other_protocol_is_refused(protocol: type[Envoy])
     async with serving(A) as plane, envoy(plane.address, protocol=protocol) as client:
         code, why = await outcome(client, [VALID[other]])
         assert (code, bool(why)) == (grpc.StatusCode.INVALID_ARGUMENT, True)
-
-
-async def test_a_fault_of_ours_tells_the_client_nothing_of_its_kind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with serving(A) as plane, envoy(plane.address) as client:
-        monkeypatch.setattr("controlplane.xds.protocol.Delta.decode", lambda *_: 1 / 0)
-        code, why = await outcome(client, [VALID[Envoy]])
-        assert (code, why) == (
-            grpc.StatusCode.INTERNAL,
-            "a fault of the control plane; see its log",
-        )

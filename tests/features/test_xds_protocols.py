@@ -25,9 +25,6 @@ ONE_OF_EACH = snapshot(
 PROTOCOLS = pytest.mark.parametrize(
     "protocol", [Envoy, SotwEnvoy], ids=["delta", "state of the world"]
 )
-BY_TYPE = pytest.mark.parametrize(
-    "service", [entry for entry in SERVICES if entry.type_url], ids=lambda each: each.noun
-)
 
 
 async def started(client: Envoy) -> list[Got]:
@@ -86,22 +83,6 @@ async def test_a_reconnect_after_a_change_gets_the_change_and_nothing_older(
 
 
 @PROTOCOLS
-async def test_endpoints_asked_for_before_clusters_are_sent_again_after_them(
-    protocol: type[Envoy],
-) -> None:
-    async with (
-        serving(FixedCatalog(OLD)) as plane,
-        envoy(plane.address, protocol=protocol) as client,
-    ):
-        await client.want(ENDPOINT, "old")
-        first = await client.accept()
-        await client.want(CLUSTER)
-        second, third = await client.accept(), await client.accept()
-    assert [got.type_url for got in (first, second, third)] == [ENDPOINT, CLUSTER, ENDPOINT]
-    assert first.resources == third.resources == {"old": "1"}
-
-
-@PROTOCOLS
 async def test_the_node_is_needed_on_the_first_message_only(protocol: type[Envoy]) -> None:
     async with serving(FixedCatalog(OLD)) as plane:
         async with envoy(plane.address, protocol=protocol) as client:
@@ -112,21 +93,6 @@ async def test_the_node_is_needed_on_the_first_message_only(protocol: type[Envoy
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "the first request must name its node, with an id",
             )
-
-
-@PROTOCOLS
-async def test_an_aggregated_stream_without_a_type_is_an_invalid_argument(
-    protocol: type[Envoy],
-) -> None:
-    async with (
-        serving(FixedCatalog(OLD)) as plane,
-        envoy(plane.address, protocol=protocol) as client,
-    ):
-        await client.want("")
-        assert await status(client) == (
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "type_url is required on an aggregated stream",
-        )
 
 
 @PROTOCOLS
@@ -168,51 +134,3 @@ async def test_a_service_of_one_type_serves_it_and_follows_changes(
         kinds = ("clusters", "endpoints", "secrets", "listeners", "routes")
         plane.show(snapshot(**{item: {"a": "2"} for item in kinds}))
         assert (await client.accept()).resources == {"a": "2"}
-
-
-@PROTOCOLS
-@BY_TYPE
-async def test_another_type_on_a_service_of_one_type_is_an_invalid_argument(
-    protocol: type[Envoy], service: Service
-) -> None:
-    other = ROUTE if service.type_url == CLUSTER else CLUSTER
-    async with (
-        serving(FixedCatalog(ONE_OF_EACH)) as plane,
-        envoy(plane.address, service=service, protocol=protocol) as client,
-    ):
-        await client.want(other, "a")
-        assert await status(client) == (
-            grpc.StatusCode.INVALID_ARGUMENT,
-            f"type_url must be {service.type_url} or empty here",
-        )
-
-
-async def test_an_old_nonce_is_not_answered_and_its_names_are_not_lost() -> None:
-    # envoy#10363
-    now = {"a": "1", "b": "1"}
-    async with (
-        serving(FixedCatalog(snapshot(endpoints=now))) as plane,
-        envoy(plane.address, protocol=SotwEnvoy) as client,
-    ):
-        await client.want(ENDPOINT, "a")
-        await client.accept()
-        plane.show(snapshot(endpoints={"a": "2", "b": "1"}))
-        newer = await client.got()
-        await client.want(ENDPOINT, "b")
-        await client.answer(newer)
-        assert (newer.resources, (await client.accept()).resources) == ({"a": "2"}, {"b": "1"})
-
-
-async def test_endpoints_with_no_names_left_are_sent_no_more() -> None:
-    # go-control-plane#1498
-    async with (
-        serving(FixedCatalog(OLD)) as plane,
-        envoy(plane.address, protocol=SotwEnvoy) as client,
-    ):
-        await client.want(ENDPOINT, "old", "new")
-        await client.accept()
-        await client.drop(ENDPOINT, "old", "new")
-        await client.want(LISTENER)
-        assert (await client.accept()).type_url == LISTENER
-        plane.show(snapshot(endpoints={"old": "2", "new": "2"}, listeners={"l": "2"}))
-        assert (await client.accept()).type_url == LISTENER

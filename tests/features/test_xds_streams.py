@@ -2,7 +2,6 @@
 
 import grpc
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
 from controlplane.xds import Acknowledged, Connected, Disconnected, Rejected, Sent
 from tests.features.xds import FixedCatalog, envoy, serving, until
@@ -14,41 +13,6 @@ OLD = snapshot(
 NEW = snapshot(
     clusters={"new": "1"}, endpoints={"new": "1"}, listeners={"l": "2"}, routes={"r": "to new"}
 )
-
-
-async def test_an_envoy_starts_and_follows_a_change_in_the_order_that_loses_no_request() -> None:
-    async with serving(FixedCatalog(OLD)) as plane, envoy(plane.address) as client:
-        await client.request(CLUSTER)
-        assert (await client.accept()).resources == {"old": "1"}
-        await client.request(ENDPOINT, resource_names_subscribe=["old", "new"])
-        assert (await client.accept()).resources == {"old": "1"}
-        await client.request(LISTENER)
-        assert (await client.accept()).resources == {"l": "1"}
-        await client.request(ROUTE, resource_names_subscribe=["r"])
-        assert (await client.accept()).resources == {"r": "to old"}
-
-        plane.show(NEW)
-        seen = [await client.accept() for _ in range(5)]
-        assert [(got.type_url, [*got.resources], got.removed) for got in seen] == [
-            (CLUSTER, ["new"], []),
-            (ENDPOINT, ["new"], ["old"]),
-            (LISTENER, ["l"], []),
-            (ROUTE, ["r"], []),
-            (CLUSTER, [], ["old"]),
-        ]
-
-
-async def test_a_client_that_reconnects_is_sent_what_changed_meanwhile() -> None:
-    async with serving(FixedCatalog(snapshot(clusters={"a": "1", "b": "1", "c": "1"}))) as plane:
-        async with envoy(plane.address) as client:
-            await client.request()
-            held = (await client.accept()).versions
-        plane.show(snapshot(clusters={"a": "2", "c": "1"}))
-        async with envoy(plane.address) as client:
-            await client.request(initial_resource_versions=held)
-            changed, gone = await client.accept(), await client.accept()
-    assert (changed.resources, changed.removed) == ({"a": "2"}, [])
-    assert (gone.resources, gone.removed) == ({}, ["b"])
 
 
 async def test_a_client_is_served_the_view_that_its_metadata_asks_for() -> None:

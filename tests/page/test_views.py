@@ -49,6 +49,18 @@ async def test_a_pool_shows_its_replicas_and_its_last_hour_at_once() -> None:
             assert path.count("L") >= 2
 
 
+async def test_captions_of_charts_are_equally_high_whatever_their_values() -> None:
+    async with served() as api:
+        await filled(api, count=30)
+        async with opened(api.address, "#/pools/m") as page:
+            await expect(page.locator("figcaption").first).to_contain_text("capacity 2,")
+            heights = await page.locator("figcaption").evaluate_all(
+                "all => all.map((each) => each.offsetHeight)"
+            )
+            assert len(heights) == 4
+            assert len(set(heights)) == 1
+
+
 async def test_a_replica_has_an_address_of_its_own_and_says_why() -> None:
     async with served() as api:
         await filled(api)
@@ -82,6 +94,14 @@ async def test_the_audit_log_says_who_changed_what() -> None:
             await expect(first).to_contain_text("m/r0001")
             await expect(first).to_contain_text("loopback")
             await expect(first).to_contain_text('labels: {} → {"rack":"7"}')
+
+
+async def test_the_audit_log_says_on_a_phone_too_what_changed() -> None:
+    async with served() as api:
+        await filled(api)
+        async with opened(api.address, "#/audit", width=390) as page:
+            change = page.locator("#audit tbody tr td", has_text="added").first
+            await expect(change).to_be_visible()
 
 
 async def test_names_are_text_and_never_markup() -> None:

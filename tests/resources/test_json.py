@@ -10,4 +10,4 @@ def test_fields_are_named_as_in_protobufs_json() -> None:
     cluster, _ = catalog(a_pool(a=1)).pools["p"].resources[CLUSTER]
     ejection = to_json(CLUSTER, cluster)["outlierDetection"]
     assert ejection["consecutive5xx"] == 5
-    assert ejection["baseEjectionTime"] == "5s"
+    assert ejection["baseEjectionTime"] == "1s"

@@ -184,11 +184,14 @@ def test_only_a_gateway_has_a_listener_for_all_pools_and_no_other(wanted: object
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ({"pools": [f"p{n}" for n in range(MAX_POOLS + 1)]}, "pools: a list: .*at most 1000 items"),
+        (
+            {"pools": [f"p{n}" for n in range(MAX_POOLS + 1)]},
+            "pools: must have at most 1000 entries",
+        ),
         ({"pools": ["p" * (MAX_NAME + 1)]}, r"pools\[0\]: .*at most 256 characters"),
         (
             {"listen": {f"p{n}": "127.0.0.1:1" for n in range(MAX_POOLS + 1)}},
-            "listen: a mapping: .*at most 1000 items",
+            "listen: must have at most 1000 entries",
         ),
         ({"listen": {"p" * (MAX_NAME + 1): "127.0.0.1:1"}}, "listen.*at most 256 characters"),
     ],

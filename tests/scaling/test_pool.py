@@ -51,6 +51,7 @@ def test_a_pool_that_is_too_busy_is_to_have_more_and_says_why() -> None:
     assert (found.replicas, found.current) == (3, 2)
     assert found.reasons[0] == "3 replicas wanted, 2 there, 1 more"
     assert any("need 3 replicas" in reason for reason in found.reasons), found.reasons
+    assert not any("the fastest first" in reason for reason in found.reasons), found.reasons
     assert any("assumed until a start is seen" in reason for reason in found.reasons)
 
 
@@ -73,6 +74,7 @@ def test_just_after_a_start_nothing_is_scaled_down() -> None:
 def test_the_slowest_go_first_and_only_as_many_as_the_rest_can_do_without() -> None:
     scaled = Scaled(scale_down_after="60s")
     found = scaled.run(pool(50, 400, 50, 100, load=0.55), 200)
+    assert any("need 2 replicas, the fastest first" in reason for reason in found.reasons)
     # 330 requests a second are too much for the fast one alone.
     assert found.removable == ("a", "c")
     assert found.replicas == 2

@@ -4,8 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from controlplane.scraping.http_connection import Receiver
-from controlplane.scraping.scrape import Getter
+from controlplane.scraping.scrape import Getter, Receiver
 from tests.scraping.says import MOST
 
 

@@ -15,8 +15,15 @@ from controlplane.config import Address
 from controlplane.config.metrics import AccessSettings
 from controlplane.plane import Failure
 from controlplane.scraping import scrape as accesses
-from controlplane.scraping.http_connection import Receiver
-from controlplane.scraping.scrape import RENEWED, Access, AccessError, Getter, ScrapeError, scrape
+from controlplane.scraping.scrape import (
+    RENEWED,
+    Access,
+    AccessError,
+    Getter,
+    Receiver,
+    ScrapeError,
+    scrape,
+)
 from controlplane.telemetry import Device, Reading
 from tests.processes import DEADLINE
 from tests.scraping.says import MOST, bodies, ok, saying

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from controlplane.scraping.http_connection import (
+from controlplane.http_connection import (
     MAX_HEAD,
     AnswerError,
     Connection,

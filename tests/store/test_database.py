@@ -37,12 +37,6 @@ def test_what_is_no_longer_there_is_no_longer_kept(path: Path) -> None:
     assert loaded(path).registered == Registered(generations=7)
 
 
-def test_a_whole_fleet_takes_the_place_of_what_was_kept(path: Path) -> None:
-    filled(path)
-    filled(path, a_pool(z=9))
-    assert loaded(path).registered == registered(a_pool(z=9))
-
-
 def test_weighings_are_kept_as_long_as_their_replicas(path: Path) -> None:
     filled(path)
     row = '{"generation":1,"shown":true,"weighing":{"weight":7}}'

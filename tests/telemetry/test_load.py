@@ -306,6 +306,28 @@ def failed(reports: LoadReports, *, envoys: int, liars: int = 0, part: float = 0
             reports.record(-1 - liar, {A: Load(0, 1000, 0)}, 1.0, float(second))
 
 
+def test_a_connection_that_is_refused_is_no_failed_request() -> None:
+    """A request that cannot be sent goes to another replica; this one restarts."""
+    reports = LoadReports()
+    reports.record("one", {A: Load(80, 0, 6, issued=86)}, 1.0, 1.0)
+    # Four of the six in progress are lost with the process; no other reaches it.
+    reports.record("one", {A: Load(2, 54, 0, issued=0)}, 1.0, 2.0)
+    assert reports.ended(A) == (82, 4)
+    reports.record("one", {A: Load(0, 50, 0, issued=0)}, 1.0, 3.0)
+    assert reports.ended(A) == (82, 4)
+    found = reports.failing(A, 3.0)
+    assert found is not None
+    assert found.part < 0.1
+
+
+def test_a_connection_that_is_refused_is_no_failed_request_of_any_class() -> None:
+    reports = LoadReports()
+    bulk = Load(1, 5, 0, issued=3)
+    reports.record("one", {A: Load(10, 4, 0, issued=12).plus(bulk, "bulk")}, 1.0, 1.0)
+    found = reports.by_class(A, 1.0)
+    assert (found["bulk"].failed, found[""].failed) == (2, 2)
+
+
 @pytest.mark.parametrize("envoys", [1, 2, 12])
 def test_what_each_envoy_sees_a_sliver_of_adds_up(envoys: int) -> None:
     reports = LoadReports()

@@ -54,10 +54,6 @@ def test_a_stream_whose_node_changes_ends(other: Node) -> None:
     assert refusal(stream, Request(LISTENER, other)).code == "INVALID_ARGUMENT"
 
 
-def test_an_aggregated_stream_without_a_type_ends() -> None:
-    assert refusal(Stream(Delta()), Request(node=ENVOY)).code == "INVALID_ARGUMENT"
-
-
 @pytest.mark.parametrize(
     "node",
     [
@@ -110,13 +106,6 @@ def test_a_name_that_is_too_long_is_refused() -> None:
     names = ("a" * (MAX_NAME_LENGTH + 1),)
     error = refusal(Stream(Delta()), Request(CLUSTER, ENVOY, names=names))
     assert error.code == "INVALID_ARGUMENT"
-
-
-def test_duplicate_names_are_answered_once() -> None:
-    client = DeltaClient(snapshot(clusters={"a": "1"}))
-    client.request(subscribe=["a", "a", "b", "b"])
-    got = client.got()
-    assert (got.resources, got.removed) == ({"a": "1"}, ["b"])
 
 
 def test_a_claim_that_is_no_version_of_ours_is_not_kept() -> None:

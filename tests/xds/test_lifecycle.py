@@ -4,7 +4,7 @@ import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, SECRET, TYPE_URLS
 from controlplane.resources.secret_sources import Secrets
-from controlplane.xds import Node, ProtocolError, Unserved
+from controlplane.xds import ProtocolError, Unserved
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import resource, snapshot
 
@@ -40,23 +40,6 @@ def test_endpoints_of_a_cluster_removed_meanwhile_are_answered_empty(protocol: P
     got = client.accept()
     assert (got.type_url, got.resources) == (ENDPOINT, {})
     assert client.next() is None
-
-
-def test_the_node_is_needed_on_the_first_message_only(protocol: Protocol) -> None:
-    client = protocol(A)
-    client.want(CLUSTER)
-    assert client.stream.node == client.node
-    # The scripted clients never say it again.
-    client.want(ENDPOINT, "a")
-    assert [got.type_url for got in client.accept_all()] == [CLUSTER, ENDPOINT]
-
-
-@pytest.mark.parametrize("node", [Node(), Node(cluster="apps")])
-def test_a_first_message_without_a_node_is_an_invalid_argument(
-    protocol: Protocol, node: Node
-) -> None:
-    with pytest.raises(ProtocolError, match=r"INVALID_ARGUMENT.*node"):
-        protocol(A, node).want(CLUSTER)
 
 
 def test_an_aggregated_stream_without_a_type_is_an_invalid_argument(protocol: Protocol) -> None:

@@ -41,7 +41,7 @@ export function Chart({title, series, format, limit, from, to, gap}) {
 
   const words = shown.map((each, index) => html`<span class=${inTime[index].soft ? "soft" : ""}>${inTime[index].name} <b>${format(each?.[1])}</b></span>`);
   const label = known.length ? `${title}, last hour: ${main.name} now ${format(known.at(-1)[1])}, at most ${format(highest)}` : `${title}: nothing is known yet`;
-  return html`<figure class="chart"><figcaption><span class="title">${title}</span>${words}<span class="soft when">${when === null ? "" : clock(when)}</span></figcaption>
+  return html`<figure class="chart"><figcaption><span class="title">${title}</span><span class="soft when">${when === null ? "" : clock(when)}</span><span class="values">${words}</span></figcaption>
     <div class="drawing"><svg ref=${drawing} viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label=${label}
       onPointerMove=${point} onPointerLeave=${() => setAt(null)}>
       ${[0, 0.5, 1].map((part) => html`<line class="grid" x1="0" x2=${WIDTH} y1=${HEIGHT * part} y2=${HEIGHT * part} />`)}

@@ -155,7 +155,7 @@ function Page() {
     <${Silence} />
     <main ref=${main} id="main" tabindex="-1" class=${isOld ? "old" : ""}>${needed ? html`<${Login} refused=${refused} />` : view(route, me)}</main>
     <footer class="soft"><span><kbd>j</kbd> <kbd>k</kbd> rows · <kbd>Enter</kbd> open<span class="select"> · <kbd>x</kbd> select</span> · <kbd>/</kbd> filter · <kbd>Esc</kbd> back</span><span class="space"></span>
-      <a href="docs">API</a> <a href="openapi.json">OpenAPI</a></footer><${Question} />`;
+      <nav aria-label="Documents"><a href="docs">API</a><a href="openapi.json">OpenAPI</a></nav></footer><${Question} />`;
 }
 
 render(html`<${Page} />`, document.getElementById("page"));

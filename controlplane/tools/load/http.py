@@ -1,22 +1,18 @@
-"""Send POST requests over HTTP/1.1 to one URL, for as little CPU as a generator of load can spend.
-
-A general client took most of the CPU that a request costs. The protocol itself is left to llhttp,
-the parser of Node.js.
-"""
+"""Send POST requests over HTTP/1.1 to one URL, over as few connections as they take."""
 
 import asyncio
-import os
-import re
 import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from yarl import URL
+
+from controlplane.http_connection import Answer, AnswerError, Connection, reason, room
 
 CONNECT: Final = 5.0
 """Seconds after which an attempt to connect fails: a wrong address must show soon."""
@@ -83,109 +79,6 @@ class Exchange:
             self.connection.close()
 
 
-class Connection(asyncio.Protocol):
-    """A connection that carries one request after the other; it also is the parser's callback."""
-
-    def __init__(self, client: "Client") -> None:
-        self._client = client
-        self._parser = HttpResponseParser(self)
-        # Simple servers end lines with LF alone; nobody is misled by that.
-        self._parser.set_dangerous_leniencies(
-            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
-        )
-        self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
-        self.is_open = False
-        self.idle_since = 0.0
-        self._begin()
-
-    def _begin(self) -> None:
-        self._headers: dict[str, str] = {}
-        self._pieces: list[bytes] = []
-        self._has_come = self._has_head = self._is_whole = False
-
-    def send(self, exchange: Exchange, request: bytes) -> None:
-        """Send a request; the connection must be open and idle."""
-        assert self._transport is not None  # noqa: S101 - it is open
-        self._exchange, exchange.connection = exchange, self
-        self._begin()
-        self._transport.write(request)
-
-    def close(self) -> None:
-        self.is_open = False
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket's always is
-        self._transport, self.is_open = transport, True
-
-    def data_received(self, data: bytes) -> None:
-        """Feed the parser, which calls the methods below."""
-        if self._exchange is None:
-            self.close()  # Nobody asked for that, so what follows would be no answer either.
-            return
-        self._has_come = True
-        try:
-            self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade):
-            self.close()
-            self._end(Response(fault="not an HTTP answer"))
-            return
-        # Not from within the parser, which would take an error of the callback for one of its own.
-        if self._is_whole:
-            self._succeed()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.is_open = False
-        if self._exchange is not None:
-            self._lost(exc)
-        # The parser refers to this object too, and garbage is collected rarely.
-        del self._parser
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        self._has_head = True
-
-    def on_body(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-
-    def on_message_complete(self) -> None:
-        """The answer is whole, unless the status is an interim one."""
-        if self._parser.get_status_code() < 200:
-            self._begin()
-            return
-        self._is_whole = True
-        if not self._parser.should_keep_alive():
-            self.close()
-
-    def _lost(self, error: Exception | None) -> None:
-        has_length = bool({"content-length", "transfer-encoding"} & self._headers.keys())
-        if error is None and self._has_head and not has_length:
-            self._succeed()
-        elif self._has_come:
-            self._end(Response(fault="answer cut off"))
-        elif isinstance(error, OSError):
-            self._end(Response(fault=_reason(error)))
-        else:
-            self._end(Response(fault="disconnected without an answer"))
-
-    def _succeed(self) -> None:
-        status = self._parser.get_status_code()
-        self._end(Response(status, headers=self._headers, body=b"".join(self._pieces)))
-
-    def _end(self, response: Response) -> None:
-        exchange, self._exchange = self._exchange, None
-        if exchange is None:
-            return
-        exchange.connection = None
-        if self.is_open and response.status is not None:
-            self._client.idle(self)
-        exchange.end(response)
-
-
 class Client:
     """Connections to the server of one URL."""
 
@@ -220,6 +113,7 @@ class Client:
         self._tls = tls
         self._connect = connect
         self._loop = asyncio.get_running_loop()
+        self._room = room()
         self._idle: list[Connection] = []
 
     def post(self, body: bytes, done: Done, timeout: float | None = None) -> Exchange:
@@ -235,15 +129,10 @@ class Client:
             exchange.timer = self._loop.call_later(timeout, exchange.expire)
         connection = self._pop()
         if connection is not None:
-            connection.send(exchange, request)
+            self._send(connection, exchange, request)
         else:
             exchange.opening = asyncio.create_task(self._open(exchange, request))
         return exchange
-
-    def idle(self, connection: Connection) -> None:
-        """Keep a connection for the next request."""
-        connection.idle_since = self._loop.time()
-        self._idle.append(connection)
 
     def close(self) -> None:
         for connection in self._idle:
@@ -254,17 +143,32 @@ class Client:
         oldest = self._loop.time() - KEEPALIVE
         while self._idle:
             connection = self._idle.pop()
-            if connection.idle_since < oldest:
+            if connection.used_at < oldest:
                 connection.close()
             elif connection.is_open:
                 return connection
         return None
 
+    def _send(self, connection: Connection, exchange: Exchange, request: bytes) -> None:
+        exchange.connection = connection
+        connection.send(request, partial(self._ended, exchange, connection))
+
+    def _ended(
+        self, exchange: Exchange, connection: Connection, outcome: Answer | AnswerError
+    ) -> None:
+        exchange.connection = None
+        if connection.is_open:
+            self._idle.append(connection)
+        if isinstance(outcome, Answer):
+            exchange.end(Response(outcome.status, headers=outcome.headers, body=outcome.body))
+        else:
+            exchange.end(Response(fault=str(outcome)))
+
     async def _open(self, exchange: Exchange, request: bytes) -> None:
         try:
             async with asyncio.timeout(self._connect):
                 _, connection = await self._loop.create_connection(
-                    lambda: Connection(self),
+                    lambda: Connection(self._room, self._loop.time),
                     self._host,
                     self._port,
                     ssl=self._tls,
@@ -275,10 +179,10 @@ class Client:
         except (socket.gaierror, UnicodeError):
             exchange.end(Response(fault="host not found", connected=False))
         except OSError as error:
-            exchange.end(Response(fault=_reason(error), connected=False))
+            exchange.end(Response(fault=reason(error), connected=False))
         else:
             exchange.opening = None
-            connection.send(exchange, request)
+            self._send(connection, exchange, request)
 
 
 def _is_address(host: str) -> bool:
@@ -287,12 +191,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return str(error)  # Its number is none of the system's.
-    # Where several addresses were tried, the numbers are only in the message.
-    found = re.search(r"Errno (\d+)", str(error))
-    number = error.errno or (int(found[1]) if found else 0)
-    return os.strerror(number).lower() if number else type(error).__name__

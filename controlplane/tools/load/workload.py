@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from controlplane.api.schema.pools import Match
-from controlplane.balancing.capacity import tokens_of
+from controlplane.balancing.lengths import BYTES_PER_TOKEN, text_of
 from controlplane.config.values import is_below
 from controlplane.telemetry.sizes import Sizes
 from controlplane.tools.load.schedule import Departure, Step, schedule, turns
@@ -174,7 +174,7 @@ def classes_by_size(sizes: Iterable[int]) -> Classes:
 
 def tokens(size: int) -> float:
     """Return the tokens of a body of so many bytes, as the control plane counts them."""
-    return tokens_of(size)
+    return text_of(size) / BYTES_PER_TOKEN
 
 
 HEAVIEST: Final = 1000

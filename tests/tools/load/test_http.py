@@ -14,6 +14,8 @@ from controlplane.tools.load.http import Client, Response
 from tests.authority import client_context
 from tests.processes import DEADLINE, free_port
 
+CUT_OFF = "the connection was closed before the answer was whole"
+
 
 @asynccontextmanager
 async def answering(
@@ -108,10 +110,16 @@ async def test_a_connection_that_is_to_be_closed_is_not_used_again() -> None:
 @pytest.mark.parametrize(
     ("piece", "fault"),
     [
-        (b"", "disconnected without an answer"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello", "answer cut off"),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe", "answer cut off"),
-        (b"SSH-2.0-OpenSSH\r\n", "not an HTTP answer"),
+        (b"", "the connection was closed without an answer"),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello",
+            "the connection was closed before the answer was whole",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe",
+            "the connection was closed before the answer was whole",
+        ),
+        (b"SSH-2.0-OpenSSH\r\n", "this is no HTTP answer: Expected HTTP/, RTSP/ or ICE/"),
     ],
 )
 async def test_what_is_no_answer_is_a_fault_in_words(piece: bytes, fault: str) -> None:

@@ -60,13 +60,18 @@ function difference(entry) {
   return keys.map((key) => `${key}: ${plain(before[key])} → ${plain(after[key])}`).join("; ") || entry.change;
 }
 
+// The time alone today, else the date too.
+function moment(at) {
+  const then = new Date(at);
+  return then.toDateString() === new Date().toDateString() ? clock(at) : then.toLocaleString("sv");
+}
+
 const AUDIT = [
   {id: "about", title: "What", value: (it) => (it.replica == null ? it.pool : `${it.pool}/${it.replica}`)},
   {id: "at", title: "When", number: true, value: (it) => it.number, text: (it) => it.at, tip: (it) => it.at,
-    cell: (it) => new Date(it.at).toLocaleString("sv")},
+    cell: (it) => moment(it.at)},
   {id: "who", title: "Who", value: (it) => it.who},
-  {id: "change", title: "Change", rank: 2, value: (it) => it.change},
-  {id: "words", title: "Before and after", rank: 2, wide: true, value: difference, tip: difference},
+  {id: "change", title: "Change", wide: true, value: difference, tip: difference},
 ];
 
 export function Audit({me}) {

@@ -14,7 +14,7 @@ const misses = (pool) => wanted(pool) != null && pool.traffic.p99_ms > wanted(po
 const NOTES = [["gone", "gone"], ["unhealthy", "unhealthy"], ["starting", "starting"], ["draining", "draining"], ["cut", "cut"], ["stale", "stale"]];
 
 function notes(pool) {
-  const found = NOTES.filter(([key]) => pool.counts[key]).map(([key, word]) => `${pool.counts[key]} ${word}`);
+  const found = NOTES.filter(([key]) => pool.counts[key]).map(([key, word]) => `${number(pool.counts[key])} ${word}`);
   if (pool.suspect) found.push("weights frozen");
   if (pool.discovery.sources.some((each) => each.failing)) found.push("a source fails");
   return found.join(", ");
@@ -22,7 +22,7 @@ function notes(pool) {
 
 const COLUMNS = [
   {id: "pool", title: "Pool", value: (it) => it.name, text: (it) => `${it.name} ${it.model} ${notes(it)}`},
-  {id: "ready", title: "Ready", number: true, value: (it) => it.counts.ready, cell: (it) => `${it.counts.ready} of ${it.counts.total}`,
+  {id: "ready", title: "Ready", number: true, value: (it) => it.counts.ready, cell: (it) => `${number(it.counts.ready)} of ${number(it.counts.total)}`,
     tone: (it) => (it.counts.ready < it.counts.total ? "warn" : ""), hint: "Replicas that serve, of all"},
   {id: "traffic", title: "Traffic", number: true, value: (it) => it.traffic.rate_rps, cell: (it) => number(it.traffic.rate_rps, "/s"), hint: "Requests per second"},
   {id: "p50", title: "p50", number: true, rank: 3, value: (it) => it.traffic.p50_ms, cell: (it) => milliseconds(it.traffic.p50_ms)},

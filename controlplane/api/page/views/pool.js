@@ -72,8 +72,8 @@ function Charts({name, objective}) {
 export function PoolHead({name, pool, view}) {
   const tab = (title, to, is) => html`<a href=${to} aria-current=${is ? "page" : undefined}>${title}</a>`;
   return html`<p class="trail"><a href=${link()}>Fleet</a> /</p><h1>${name}</h1>
-    ${pool && html`<p class="headline">${[pool.model, pool.policy_in_force ?? pool.balancing.policy, `${pool.counts.ready} of ${counted(pool.counts.total, "replica")} ready`,
-      ...["starting", "draining", "cut", "stale", "unhealthy", "gone"].filter((key) => pool.counts[key]).map((key) => `${pool.counts[key]} ${key}`),
+    ${pool && html`<p class="headline">${[pool.model, pool.policy_in_force ?? pool.balancing.policy, `${number(pool.counts.ready)} of ${counted(pool.counts.total, "replica")} ready`,
+      ...["starting", "draining", "cut", "stale", "unhealthy", "gone"].filter((key) => pool.counts[key]).map((key) => `${number(pool.counts[key])} ${key}`),
       ...(pool.objective ? [`p99 of ${milliseconds(inMilliseconds(pool.objective.p99))} wanted`] : []), `declared by ${pool.source === "file" ? "the config file" : "the API"}`].join(" · ")}</p>`}
     <nav class="tabs" aria-label="Views of ${name}">${tab("Replicas", link("pools", name), view === "replicas")}
       ${tab("Configuration", link("pools", name, "config"), view === "config")}</nav>`;

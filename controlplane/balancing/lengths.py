@@ -1,0 +1,156 @@
+"""The stage that finds how many tokens requests have.
+
+Envoys sample the bytes of request bodies, and servers count tokens, or do not. Where they count,
+both together say how many bytes a token has: four in English prose, two in much of Asia's writing
+and in code. Where nobody counts, four bytes are called a token; that is only a unit, as long as all
+that is known of a pool is in the same one.
+"""
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from controlplane.balancing.frame import Frame
+from controlplane.balancing.table import BULK, DEFAULT
+from controlplane.telemetry.sizes import HALF_LIFE, REMEMBERED, Side
+
+LONGEST: Final = 0.999
+"""Part of the requests that are no longer than what counts as the longest."""
+UNKNOWN_LONGEST: Final = 20.0
+"""Usual requests that the longest is taken for where no sizes are known."""
+LENGTH_AFTER: Final = 100.0
+"""Counted requests from which on their mean length is taken for the usual one."""
+SAMPLES: Final = 20.0
+"""Sampled requests from which on the same holds where only their bytes are known."""
+OTHER_LENGTH: Final = 1.1
+"""Factor from which on these have become longer or shorter."""
+USUAL_LENGTH: Final = 100.0
+"""Tokens that a request is taken for where nobody knows; it cancels out."""
+BYTES_PER_TOKEN: Final = 4.0
+"""Of English text, where nobody counts tokens."""
+FEWEST_BYTES, MOST_BYTES = 1.0, 40.0
+"""Bytes that a token has: a word is hardly ever as long as ten tokens."""
+AROUND: Final = 40.0
+"""Bytes of a request that are no text: JSON with the name of a model."""
+LEAST_TEXT: Final = 0.25
+"""Part of a request that is text, at least."""
+
+
+def text_of(size: float) -> float:
+    """Bytes of text in a body of so many bytes."""
+    return max(size - AROUND, LEAST_TEXT * size)
+
+
+def tokens_of(frame: Frame, size: float) -> float:
+    """Tokens of a request, by the bytes of its body."""
+    return text_of(size) / bytes_per_token(frame)
+
+
+def squares_of(frame: Frame, side: Side) -> float:
+    """Mean squared tokens of requests, by the bytes of their bodies."""
+    square = side.squares / side.requests - 2 * AROUND * side.mean + AROUND**2
+    return max(square / bytes_per_token(frame) ** 2, tokens_of(frame, side.mean) ** 2)
+
+
+def bytes_per_token(frame: Frame) -> float:
+    """Bytes of text that are one token, by what replicas counted and Envoys sampled."""
+    (requests, tokens), sizes = frame.pool.counted, frame.sizes
+    if requests < LENGTH_AFTER or tokens <= 0 or sizes is None or sizes.samples < SAMPLES:
+        return BYTES_PER_TOKEN
+    return min(max(text_of(sizes.mean) * requests / tokens, FEWEST_BYTES), MOST_BYTES)
+
+
+def measured(frame: Frame) -> None:
+    """Find how long the requests of each replica are.
+
+    For ended requests, set their mean tokens and E[x²]/E[x]; for requests in flight, their mean and
+    longest.
+    """
+    _count(frame)
+    known = _usual(frame)
+    usual = known if known is not None else USUAL_LENGTH
+    threshold, of_all = frame.pool.division.threshold, frame.sizes
+    sides: dict[str, tuple[Side, float]] = {}
+    if of_all is not None and threshold is not None:
+        split = of_all.split(threshold)
+        below = 1 - split.requests_above
+        sides[DEFAULT] = split.below, of_all.quantile(LONGEST * below)
+        sides[BULK] = split.above, of_all.quantile(below + LONGEST * (1 - below))
+    elif of_all is not None:
+        for name, each in frame.class_sizes.items():
+            sides[name] = each.whole, each.quantile(LONGEST)
+    seen = {name: each for name, each in sides.items() if each[0].requests}
+    means = {name: tokens_of(frame, side.mean) for name, (side, _) in seen.items()}
+    squares = {name: squares_of(frame, side) for name, (side, _) in seen.items()}
+    by_class = frame.table.mean_by_class(means)
+    mean, square, longest = math.nan, math.nan, np.full(frame.size, UNKNOWN_LONGEST * usual)
+    if of_all is not None and of_all.samples:
+        mean, square = tokens_of(frame, of_all.mean), squares_of(frame, of_all.whole)
+        longest = np.full(frame.size, tokens_of(frame, of_all.quantile(LONGEST)))
+    are_known = ~np.isnan(by_class)
+    frame.length = np.where(are_known, by_class, usual)
+    of_class = np.where(are_known, frame.table.mean_by_class(squares) / by_class, square / mean)
+    frame.burst = of_class
+    # What is computed now may be of another class than what has ended.
+    tokens, count, most = (np.zeros(frame.size) for _ in range(3))
+    for name, (_, large) in seen.items():
+        in_flight = frame.table.in_flight(name)
+        count += in_flight
+        tokens += in_flight * means[name]
+        most = np.where(in_flight > 0, np.maximum(most, tokens_of(frame, large)), most)
+    frame.in_flight_length = np.where(count > 0, tokens / np.maximum(count, 1.0), frame.length)
+    frame.longest = np.where(count > 0, most, longest)
+
+
+def _count(frame: Frame) -> None:
+    """Add up requests by Envoys' count and tokens by the replicas'; both are forgotten like sizes.
+
+    Servers do not agree on what a request is: some count each of its texts.
+    """
+    ended, tokens = frame.table.column("ended"), frame.table.column("tokens")
+    before = frame.state
+    frame.state = replace(before, tokens=tokens.copy())
+    if frame.held is not None:
+        return
+    ended, tokens = ended - before.counted[:, 1], tokens - before.tokens
+    known = frame.alive & (ended >= 0) & (tokens >= 0)
+    if not known.any():
+        return
+    requests, counted = frame.pool.counted
+    fading = 0.5 ** ((frame.since or 0.0) / HALF_LIFE)
+    left = max(fading, min(REMEMBERED / max(requests, 1e-9), 1.0))
+    frame.pool = replace(
+        frame.pool,
+        counted=(
+            left * requests + math.fsum(ended[known]),
+            left * counted + math.fsum(tokens[known]),
+        ),
+    )
+
+
+def _usual(frame: Frame) -> float | None:
+    """Tokens of a request of the usual length.
+
+    Where tokens are counted that is only a unit, so it stays what it was at first.
+    """
+    if frame.pool.counts_tokens:
+        return frame.pool.length
+    requests, tokens = frame.table.column("requests"), frame.table.column("tokens")
+    known = frame.fresh & (tokens > 0) & (requests > 0)
+    total = math.fsum(requests[known])
+    if total >= LENGTH_AFTER:
+        length = math.fsum(tokens[known]) / total
+        frame.pool = replace(frame.pool, length=length, counts_tokens=True)
+        return length
+    nobody_counts = np.isnan(tokens[frame.alive]).all()
+    if nobody_counts and frame.sizes is not None and frame.sizes.samples >= SAMPLES:
+        length, before = tokens_of(frame, frame.sizes.mean), frame.pool.length
+        if before is None or not 1 / OTHER_LENGTH < length / before < OTHER_LENGTH:
+            frame.pool = replace(frame.pool, length=length)
+            # The mean of few samples is mostly chance: what was learned had another unit.
+            if before is None or frame.sizes.samples < REMEMBERED:
+                records = frame.state.records.in_units(length / (before or USUAL_LENGTH))
+                frame.state = replace(frame.state, records=records)
+    return frame.pool.length
