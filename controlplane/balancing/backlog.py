@@ -16,6 +16,7 @@ from controlplane.balancing.columns import Bools, Floats
 from controlplane.balancing.frame import Backlog, Frame
 from controlplane.balancing.gauges import lengths, tokens_each
 from controlplane.balancing.headroom import CEILING, FLOOR
+from controlplane.balancing.shares import indispensable
 from controlplane.balancing.table import DEFAULT
 from controlplane.telemetry.load import report_interval
 
@@ -117,6 +118,9 @@ def overload(frame: Frame) -> None:
         line_at = np.where(over, now, np.where(held, state.line_at, line_at))
         frame.overloaded |= over | held
     lowest = np.where(frame.untried, FLOOR, NEXT_TO_NOTHING)
+    # What the others cannot carry would only wait there, and make them overloaded in turn.
+    part = indispensable(frame, frame.overloaded, 1.0)
+    lowest = np.maximum(lowest, part * frame.after_start)
     frame.after_overload = np.where(
         frame.overloaded, np.minimum(frame.after_start, lowest), frame.after_start
     )

@@ -47,7 +47,9 @@ def slow_start(frame: Frame) -> None:
         passed = (frame.now - began) / seconds
         cold = frame.serving & (passed < 1)
         step = np.floor(np.maximum(passed, 0.0) * START_STEPS) + 1
-        step = np.maximum(step, math.ceil(_indispensable(frame, cold) * (START_STEPS + 1)))
+        step = np.maximum(
+            step, math.ceil(indispensable(frame, cold, BUSY_MOST) * (START_STEPS + 1))
+        )
         # A replica that has got more is not held back again when the load falls for a moment.
         reached = np.where(state.began == began, state.warmth, 0.0)
         part = np.maximum(step / (START_STEPS + 1), reached)
@@ -58,24 +60,32 @@ def slow_start(frame: Frame) -> None:
     frame.state = replace(state, warmth=frame.warmth, began=began.copy())
 
 
-def _indispensable(frame: Frame, cold: Bools) -> float:
-    """The part of what cold replicas carry that the others cannot carry for them, 0 to 1."""
-    spared = math.fsum(frame.target[cold])
+def indispensable(frame: Frame, rows: Bools, most: float) -> float:
+    """The part of what some replicas carry that the others cannot carry for them, 0 to 1.
+
+    Args:
+        frame: Of the decision.
+        rows: These replicas.
+        most: Utilisation that the others may be brought to.
+    """
+    spared = math.fsum(frame.target[rows])
     if not spared:
         return 0.0
-    total = math.fsum(frame.target[frame.serving])
-    wanted = _busy(frame) / BUSY_MOST * total
-    return min(max((wanted - (total - spared)) / spared, 0.0), 1.0)
+    # A replica that does not answer carries nothing, whether or not Envoys know it yet.
+    others = frame.counting() & ~rows
+    carried = math.fsum(frame.target[others])
+    wanted = _busy(frame, rows | others) / most * (carried + spared)
+    return min(max((wanted - carried) / spared, 0.0), 1.0)
 
 
-def _busy(frame: Frame) -> float:
-    """The part of what all serving replicas carry that is asked of them; 1 where nobody knows."""
-    rates = frame.table.column("rate")[frame.serving]
+def _busy(frame: Frame, rows: Bools) -> float:
+    """The part of what these replicas carry that is asked of the pool, as far as it is known."""
+    rates = frame.table.column("rate")[rows]
     rate = max(frame.rate_of(None) or 0.0, math.fsum(rates[~np.isnan(rates)]))
     if frame.median is None:
         return LEAST_BUSY
-    length = float(np.median(frame.length[frame.serving]))
-    return rate * length / math.fsum(frame.aged[frame.serving])
+    length = float(np.median(frame.length[rows]))
+    return rate * length / math.fsum(frame.aged[rows])
 
 
 def damping(frame: Frame) -> None:

@@ -47,6 +47,14 @@ def test_a_replica_with_far_too_much_gets_next_to_nothing_at_the_next_reading() 
     assert "Overloaded" in words(after, "a")
 
 
+def test_an_overloaded_replica_keeps_what_the_others_cannot_carry() -> None:
+    """Two do 90 % of what they can: one alone would be overloaded next, and so in turn."""
+    busy = waiting({}, 100.0, 100.0, load=0.9)
+    after = played(busy).step(waiting({"a": 60.0}, 100.0, 100.0, load=0.9))
+    assert overloaded(after) == {"a"}
+    assert relatives(after)["a"] == pytest.approx(0.8, abs=0.05)
+
+
 def test_as_much_as_chance_explains_is_no_overload() -> None:
     play = played(waiting({}))
     assert overloaded(play.step(waiting({"a": 12.0}))) == set()
