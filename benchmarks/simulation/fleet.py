@@ -10,12 +10,14 @@ from benchmarks.simulation.clock import Clock
 from benchmarks.worlds.memory import Memory
 from benchmarks.worlds.scenarios import Scenario
 from benchmarks.worlds.server import TAKEN, Server
-from benchmarks.worlds.traffic import Arrival, arrivals
+from benchmarks.worlds.traffic import Arrival, Job, arrivals, request
 
 LEAD: Final = 1.25
 """Seconds for which replicas are watched before the first request comes."""
 MOST: Final = 4000
 """Requests in flight at which a run has collapsed."""
+AGAIN: Final = 0.1
+"""Seconds after which a worker of a job goes on that got an error."""
 NOTICED: Final = 1.0
 """Seconds after which health checks have found that a replica does not serve any more."""
 
@@ -78,7 +80,7 @@ class Fleet:
         self.clock = Clock(-LEAD)
         self.dispatchers = dispatchers
         self.random = Random(seed + 1000)
-        self._seed = seed
+        self._seed, self._sizes = seed, Random(seed + 2000)
         self.servers: list[Server] = [
             scenario.world.server(speed, self.clock.call_at, self._memory(number))
             for number, speed in enumerate(scenario.speeds)
@@ -141,13 +143,28 @@ class Fleet:
     def done(self, arrival: Arrival) -> None:
         """A request is answered."""
         self._in_flight -= 1
+        self._go_on(arrival, 0.0)
         if arrival.at >= self.scenario.timing.warm_up:
             self._record.latencies[arrival.kind].append(self.clock.now - arrival.at)
 
     def refuse(self, arrival: Arrival) -> None:
         """Answer a request with an error at once."""
         self._in_flight -= 1
+        self._go_on(arrival, AGAIN)
         self._record.failed += arrival.at >= self.scenario.timing.warm_up
+
+    def _go_on(self, arrival: Arrival, after: float) -> None:
+        """Let the worker of a job send its next request."""
+        job, worker = self.scenario.traffic.job, arrival.worker
+        if job is not None and worker is not None:
+            self.clock.call_at(self.clock.now + after, partial(self._work, job, worker))
+
+    def _work(self, job: Job, worker: int) -> None:
+        now = self.clock.now
+        if now < min(job.end, self.scenario.timing.total):
+            self._in_flight += 1
+            sent = request(job.requests, now, self._sizes, worker)
+            self._dispatching.send(worker % self.dispatchers, sent)
 
     def _memory(self, number: int) -> Memory | None:
         filling = self.scenario.filling
@@ -160,6 +177,9 @@ class Fleet:
     def _prepare(self) -> None:
         """What happens on the way."""
         scenario, call_at = self.scenario, self.clock.call_at
+        if (job := scenario.traffic.job) is not None:
+            for worker in range(job.workers):
+                call_at(job.begin, partial(self._work, job, worker))
         for change in scenario.changes:
             pace = self.servers[change.replica].pace
             call_at(change.at, partial(pace, change.at, change.factor))

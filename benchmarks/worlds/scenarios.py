@@ -177,6 +177,7 @@ _CLASSES_ROWS: Final = (
     Scenario("rare-bulk-70", BATCHING, FAST_AND_SLOW, traffic.RARE_BULK, 0.7),
     Scenario("half-bulk-70", BATCHING, FAST_AND_SLOW, traffic.HALF_BULK, 0.7),
     Scenario("bulk-job-70", BATCHING, FAST_AND_SLOW, traffic.bulk_job(50, 85), 0.7),
+    Scenario("workers-32", BATCHING, FAST_AND_SLOW, traffic.workers(32), 0.05),
     Scenario("burst-70", BATCHING, FAST_AND_SLOW, traffic.burst(50, 80, 0.95 / 0.7), 0.7),
     Scenario("searches-70", BATCHING, FAST_AND_SLOW, traffic.more_searches(50, 80, 4.0), 0.7),
     Scenario("classes-dies-50", BATCHING, FAST_AND_SLOW, _MIXED, 0.5, dies=(60, 7)),

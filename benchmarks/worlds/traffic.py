@@ -111,6 +111,7 @@ class Arrival:
         texts: The tokens of each text.
         tokens: Of all of them.
         bytes: Of its body.
+        worker: Of a job, who waits for the answer and then sends the next; None: nobody does.
     """
 
     at: float
@@ -118,6 +119,7 @@ class Arrival:
     texts: tuple[int, ...]
     tokens: int
     bytes: int
+    worker: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,23 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """Workers of an indexing job: each sends its next request when the last one is answered.
+
+    Attributes:
+        requests: What they ask; its share means nothing.
+        workers: How many.
+        begin: Seconds after the begin of the load.
+        end: When no more is sent.
+    """
+
+    requests: Stream
+    workers: int
+    begin: float = 0.0
+    end: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """For some time requests come so many times as often.
 
@@ -177,11 +196,13 @@ class Traffic:
     name: str
     streams: tuple[Stream, ...]
     phases: tuple[Phase, ...] = ()
+    job: Job | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Names of classes."""
-        return tuple(stream.kind for stream in self.streams)
+        streams = (*self.streams, self.job.requests) if self.job is not None else self.streams
+        return tuple(dict.fromkeys(stream.kind for stream in streams))
 
     @property
     def tokens(self) -> float:
@@ -241,7 +262,7 @@ def arrivals(traffic: Traffic, seed: int, rate: float, seconds: float) -> Iterat
         if len(streams) > 1 or traffic.phases:
             stream = _drawn(traffic, at, highest / rate * random.random())
         if stream is not None:
-            yield _request(stream, at, random)
+            yield request(stream, at, random)
 
 
 def _highest(traffic: Traffic) -> float:
@@ -261,10 +282,11 @@ def _drawn(traffic: Traffic, at: float, point: float) -> Stream | None:
     return None
 
 
-def _request(stream: Stream, at: float, random: Random) -> Arrival:
+def request(stream: Stream, at: float, random: Random, worker: int | None = None) -> Arrival:
+    """Draw a request."""
     texts = tuple([stream.length.draw(random) for _ in range(stream.texts)])
     tokens = sum(texts)
-    return Arrival(at, stream.kind, texts, tokens, int(stream.body(len(texts), tokens)))
+    return Arrival(at, stream.kind, texts, tokens, int(stream.body(len(texts), tokens)), worker)
 
 
 def _mixed(name: str, bulk: float, texts: int, phases: Sequence[Phase] = ()) -> Traffic:
@@ -291,6 +313,12 @@ def bulk_job(begin: float, end: float) -> Traffic:
     """Searches all the time, and an indexing job that runs between two times."""
     phases = (Phase(0.0, begin, 0.0, BULK), Phase(end, math.inf, 0.0, BULK))
     return _mixed("a bulk job", 0.1, 20, phases)
+
+
+def workers(count: int, begin: float = 0.0) -> Traffic:
+    """Searches, and an indexing job of so many workers, which takes all that is left."""
+    search, bulk = MIXED.streams
+    return Traffic(f"{count} workers", (replace(search, share=1.0),), job=Job(bulk, count, begin))
 
 
 def burst(begin: float, end: float, factor: float) -> Traffic:

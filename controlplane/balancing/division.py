@@ -13,43 +13,26 @@ and Murta, 1999).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from controlplane.balancing.candidates import FULL, HOPELESS, Candidates, worth
 from controlplane.balancing.columns import Bools
+from controlplane.balancing.demand import Demand
 from controlplane.balancing.fleet import Fleet, fast_set
-from controlplane.balancing.prediction import Flow, Group, percentile
-from controlplane.balancing.table import BULK, DEFAULT
+from controlplane.balancing.prediction import NEVER
+from controlplane.balancing.table import BULK
 
-CLEAR: Final = 10.0
-"""Times the mean of short requests that the mean of long ones must be to be another class."""
-BIMODAL: Final = 0.85
-"""Fraction of the variance of sizes that two classes explain. Without a gap it is less: 0.64 for a
-lognormal distribution, 0.75 for a uniform one."""
-FULL: Final = 0.96
-"""Utilisation that a class may bring its replicas to."""
-WORSE: Final = 1.4
-"""Times its goal that the p99 of a class may be."""
-HARM: Final = 3.0
-"""How many times as much it counts when a p99 is beyond its goal as when it is below."""
 GAIN: Final = 0.1
 """Mean logarithm of p99s that classes by size must gain beside none."""
 COSTS: Final = 0.05
 """The same that classes may cost where a user names them."""
-NEAR: Final = 0.1
-"""The same within which divisions are about equally good."""
 BETTER: Final = 0.2
 """The same by which another division must be better than the present one."""
-SHORT: Final = 0.2
-"""Part of the mean of the longest class below which the requests of a class are short."""
-TRIED: Final = 48
-"""Numbers of replicas that are tried for all classes together, at most."""
-SEARCHED: Final = 4
-"""Classes up to which divisions are tried; more get replicas in proportion to their load."""
 EVERY: Final = 1.0
 """Seconds between two looks."""
 PART_AFTER: Final = 2.0
@@ -65,59 +48,18 @@ SUFFERS_ALWAYS: Final = 0.2
 """The same where no division carries all classes: mean waits are a fifth of their p99."""
 TOO_MUCH: Final = 3.0
 """Seconds for which that must be so."""
+WAITED: Final = 2.0
+"""Times what waited without classes that work waits at the replicas of the class with the longest
+requests, from where on the same holds."""
 CROWDED: Final = 2.0
 """Times the predicted p99 of a class that work waits at its replicas, from where on it gets more at
 once."""
+LEAST_FORECAST: Final = 0.05
+"""Part of its p99 without classes that the forecast for a class counts as then, at least."""
 RELIEF: Final = 1.0
 """Seconds until it gets more again."""
 MOVE: Final = 1.35
 """Factor by which the threshold for the fast replicas must be off to be moved."""
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What comes, by class.
-
-    Attributes:
-        flows: By class, at least one.
-        threshold: Bytes from which on a request is long; None where a user names classes.
-        enough: There were enough requests of each class to rely on it.
-        explained: See `Split`.
-        objectives: Seconds of p99 that a class promises, by class.
-    """
-
-    flows: Mapping[str, Flow]
-    threshold: int | None = None
-    enough: bool = True
-    explained: float = 1.0
-    objectives: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def all(self) -> Flow:
-        """All classes together."""
-        first, *rest = self.flows.values()
-        for flow in rest:
-            first = first.plus(flow)
-        return first
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether there are classes: named, or two sizes with a gap between them."""
-        if self.threshold is None:
-            return True
-        is_apart = self.flows[BULK].mean >= CLEAR * self.flows[DEFAULT].mean
-        return self.explained >= BIMODAL and is_apart
-
-    @property
-    def parts(self) -> dict[str, float]:
-        """The part of all work that each class is."""
-        total = max(math.fsum(flow.tokens for flow in self.flows.values()), 1e-9)
-        return {name: flow.tokens / total for name, flow in self.flows.items()}
-
-    def is_short(self, name: str) -> bool:
-        """Whether the requests of a class are short beside the longest."""
-        longest = max(flow.mean for flow in self.flows.values())
-        return self.flows[name].mean < SHORT * longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +80,7 @@ class Division:
         crowded: Since when the rest has had too much waiting; NaN: it has not.
         joined: When a replica joined a set, by id, while it still has what came before.
         grown: When a set was made or became larger last.
+        waited: Mean seconds of work that waited at all replicas before there were sets.
     """
 
     threshold: int | None = None
@@ -153,6 +96,7 @@ class Division:
     crowded: float = math.nan
     joined: Mapping[str, float] = field(default_factory=dict)
     grown: float = -math.inf
+    waited: float = 0.0
 
     def is_in_force(self, now: float) -> bool:
         """Whether requests go by class already."""
@@ -187,6 +131,7 @@ class Given(NamedTuple):
             name, where it is not all Envoys.
         notice: Seconds that Envoys need until requests can go by class.
         now: Seconds of a monotonic clock.
+        waited: Mean seconds of work at all replicas, weighted by what they carry.
     """
 
     fleet: Fleet
@@ -197,12 +142,7 @@ class Given(NamedTuple):
     notice: float
     now: float
     gateways: Mapping[str, int] = MappingProxyType({})
-
-
-Score = tuple[float, float]
-"""What is too much, and the mean logarithm of p99s relative to their goals; less is better."""
-HOPELESS: Final[Score] = (math.inf, math.inf)
-"""Of a division in which some class has more work than its replicas can do."""
+    waited: float = 0.0
 
 
 def divided(before: Division, given: Given) -> Division:
@@ -238,18 +178,18 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     fleet, now, is_divided = given.fleet, given.now, found.rest is not None
     if len(demand.flows) < 2:
         return found
-    prediction = _Prediction(demand, given.dispatchers, given.gateways)
-    together = prediction.without_classes(fleet)
+    candidates = Candidates(fleet, demand, given.dispatchers, given.gateways)
+    together = candidates.together
     goals = {name: demand.objectives.get(name, max(p99, 1e-6)) for name, p99 in together.items()}
-    usual = present = _worth([together[name] / goals[name] for name in demand.flows])
+    usual = present = worth([together[name] / goals[name] for name in demand.flows])
     if is_divided:
         sets = {name: fleet.of(found.members(name, fleet.ids)) for name in demand.flows}
-        present, forecasts = prediction.score(sets, goals)
+        present, forecasts = candidates.score(sets, goals, found.rest or "")
         found = replace(found, together=together, forecasts=forecasts)
     # While a class has no requests, the others get its replicas only where they need them.
     are_there = all(flow.rate > 0 for flow in demand.flows.values())
     may_change = demand.is_clear and demand.enough and (are_there or present == HOPELESS)
-    best = prediction.best(fleet, goals, _in_order(found, fleet)) if may_change else None
+    best = candidates.best(goals, _in_order(found, fleet)) if may_change else None
     # Whoever names classes wants them apart, as long as that costs next to nothing.
     most = usual[1] + (COSTS if demand.threshold is None else -GAIN)
     # Where a class has more work than its replicas can do, any division that carries all is better.
@@ -260,10 +200,12 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     is_fit = is_urgent and best is not None
     may_join = is_divided and demand.threshold is not None and not is_fit
     # Those with replicas of their own get more of them as long as there are any to spare.
-    most_waits = SUFFERS_ALWAYS if is_urgent else SUFFERS
+    rest = found.rest or ""
+    limits = {name: SUFFERS_ALWAYS * p99 for name, p99 in together.items() if is_urgent}
+    # What waits of a job's workers waits without classes, too.
+    limits[rest] = SUFFERS * max(together.get(rest, 0.0), WAITED * found.waited)
     suffers = may_join and any(
-        given.waits.get(name, math.nan) > most_waits * together[name]
-        for name in (demand.flows if is_urgent else [found.rest or ""])
+        given.waits.get(name, math.nan) > limit for name, limit in limits.items()
     )
     if suffers and demand.all.tokens < float(fleet.capacity.sum()):
         since = now if math.isnan(found.crowded) else found.crowded
@@ -281,6 +223,8 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     if not found.is_planned or (not is_divided and found.threshold is not None):
         found = Division(demand.threshold, begun=now + given.notice, at=now, parts=demand.parts)
     found = _with_sets(found, best.sets, max(now, found.begun))
+    if not is_divided:
+        found = replace(found, waited=given.waited)
     seen = found.seen if is_divided else now
     found = replace(found, rest=best.rest, seen=seen, since=math.nan, crowded=math.nan)
     return replace(found, together=together, forecasts=best.forecasts)
@@ -338,7 +282,9 @@ def _relieved(division: Division, given: Given) -> Division:
     if now - division.grown < RELIEF or division.rest not in demand.flows:
         return division
     for name, own in division.sets.items():
-        forecast = division.forecasts.get(name, math.inf)
+        together = division.together.get(name, 0.0)
+        least = LEAST_FORECAST * together if together < NEVER else 0.0
+        forecast = max(division.forecasts.get(name, math.inf), least)
         if not given.waits.get(name, math.nan) > CROWDED * forecast:
             continue
         others = fleet.of(division.members(division.rest, fleet.ids))
@@ -366,131 +312,3 @@ def _to_fast(division: Division, given: Given, demand: Demand) -> Division:
         return division
     begun = now + given.notice
     return Division(fast.threshold, {BULK: own}, None, begun, now, fast.parts, seen=now)
-
-
-class _Best(NamedTuple):
-    """The best division of a fleet."""
-
-    sets: Mapping[str, frozenset[str]]
-    rest: str
-    score: Score
-    forecasts: Mapping[str, float]
-
-
-class _Prediction:
-    """Predicts p99s of what comes, in seconds."""
-
-    def __init__(self, demand: Demand, dispatchers: int, gateways: Mapping[str, int]) -> None:
-        self._demand, self._flows = demand, demand.flows
-        self._dispatchers, self._gateways = dispatchers, gateways
-
-    def without_classes(self, fleet: Fleet) -> dict[str, float]:
-        """Predict the p99 of each class where all replicas serve all."""
-        everything = self._demand.all
-        groups, shares = fleet.groups(everything.tokens)
-        return {
-            name: self._p99(groups, shares, everything, name, self._dispatchers)
-            for name in self._flows
-        }
-
-    def score(
-        self, fleets: Mapping[str, Fleet], goals: Mapping[str, float]
-    ) -> tuple[Score, dict[str, float]]:
-        """How bad a division is, and the p99 of each class."""
-        forecasts = {}
-        for name, flow in self._flows.items():
-            some = fleets[name]
-            if not some.ids or flow.tokens > FULL * float(some.capacity.sum()):
-                return HOPELESS, {}
-            dispatchers = self._gateways.get(name, self._dispatchers)
-            forecasts[name] = self._p99(*some.groups(flow.tokens), flow, name, dispatchers)
-        return _worth([forecasts[name] / goals[name] for name in self._flows]), forecasts
-
-    def best(self, fleet: Fleet, goals: Mapping[str, float], ids: Sequence[str]) -> _Best | None:
-        """The best way to divide a fleet; of about equally good ones that with the most room.
-
-        Args:
-            fleet: The replicas.
-            goals: Seconds that the p99 of each class is held against.
-            ids: Of the replicas, in the order in which classes get them.
-
-        Returns:
-            None where some class always has more work than its replicas can do.
-        """
-        names = sorted(self._flows, key=lambda name: (self._flows[name].mean, name))
-        if len(names) > len(fleet.ids):
-            return None
-        tried: Iterator[tuple[int, ...]] = _compositions(len(fleet.ids), len(names))
-        if len(names) > SEARCHED:
-            tried = iter([_in_proportion(fleet, [self._flows[name].tokens for name in names])])
-        found: list[tuple[float, _Best]] = []
-        for counts in tried:
-            ends = np.cumsum(counts).tolist()
-            ranges = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
-            fleets = {name: fleet.of(some) for name, some in zip(names, ranges, strict=True)}
-            score, forecasts = self.score(fleets, goals)
-            if score == HOPELESS:
-                continue
-            sets = {
-                name: frozenset(ids[some])
-                for name, some in zip(names[:-1], ranges[:-1], strict=True)
-            }
-            fullest = max(
-                self._flows[name].tokens / float(some.capacity.sum())
-                for name, some in fleets.items()
-            )
-            found.append((fullest, _Best(sets, names[-1], score, forecasts)))
-        if not found:
-            return None
-        over, mean = min(each.score for _, each in found)
-        near = [
-            each
-            for each in found
-            if each[1].score[0] <= over + NEAR and each[1].score[1] <= mean + NEAR
-        ]
-        return min(near, key=lambda each: each[0])[1]
-
-    def _p99(
-        self,
-        groups: Sequence[Group],
-        shares: Sequence[float],
-        flow: Flow,
-        name: str,
-        dispatchers: int,
-    ) -> float:
-        of, short = self._flows[name], self._demand.is_short(name)
-        return percentile(groups, shares, flow, of, dispatchers, short=short)
-
-
-def _worth(ratios: Sequence[float]) -> Score:
-    """How bad p99s relative to their goals are: what is too much, then the mean logarithm."""
-    logs = [math.log(max(ratio, 1e-9)) for ratio in ratios]
-    over = sum(max(each - math.log(WORSE), 0.0) for each in logs)
-    return over, sum(max(each, HARM * each) for each in logs) / len(logs)
-
-
-def _in_proportion(fleet: Fleet, tokens: Sequence[float]) -> tuple[int, ...]:
-    """Numbers of replicas that have capacities in proportion to the load, at least one each."""
-    left, counts, begin = sum(tokens), list[int](), 0
-    for index, each in enumerate(tokens[:-1]):
-        rest = fleet.capacity[begin:]
-        wanted = float(rest.sum()) * each / left if left else 0.0
-        most = len(rest) - (len(tokens) - 1 - index)
-        count = min(max(int(np.searchsorted(np.cumsum(rest), wanted)) + 1, 1), most)
-        counts.append(count)
-        begin, left = begin + count, left - each
-    return (*counts, len(fleet.ids) - begin)
-
-
-def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """Ways to cut so many replicas into so many runs, some of them where there are many."""
-    if parts == 1:
-        yield (total,)
-        return
-    most = total - parts + 1
-    tried: Sequence[int] = range(1, most + 1)
-    if most > TRIED // parts:
-        tried = sorted({round(each) for each in np.geomspace(1, most, max(TRIED // parts, 2))})
-    for first in tried:
-        for rest in _compositions(total - first, parts - 1):
-            yield (first, *rest)

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing.columns import Bools, Columns, Floats, Ints, column, columns, flag
-from controlplane.balancing.division import Demand, Division
+from controlplane.balancing.demand import Demand
+from controlplane.balancing.division import Division
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Table
 from controlplane.balancing.zones import ZonePlan

@@ -15,7 +15,8 @@ from controlplane.balancing import tiers
 from controlplane.balancing.backlog import leaned, leans
 from controlplane.balancing.capacity import TRUSTED
 from controlplane.balancing.columns import Bools, Floats, Ints
-from controlplane.balancing.division import MOVE, Demand, Division, Given, divided
+from controlplane.balancing.demand import Demand
+from controlplane.balancing.division import MOVE, Division, Given, divided
 from controlplane.balancing.fleet import Fleet, fast_set, fleet_of, part_for_fast
 from controlplane.balancing.frame import COUNTED, COUNTING, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
@@ -134,6 +135,7 @@ def part(frame: Frame) -> None:
             for name in (frame.demand.flows if frame.demand is not None else ())
             if frame.settings.gateways_of(name)
         },
+        _waited(frame),
     )
     frame.pool = replace(frame.pool, division=divided(before, given))
 
@@ -155,6 +157,12 @@ def _waits(frame: Frame, division: Division, name: str) -> float:
     inside = division.members(name, frame.ids) & settled
     rows = frame.serving & inside & ~np.isnan(frame.waits)
     return float(frame.waits[rows].mean()) if rows.any() else math.nan
+
+
+def _waited(frame: Frame) -> float:
+    """Mean seconds of work at all replicas, weighted by what they carry; 0 where nobody counts."""
+    rows = frame.serving & ~np.isnan(frame.waits)
+    return float(np.average(frame.waits[rows], weights=frame.mixed[rows])) if rows.any() else 0.0
 
 
 def batching(frame: Frame, rows: Ints) -> tuple[Floats, Floats, Floats, Floats]:

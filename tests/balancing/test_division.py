@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.balancing.demand import Demand
 from controlplane.balancing.division import (
     BETTER,
     LASTING,
     PART_AFTER,
     TOGETHER_AFTER,
     TOO_MUCH,
-    Demand,
     Division,
     Given,
     divided,
@@ -68,6 +68,7 @@ class Looking:
         self.fast: Demand | None = None
         self.division, self.now = Division(), 0.0
         self.waits = {DEFAULT: math.nan, BULK: math.nan}
+        self.waited = 0.0
 
     @property
     def own(self) -> frozenset[str]:
@@ -80,7 +81,16 @@ class Looking:
             self.now += every
             self.division = divided(
                 self.division,
-                Given(self.fleet, self.demand, self.fast, self.waits, 4, NOTICE, self.now),
+                Given(
+                    self.fleet,
+                    self.demand,
+                    self.fast,
+                    self.waits,
+                    4,
+                    NOTICE,
+                    self.now,
+                    waited=self.waited,
+                ),
             )
         return self.division if self.division.is_planned else None
 
@@ -296,6 +306,57 @@ def test_where_nobody_can_carry_it_all_searches_keep_their_replicas() -> None:
     looking = parted()
     looking.demand, looking.waits[BULK] = demand(1.1), 1e9
     assert looking.go_on(60) is not None
+
+
+def test_searches_are_parted_from_workers_that_keep_all_replicas_busy() -> None:
+    """A worker sends its next request when the last one is answered: no division carries that."""
+    looking = Looking(what=demand(1.02))
+    assert looking.go_on(PART_AFTER + 3) is not None
+    assert looking.division.rest == BULK
+    assert looking.division.forecasts[DEFAULT] < 1.0
+    assert looking.go_on(60) is not None
+
+
+def test_just_below_that_no_division_that_leaves_bulk_too_little_is_chosen() -> None:
+    looking = Looking(what=demand(0.97))
+    assert looking.go_on(60) is None
+
+
+def test_what_waits_of_workers_wherever_it_goes_leaves_classes_apart() -> None:
+    apart = {}
+    for waited in (0.0, 20.0):
+        looking = Looking(what=demand(1.02))
+        looking.waited = waited
+        looking.go_on(PART_AFTER + 10)
+        # Parted, bulk has less and so asks for less.
+        looking.demand, looking.waits[BULK] = demand(0.9), 25.0
+        apart[waited] = looking.go_on(TOO_MUCH + 2) is not None
+    assert apart == {0.0: False, 20.0: True}
+
+
+def test_where_no_division_carries_all_searches_that_wait_go_together_with_bulk_sooner() -> None:
+    looking = parted()
+    looking.demand = demand(0.965)
+    looking.go_on(1)
+    together = looking.division.together[DEFAULT]
+    looking.waits[DEFAULT] = 0.15 * together
+    assert looking.go_on(30) is not None
+    looking.waits[DEFAULT] = 0.25 * together
+    assert looking.go_on(TOO_MUCH + 1) is None
+
+
+def test_a_class_whose_forecast_is_next_to_nothing_gets_no_replicas_for_that() -> None:
+    """A twentieth of the p99 without classes is little: what batches cost is only estimated."""
+    grown = {}
+    for part in (0.09, 0.12):
+        looking = parted()
+        own, together = len(looking.own), looking.division.together[DEFAULT]
+        nothing = {**looking.division.forecasts, DEFAULT: 1e-3}
+        looking.division = replace(looking.division, forecasts=nothing)
+        looking.waits[DEFAULT] = part * together
+        looking.go_on(0.5, every=0.5)
+        grown[part] = len(looking.own) > own
+    assert grown == {0.09: False, 0.12: True}
 
 
 def test_searches_never_get_the_last_replica_also_while_there_is_no_bulk() -> None:

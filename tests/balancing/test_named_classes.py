@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from controlplane.balancing import ENVOYS, Decision, InFlight, ReplicaInput, Table, decide
-from controlplane.balancing.division import Demand, Division, Given, divided
+from controlplane.balancing.demand import Demand
+from controlplane.balancing.division import Division, Given, divided
 from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.prediction import Flow
 from controlplane.config import PoolSettings
@@ -86,9 +87,12 @@ def test_more_classes_than_replicas_share_them() -> None:
     assert after(flows, of=fleet(2)).sets == {}
 
 
-def test_more_work_than_all_replicas_can_do_is_not_divided() -> None:
+def test_where_all_replicas_have_too_much_to_do_the_longest_requests_get_what_is_left() -> None:
     flood = Flow(rate=20.0, mean=2_000.0, square=4e6, long=2_000.0)
-    assert after({"": SEARCH, "nightly": flood}).sets == {}
+    found = after({"": SEARCH, "nightly": flood})
+    assert found.rest == "nightly"
+    own = fleet().of(found.members("", fleet().ids))
+    assert SEARCH.tokens < 0.9 * float(own.capacity.sum())
 
 
 def test_a_tight_objective_gets_its_class_more_replicas() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.balancing.division import BIMODAL
+from controlplane.balancing.demand import BIMODAL
 from controlplane.telemetry.sizes import HALF_LIFE, LARGEST, REMEMBERED, Side, Sizes
 
 BIN = 2**0.25
