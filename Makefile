@@ -35,9 +35,17 @@ demo: $(DEMO)  ## control plane, 4 real replicas, 2 real Envoys, live table (DEM
 test: lint  ## everything that CI checks
 	@$(MAKE) --no-print-directory --jobs=2 unit types structure
 
-# Several at a time: most of them wait for other processes most of the time.
-unit: $(READY)  ## the tests alone (TEST_ARGS="-k tiers", "-n 0" for one after the other)
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(TEST_ARGS)
+# pytest compiles tests with its own assertions. Here one process does that, else each worker would.
+COMPILED := $(VENV)/.tests-compiled
+
+$(COMPILED): $(READY) $(shell find tests -name '*.py')
+	@$(BIN)/python -m pytest --collect-only -q > /dev/null 2>&1 || true
+	@touch $@
+
+# Several at a time: most of them wait for other processes most of the time. Each worker takes the
+# next test when it is free, and long tests come first (tests/conftest.py).
+unit: $(COMPILED)  ## the tests alone (TEST_ARGS="-k tiers", "-n 0" for one after the other)
+	$(BIN)/python -m pytest -n 6 --dist load --maxschedchunk 1 $(TEST_ARGS)
 
 CLIENTS := tests/proxyless
 CLIENTS_TESTED = $(BIN)/python -m pytest -n 2 $(CLIENTS) $(TEST_ARGS)

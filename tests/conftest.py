@@ -1,7 +1,9 @@
 """What holds for every test."""
 
 import signal
+from typing import Final
 
+import pytest
 from hypothesis import settings
 
 # How long an example takes says more of the machine than of the code; speed is for benchmarks/.
@@ -14,3 +16,29 @@ settings.load_profile("plimsoll")
 # What runs in the background of a shell ignores Ctrl-C, and so would every program that tests start
 # and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_FIRST: Final = (
+    "tests/api/test_schemathesis.py",
+    "tests/observability/",
+    "tests/envoy/",
+    "tests/benchmarks/",
+    "tests/page/",
+    "tests/examples/",
+    "tests/tools/",
+    "tests/proxyless/",
+    "tests/cli/",
+    "tests/balancing/",
+    "tests/plane/",
+    "tests/store/",
+    "tests/features/",
+)
+"""Where tests take seconds. A run ends with short ones, so no worker is idle for long then."""
+
+
+def _place(test: pytest.Item) -> int:
+    return next((at for at, path in enumerate(_FIRST) if test.nodeid.startswith(path)), len(_FIRST))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long tests first, in an order that all workers find."""
+    items.sort(key=_place)

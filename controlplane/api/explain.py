@@ -49,7 +49,12 @@ def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
     elif readiness.state is State.GONE and not readiness.probed:
         yield f"Envoys knew it before the control plane restarted; {check} has not been tried yet"
     elif readiness.state is State.UNHEALTHY:
-        answered = f"does not answer {well}" if readiness.answer is Probe.UNHEALTHY else "fails"
+        over = " over TLS" if report.pool.settings.upstream.tls is not None else ""
+        answers = {
+            Probe.UNHEALTHY: f"does not answer {well}",
+            Probe.UNREACHABLE: f"gets no answer{over}",
+        }
+        answered = answers.get(readiness.answer or Probe.HEALTHY, "fails")
         yield f"Unhealthy{lasted}: {check} {answered}; Envoys keep requests away as theirs say"
     elif readiness.state is State.GONE:
         yield (

@@ -8,10 +8,10 @@ from controlplane.cli.terminal import counted, printable
 from controlplane.client import (
     GpuReading,
     HistoryEntry,
-    LoadReports,
     Pool,
     Readings,
     Replica,
+    RequestStats,
     ServedClass,
 )
 
@@ -144,18 +144,18 @@ def readings(known: Replica | HistoryEntry) -> str:
     return printable("; ".join(", ".join(parts) for parts in groups or [["no readings"]]))
 
 
-def _rate(what: str, age: float | None, window: Readings | LoadReports) -> str:
+def _rate(what: str, age: float | None, window: RequestStats) -> str:
     requests = f"{shown(window.rate_rps)} req/s over {shown(window.window_s, ' s')}"
     return f"{what}, {shown(age, ' s')} old: {requests}"
 
 
-def _mean(window: Readings | LoadReports) -> list[str]:
+def _mean(window: RequestStats) -> list[str]:
     if window.latency_mean_ms is None:
         return ["no request in that time"]
     return [f"mean latency {shown(window.latency_mean_ms, ' ms')}"]
 
 
-def _failed(window: Readings | LoadReports) -> list[str]:
+def _failed(window: RequestStats) -> list[str]:
     return [f"{_part(window.error_fraction)} failed"] if window.errors else []
 
 

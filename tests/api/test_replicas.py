@@ -1,5 +1,7 @@
 """Replicas over the API."""
 
+import pytest
+
 from controlplane.config import ReplicaSettings
 from controlplane.fleet import TOGETHER, Draining, expire
 from controlplane.plane import Failure, Probe
@@ -163,6 +165,28 @@ async def test_a_replica_that_is_not_ready_says_why_envoy_does_not_know_it() -> 
             "Not known to Envoy yet: its health check /health at 127.0.0.1:9001 has not answered"
             " 200 for 12 s"
         )
+
+
+@pytest.mark.parametrize(
+    ("probe", "upstream", "said"),
+    [
+        (Probe.UNHEALTHY, {}, "does not answer 200"),
+        (Probe.UNREACHABLE, {}, "gets no answer;"),
+        (Probe.UNREACHABLE, {"tls": {"ca": "system"}}, "gets no answer over TLS;"),
+    ],
+)
+async def test_a_replica_that_fails_its_health_check_says_how(
+    probe: Probe, upstream: dict[str, object], said: str
+) -> None:
+    async with served() as api:
+        await api.filled()
+        await api.ask("PUT", "/v1/pools/m", json=POOL | {"upstream": upstream})
+        api.plane.probed(api.target("a"), Probe.HEALTHY, api.now)
+        for _ in range(2):
+            api.now += 10
+            api.plane.probed(api.target("a"), probe, api.now)
+        assert (await one(api))["state"] == "unhealthy"
+        assert f"its health check /health at 127.0.0.1:9001 {said}" in await why(api)
 
 
 async def test_a_replica_that_nobody_listens_for_says_since_when() -> None:

@@ -104,31 +104,6 @@ async def test_the_streams_of_a_node_are_one_client() -> None:
         ]
 
 
-@pytest.mark.parametrize(
-    ("matchers", "expected"),
-    [
-        ([], {"web-1", "web-2", "batch"}),
-        ([by_id(exact="web-1")], {"web-1"}),
-        ([by_id(prefix="web")], {"web-1", "web-2"}),
-        ([by_id(suffix="-2"), by_id(exact="batch")], {"web-2", "batch"}),
-        ([by_id(contains="ATC", ignore_case=True)], {"batch"}),
-        ([by_id(contains="ATC")], set()),
-    ],
-)
-async def test_nodes_are_matched_by_id(
-    matchers: list[matcher_v3.NodeMatcher], expected: set[str]
-) -> None:
-    async with (
-        serving(FixedCatalog(AB)) as plane,
-        envoy(plane.address, "web-1") as one,
-        envoy(plane.address, "web-2") as two,
-        envoy(plane.address, "batch") as three,
-    ):
-        for client in (one, two, three):
-            await asked(client, CLUSTER)
-        assert {*await ask(plane, node_matchers=matchers)} == expected
-
-
 async def test_nodes_come_in_the_order_of_their_ids_and_say_who_they_are() -> None:
     async with (
         serving(FixedCatalog(AB)) as plane,

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from controlplane.config import Address, Locality, ReplicaSettings
 from controlplane.fleet import Draining, Pool, Replica, Replicas, Source
 from controlplane.resources.endpoints import EndpointWeight, Member, assignment, members
-from controlplane.resources.resource import TYPE_URLS, Resource
-from tests.fleet.fleets import pool_settings
+from controlplane.resources.messages import to_json
+from controlplane.resources.resource import CLUSTER, TYPE_URLS, Resource
+from tests.fleet.fleets import a_pool, pool_settings
 from tests.resources import decoded
+from tests.resources.decoded import catalog
 
 MAX = 2**32 - 1
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -156,3 +158,10 @@ def test_a_weight_that_does_not_fit_is_an_error(weight: int) -> None:
     fleet, endpoint_weights = decoded.placed(a=EndpointWeight("x", weight))
     with pytest.raises(ValueError, match=f"{weight} does not fit into 32 bits"):
         decoded.encoded(fleet.pool("p"), endpoint_weights)
+
+
+def test_fields_are_named_as_in_protobufs_json() -> None:
+    cluster, _ = catalog(a_pool(a=1)).pools["p"].resources[CLUSTER]
+    ejection = to_json(CLUSTER, cluster)["outlierDetection"]
+    assert ejection["consecutive5xx"] == 5
+    assert ejection["baseEjectionTime"] == "1s"

@@ -17,7 +17,7 @@ from controlplane.fleet import Change
 from controlplane.plane import Exporter, Failure, Plane, Probe, Target
 from controlplane.scraping import checks, scraper
 from controlplane.scraping.checks import HealthChecks
-from controlplane.scraping.scraper import Scraper
+from controlplane.scraping.scraper import Pace, Scraper
 from controlplane.telemetry import Device, Profile, Reading, read
 from tests.planes import declare
 from tests.processes import DEADLINE
@@ -378,3 +378,20 @@ async def test_a_long_exposition_is_read_in_another_thread_and_a_short_one_is_no
     async with scraped(metrics) as plane:
         assert isinstance(await asyncio.wait_for(plane.outcomes.get(), DEADLINE), Reading)
     assert (threads == {get_ident()}) is (more == 0)
+
+
+def test_replicas_that_came_together_are_asked_at_different_times_and_then_at_the_interval() -> (
+    None
+):
+    paces = [Pace(key, 0.0) for key in range(20)]
+    first = [pace.wait(1.0, 0.0) for pace in paces]
+    assert all(0.5 <= seconds <= 1.5 for seconds in first)
+    assert len({round(seconds, 3) for seconds in first}) > 10
+    assert paces[0].wait(1.0, first[0]) == pytest.approx(1.0)
+
+
+def test_a_late_replica_is_asked_once_and_keeps_its_turn() -> None:
+    pace = Pace("a", 0.0)
+    turn = pace.wait(1.0, 0.0)
+    assert pace.wait(1.0, turn + 3.4) == 0.0
+    assert pace.wait(1.0, turn + 3.4) == pytest.approx(0.6)

@@ -82,6 +82,12 @@ class Spire:
         """
         return await _output(PROGRAMS / "spire-server", *arguments, "-socketPath", str(self._api))
 
+    def script(self, path: Path) -> None:
+        """Write a program that has the server carry out commands, as ``spire-server`` does."""
+        server = PROGRAMS / "spire-server"
+        path.write_text(f'#!/bin/sh\nexec {server} "$@" -socketPath {self._api}\n')
+        path.chmod(0o700)
+
     async def register(self, program: Path, *paths: str, ttl: int = 3600) -> None:
         """Let a program have these identities, for so many seconds each time."""
         for path in paths:

@@ -59,9 +59,12 @@ class World:
         return (self.folder / "plimsoll.log").read_text()
 
 
-def serial(file: Path) -> int:
-    """Of the first certificate in a file."""
-    return x509.load_pem_x509_certificate(file.read_bytes()).serial_number
+def serial(file: Path) -> int | None:
+    """Of the first certificate in a file; None while the file is being written, in place."""
+    try:
+        return x509.load_pem_x509_certificate(file.read_bytes()).serial_number
+    except ValueError:
+        return None
 
 
 @asynccontextmanager
@@ -174,7 +177,7 @@ async def test_certificates_and_authorities_change_under_load_without_a_failed_r
 
             async def are_renewed() -> bool:
                 now = [await renewals(each) for each in (found.egress, found.ingress)]
-                return serial(files / "svid.0.pem") != first and all(
+                return serial(files / "svid.0.pem") not in (first, None) and all(
                     now[i][name] >= count + 2 for i in (0, 1) for name, count in before[i].items()
                 )
 

@@ -32,6 +32,10 @@ class Weighed(Answer):
     """Expected part of the pool's traffic, 0 to 1."""
     classes: tuple[str, ...] = ()
     """Classes of requests that it serves first; empty where requests are not parted by size."""
+    drained: bool | None = None
+    """Cut, because its GPU memory is full or its requests fail."""
+    stale: bool | None = None
+    """Its last good scrape is too old."""
 
 
 class ReplicaInShort(Weighed):
@@ -56,10 +60,6 @@ class ReplicaInShort(Weighed):
     """Requests or texts that wait inside it."""
     memory: float | None = None
     """The part of its fullest GPU's memory in use, 0 to 1."""
-    drained: bool | None = None
-    """Cut, because its GPU memory is full or its requests fail."""
-    stale: bool | None = None
-    """Its last good scrape is too old."""
 
 
 class ReplicaLocality(Answer, settings=Locality):
@@ -95,23 +95,29 @@ class GpuReading(Answer):
     """The part in use, 0 to 1."""
 
 
-class Readings(Answer):
-    """What a replica did over its window."""
+class RequestStats(Answer):
+    """What was counted of a replica's requests in the last seconds."""
 
     rate_rps: float | None = None
     """Requests per second."""
     latency_mean_ms: float | None = None
+    """Including the network where Envoys counted; None where no request ended."""
+    in_flight: float | None = None
+    """Requests at it, on average."""
+    samples: float | None = None
+    """Requests that were measured; of Envoys, those that succeeded."""
+    window_s: float | None = None
+    errors: float | None = None
+    error_fraction: float | None = None
+
+
+class Readings(RequestStats):
+    """The same by its own metrics, and what else they say."""
+
     p50_ms: float | None = None
     p99_ms: float | None = None
     p99_resolution: str
     """`ok`; or `first bucket` or `last bucket`: the p99 is only the limit of that bucket."""
-    in_flight: float | None = None
-    """Requests at it, by its own metrics."""
-    samples: float | None = None
-    """Requests that were measured."""
-    window_s: float | None = None
-    errors: float | None = None
-    error_fraction: float | None = None
     queue: float | None = None
     """Requests that wait inside it."""
     running: float | None = None
@@ -121,22 +127,11 @@ class Readings(Answer):
     """What is unusual about them."""
 
 
-class LoadReports(Answer):
-    """What all Envoys together counted of a replica's requests in the last seconds."""
+class LoadReports(RequestStats):
+    """The same by the count of all Envoys together."""
 
     age_s: float | None = None
     """Seconds since the last report."""
-    rate_rps: float | None = None
-    """Requests per second."""
-    latency_mean_ms: float | None = None
-    """Including the network; None where no request ended."""
-    in_flight: float | None = None
-    """Requests at it, on average."""
-    samples: float | None = None
-    """Requests that succeeded."""
-    window_s: float | None = None
-    errors: float | None = None
-    error_fraction: float | None = None
 
 
 class Joined(Answer):
@@ -197,10 +192,6 @@ class Replica(Weighed, InForce, Declared):
     """None where no Envoy reports it."""
     joined: Joined | None = None
     """What exporters say of its GPUs."""
-    drained: bool | None = None
-    """Cut because its GPU memory is full."""
-    stale: bool | None = None
-    """Its last good scrape is too old."""
     why: tuple[str, ...]
     """Why it gets what it gets, in sentences."""
     steps: tuple[Step, ...]

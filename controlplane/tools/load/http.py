@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address
 from typing import Final
 
 from yarl import URL
@@ -107,6 +108,8 @@ class Client:
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._head = f"POST {parsed.raw_path_qs} HTTP/1.1\r\n{text}content-length: ".encode()
         self._host, self._port = parsed.raw_host or "", parsed.port or 80
+        # Only a name has further addresses; asyncio's race among them loses a socket if cancelled.
+        self._attempt = None if _is_address(self._host) else _ATTEMPT
         self._tls = tls
         self._connect = connect
         self._loop = asyncio.get_running_loop()
@@ -169,7 +172,7 @@ class Client:
                     self._host,
                     self._port,
                     ssl=self._tls,
-                    happy_eyeballs_delay=_ATTEMPT,
+                    happy_eyeballs_delay=self._attempt,
                 )
         except TimeoutError:
             exchange.end(Response(fault="no connection in time", connected=False))
@@ -180,3 +183,11 @@ class Client:
         else:
             exchange.opening = None
             self._send(connection, exchange, request)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

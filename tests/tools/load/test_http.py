@@ -1,7 +1,9 @@
 """The HTTP client of the generator against servers that answer in every way that HTTP allows."""
 
 import asyncio
+import gc
 import ssl
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -191,3 +193,19 @@ async def test_a_server_over_tls_answers_whom_its_certificate_convinces() -> Non
             assert response.status == status
         assert "CERTIFICATE_VERIFY_FAILED" in (response.fault or "")
         assert not response.connected
+
+
+async def test_a_connection_that_is_given_up_at_any_moment_of_its_opening_is_closed() -> None:
+    async with answering() as (url, _):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", ResourceWarning)
+            for turns in range(20):
+                exchange = Client(url).post(b"{}", lambda _: None)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                exchange.abandon()
+                del exchange
+                await asyncio.sleep(0.01)
+            gc.collect()
+    port = url.partition("/embed")[0].rpartition(":")[2]
+    assert not [str(each.message) for each in found if f"raddr=('127.0.0.1', {port})" in str(each)]
