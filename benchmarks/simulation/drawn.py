@@ -19,7 +19,7 @@ from benchmarks.simulation.measures import ALL, Run
 from benchmarks.worlds import tei, traffic, triton, vllm
 from benchmarks.worlds.scenarios import Change, Scenario, Timing
 from benchmarks.worlds.server import Curve
-from benchmarks.worlds.traffic import BULK, SEARCH, Phase, Same, Spread, Stream, Traffic
+from benchmarks.worlds.traffic import BULK, SEARCH, Job, Phase, Same, Spread, Stream, Traffic
 from benchmarks.worlds.worlds import (
     InfinityWorld,
     SlotsWorld,
@@ -39,6 +39,10 @@ MOST: Final = 250.0
 BYTES_PER_TOKEN: Final = (2.0, 3.0, 4.0, 4.0, 5.0, 8.0)
 """Of Chinese, of code, of English prose, and of markup that is mostly white space."""
 
+WITH_JOB: Final = 0.5
+"""Part of the worlds with bulk in which workers of a job send it."""
+WORKERS: Final = (4, 16, 64, 256)
+
 WORSE: Final = 1.1
 """A class with a p99 of more than so many times the better peer's counts as worse off."""
 
@@ -57,6 +61,11 @@ def drawn(number: int) -> Drawn:
     speeds = _speeds(random)
     coming = _in_a_language(_traffic(random), Random(f"bytes {number}").choice(BYTES_PER_TOKEN))
     load = random.uniform(0.35, 0.9)
+    # Drawn apart, so that worlds stay as they were before there were jobs.
+    chance = Random(f"job {number}")
+    if len(coming.streams) == 2 and chance.random() < WITH_JOB:
+        load *= coming.part(SEARCH)
+        coming = _with_job(coming, chance.choice(WORKERS))
     fixed, budget = random.choice((0.005, 0.01, 0.03)), random.choice((2_048, 4_096, 16_384))
     world = _world(random, Curve(fixed, math.exp(random.uniform(-9.2, -7.9))), budget)
     changes, coming = _events(random, coming, len(speeds))
@@ -97,6 +106,13 @@ def _traffic(random: Random) -> Traffic:
         Stream(BULK, bulk, random.randint(5, 100), Same(random.randint(50, 250))),
     )
     return Traffic(f"{1 - bulk:.0%} searches", streams)
+
+
+def _with_job(traffic: Traffic, workers: int) -> Traffic:
+    """All bulk is of an indexing job, which goes on as fast as answers come."""
+    search, bulk = traffic.streams
+    name = f"searches, {workers} workers"
+    return Traffic(name, (replace(search, share=1.0),), job=Job(bulk, workers))
 
 
 def _in_a_language(traffic: Traffic, bytes_per_token: float) -> Traffic:

@@ -240,16 +240,16 @@ def _stale(frame: Frame, row: int) -> str:
 
 def _share(frame: Frame) -> Iterator[Effect]:
     everywhere = np.ones(frame.size, np.bool_)
-    target, started, kept = frame.target, frame.after_start, frame.after_overload
+    target, started, spared = frame.target, frame.after_start, frame.after_overload
     yield Effect("median", everywhere, frame.to_median, target, lambda row: _median(frame, row))
     yield Effect("slow start", frame.starting, target, started, lambda row: _slow_start(frame, row))
-    yield Effect("overload", frame.overloaded, started, kept, lambda row: _overload(frame, row))
+    yield Effect("overload", frame.overloaded, started, spared, lambda row: _overload(frame, row))
     yield Effect(
         "damping",
-        frame.relative != kept,
-        kept,
+        frame.relative != spared,
+        spared,
         frame.relative,
-        lambda row: f"Moves to {number(float(kept[row]))} × the median step by step",
+        lambda row: f"Moves to {number(float(spared[row]))} × the median step by step",
     )
 
 

@@ -83,6 +83,7 @@ class State(Columns):
         gauge_ended: Requests that had ended by then.
         counted: When Envoys counted last, requests that had ended by then, and those in flight.
         tokens: That it had counted by the last decision.
+        text: Requests by Envoys' count, bytes of their texts, and their tokens; all fade.
         seen: Requests that ended by Envoys' count, seconds that they took, seconds passed, and
             tokens of these requests; all fade.
         over_at: Since when that has been far too much; NaN: it is not.
@@ -112,6 +113,7 @@ class State(Columns):
     gauge_ended: Floats = column()
     counted: Floats = column(np.nan, 3)
     tokens: Floats = column()
+    text: Floats = column(0.0, 3)
     seen: Floats = column(0.0, 4)
     over_at: Floats = column()
     over_ended: Floats = column()
@@ -135,7 +137,7 @@ class PoolState:
         used: How busy the pool is, 0 to 1; None: unknown.
         length: Tokens of a request of the usual length; None: unknown.
         counts_tokens: Replicas count tokens, so `length` was measured.
-        counted: Requests of late whose tokens replicas counted, and these tokens.
+        bytes_per_token: Bytes of text that are one token; None: nobody counts tokens.
         backlogs: By class and tier.
         told: Weights that Envoys have, by class and tier (by id where there are no tiers).
         division: Who serves which class.
@@ -148,7 +150,7 @@ class PoolState:
     used: float | None = None
     length: float | None = None
     counts_tokens: bool = False
-    counted: tuple[float, float] = (0.0, 0.0)
+    bytes_per_token: float | None = None
     backlogs: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)
     division: Division = field(default_factory=Division)

@@ -39,8 +39,8 @@ def with_headroom(shares: Floats, rows: Bools, used: float | None) -> Floats:
     some = shares[rows]
     spare = (1 - used) * math.fsum(some)
     each = spare / math.fsum(some**EXPONENT)
-    kept = some * np.maximum(1 - each * some ** (EXPONENT - 1), LEAST_PART)
+    left = some * np.maximum(1 - each * some ** (EXPONENT - 1), LEAST_PART)
     found = shares.copy()
     least = np.minimum(some, FLOOR)
-    found[rows] = np.clip(kept / median(kept) * median(some), least, CEILING)
+    found[rows] = np.clip(left / median(left) * median(some), least, CEILING)
     return found

@@ -30,6 +30,10 @@ USUAL_LENGTH: Final = 100.0
 """Tokens that a request is taken for where nobody knows; it cancels out."""
 BYTES_PER_TOKEN: Final = 4.0
 """Of English text, where nobody counts tokens."""
+FEWEST: Final = 20.0
+"""Counted requests of a replica that say how many bytes its tokens have."""
+UNLIKE: Final = 3.0
+"""Factor by which they may be more or fewer than at the replica in the middle."""
 FEWEST_BYTES, MOST_BYTES = 1.0, 40.0
 """Bytes that a token has: a word is hardly ever as long as ten tokens."""
 AROUND: Final = 40.0
@@ -55,11 +59,9 @@ def squares_of(frame: Frame, side: Side) -> float:
 
 
 def bytes_per_token(frame: Frame) -> float:
-    """Bytes of text that are one token, by what replicas counted and Envoys sampled."""
-    (requests, tokens), sizes = frame.pool.counted, frame.sizes
-    if requests < LENGTH_AFTER or tokens <= 0 or sizes is None or sizes.samples < SAMPLES:
-        return BYTES_PER_TOKEN
-    return min(max(text_of(sizes.mean) * requests / tokens, FEWEST_BYTES), MOST_BYTES)
+    """Bytes of text that are one token."""
+    known = frame.pool.bytes_per_token
+    return BYTES_PER_TOKEN if known is None else known
 
 
 def measured(frame: Frame) -> None:
@@ -71,17 +73,7 @@ def measured(frame: Frame) -> None:
     _count(frame)
     known = _usual(frame)
     usual = known if known is not None else USUAL_LENGTH
-    threshold, of_all = frame.pool.division.threshold, frame.sizes
-    sides: dict[str, tuple[Side, float]] = {}
-    if of_all is not None and threshold is not None:
-        split = of_all.split(threshold)
-        below = 1 - split.requests_above
-        sides[DEFAULT] = split.below, of_all.quantile(LONGEST * below)
-        sides[BULK] = split.above, of_all.quantile(below + LONGEST * (1 - below))
-    elif of_all is not None:
-        for name, each in frame.class_sizes.items():
-            sides[name] = each.whole, each.quantile(LONGEST)
-    seen = {name: each for name, each in sides.items() if each[0].requests}
+    of_all, seen = frame.sizes, _sides(frame)
     means = {name: tokens_of(frame, side.mean) for name, (side, _) in seen.items()}
     squares = {name: squares_of(frame, side) for name, (side, _) in seen.items()}
     by_class = frame.table.mean_by_class(means)
@@ -105,29 +97,53 @@ def measured(frame: Frame) -> None:
 
 
 def _count(frame: Frame) -> None:
-    """Add up requests by Envoys' count and tokens by the replicas'; both are forgotten like sizes.
+    """Find how many bytes a token has, by what Envoys sampled and replicas counted.
 
-    Servers do not agree on what a request is: some count each of its texts.
+    Requests are counted by Envoys: servers do not agree on what one is, and some count each text.
     """
     ended, tokens = frame.table.column("ended"), frame.table.column("tokens")
-    before = frame.state
+    before, sizes = frame.state, frame.sizes
     frame.state = replace(before, tokens=tokens.copy())
-    if frame.held is not None:
+    if frame.held is not None or sizes is None or sizes.samples < SAMPLES:
         return
     ended, tokens = ended - before.counted[:, 1], tokens - before.tokens
-    known = frame.alive & (ended >= 0) & (tokens >= 0)
-    if not known.any():
+    goes_on = frame.alive & (ended >= 0) & (tokens >= 0)
+    if not goes_on.any():
         return
-    requests, counted = frame.pool.counted
-    fading = 0.5 ** ((frame.since or 0.0) / HALF_LIFE)
-    left = max(fading, min(REMEMBERED / max(requests, 1e-9), 1.0))
-    frame.pool = replace(
-        frame.pool,
-        counted=(
-            left * requests + math.fsum(ended[known]),
-            left * counted + math.fsum(tokens[known]),
-        ),
+    text = frame.table.mean_by_class(
+        {name: text_of(side.mean) for name, (side, _) in _sides(frame).items()}
     )
+    text = np.where(np.isnan(text), text_of(sizes.mean), text)
+    left = 0.5 ** ((frame.since or 0.0) / HALF_LIFE)
+    added = np.column_stack([ended, ended * text, tokens])
+    sums = left * before.text + np.where(goes_on[:, None], added, 0.0)
+    frame.state = replace(frame.state, text=sums)
+    requests, of_bytes, of_tokens = sums.T
+    known = frame.alive & (requests >= FEWEST) & (of_tokens > 0)
+    if math.fsum(requests[known]) < LENGTH_AFTER:
+        return
+    # A replica that claims many more tokens than the others is not believed.
+    ratio = of_bytes[known] / of_tokens[known]
+    usual = float(np.median(ratio))
+    believed = (ratio > usual / UNLIKE) & (ratio < usual * UNLIKE)
+    found = math.fsum(of_bytes[known][believed]) / math.fsum(of_tokens[known][believed])
+    found = min(max(found, FEWEST_BYTES), MOST_BYTES)
+    frame.pool = replace(frame.pool, bytes_per_token=found)
+
+
+def _sides(frame: Frame) -> dict[str, tuple[Side, float]]:
+    """The sizes of the requests of each class that were seen, and the longest of them, in bytes."""
+    threshold, sizes = frame.pool.division.threshold, frame.sizes
+    found: dict[str, tuple[Side, float]] = {}
+    if sizes is not None and threshold is not None:
+        split = sizes.split(threshold)
+        below = 1 - split.requests_above
+        found[DEFAULT] = split.below, sizes.quantile(LONGEST * below)
+        found[BULK] = split.above, sizes.quantile(below + LONGEST * (1 - below))
+    elif sizes is not None:
+        for name, each in frame.class_sizes.items():
+            found[name] = each.whole, each.quantile(LONGEST)
+    return {name: each for name, each in found.items() if each[0].requests}
 
 
 def _usual(frame: Frame) -> float | None:

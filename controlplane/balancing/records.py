@@ -83,7 +83,7 @@ class Records(Columns):
         before: Capacity that few requests are mixed with; NaN: the pool's median.
         changed_at: Time of the last change; NaN: none.
         factor: By which the capacity changed then.
-        owed: What each is behind with; see `collapse`.
+        shortfall: Work that each should have done and has not; see `collapse`.
         shapes: Of batches.
     """
 
@@ -98,7 +98,7 @@ class Records(Columns):
     before: Floats = column()
     changed_at: Floats = column()
     factor: Floats = column(1.0)
-    owed: Floats = column(0.0, collapse.COLUMNS)
+    shortfall: Floats = column(0.0, collapse.COLUMNS)
     shapes: Shapes = columns(Shapes)
 
     def copy(self) -> "Records":
@@ -120,7 +120,7 @@ class Records(Columns):
             all=self.all * work,
             past=self.past * work,
             before=self.before * factor,
-            owed=self.owed * behind,
+            shortfall=self.shortfall * behind,
             shapes=self.shapes.in_units(factor),
         )
 
@@ -330,8 +330,8 @@ def _collapsed(
     total = before.all[rows]
     known = (total[:, WORTH] >= CHUNK) & (ended >= 0)
     batched = records.shapes.batched[rows]
-    owed, fell = collapse.owed(
-        before.owed[rows],
+    shortfall, fell = collapse.shortfall(
+        before.shortfall[rows],
         in_flight=in_flight,
         ended=ended,
         work=work,
@@ -344,16 +344,16 @@ def _collapsed(
         are_measured=are_counted,
     )
     # A page that is served from a cache says nothing.
-    same = (ended == 0) & (in_flight == before.owed[rows, collapse.IN_FLIGHT])
-    records.owed[rows] = np.where(same[:, None], before.owed[rows], owed)
+    same = (ended == 0) & (in_flight == before.shortfall[rows, collapse.IN_FLIGHT])
+    records.shortfall[rows] = np.where(same[:, None], before.shortfall[rows], shortfall)
     fell &= ~same
     fallen = rows[fell]
     if len(fallen):
         little = np.column_stack(
             [
-                owed[fell, collapse.ENDED] + 1,
-                owed[fell, collapse.SECONDS],
-                owed[fell, collapse.WORK] + given.usual[fallen],
+                shortfall[fell, collapse.ENDED] + 1,
+                shortfall[fell, collapse.SECONDS],
+                shortfall[fell, collapse.WORK] + given.usual[fallen],
             ]
         )
         remember = total[fell, WORTH] >= KNOWN
@@ -363,8 +363,8 @@ def _collapsed(
         records.before[fallen] = little[:, WORK] / little[:, BUSY]
         records.factor[fallen] = records.before[fallen] / before.capacity[fallen]
         records.changed_at[fallen] = records.at[fallen]
-        records.owed[fallen] = 0.0
-        records.owed[fallen, collapse.IN_FLIGHT] = in_flight[fell]
+        records.shortfall[fallen] = 0.0
+        records.shortfall[fallen, collapse.IN_FLIGHT] = in_flight[fell]
         records.base[fallen] = records.last[fallen] = counters[fell]
         records.since[fallen] = records.at[fallen]
     return np.asarray(fallen)
@@ -406,8 +406,8 @@ def _follow_changes(records: Records, rows: Ints, median: float | None, read_at:
     remember = total[:, WORTH] >= KNOWN
     records.past[at[remember]] = (total - newest[found, split])[remember]
     _forget_before(records, at, split)
-    kept = records.parts[at].sum(axis=1)
-    records.before[at] = np.where(factor < 1, kept[:, WORK] / kept[:, BUSY], own)
+    left = records.parts[at].sum(axis=1)
+    records.before[at] = np.where(factor < 1, left[:, WORK] / left[:, BUSY], own)
     records.factor[at], records.changed_at[at] = factor, read_at[at]
 
 

@@ -38,7 +38,7 @@ def pool_data(decision: Decision) -> dict[str, Any]:
         "used": pool.used,
         "length": pool.length,
         "counts_tokens": pool.counts_tokens,
-        "counted": [*pool.counted],
+        "bytes_per_token": pool.bytes_per_token,
         # Where there are no tiers, weights are told of each replica; its own data has them.
         "told": [[*key, weight] for key, weight in pool.told.items()] if is_tiered else [],
         "division": _division_data(pool.division, decision.at),
@@ -255,7 +255,7 @@ def _restored(
             used=_optional(pool["used"]),
             length=_optional(pool["length"]),
             counts_tokens=bool(pool["counts_tokens"]),
-            counted=_counted(pool.get("counted")),
+            bytes_per_token=_optional(pool.get("bytes_per_token")),
             told=told,
             division=_division(pool["division"], now),
             zones=plan_of(pool.get("zones")),
@@ -316,11 +316,6 @@ def _float(value: float | None) -> float:
 
 def _optional(value: float | None) -> float | None:
     return None if value is None else float(value)
-
-
-def _counted(values: list[float] | None) -> tuple[float, float]:
-    requests, tokens = _numbers(values or [0.0, 0.0], 2)
-    return requests, tokens
 
 
 def _numbers(values: list[float], count: int) -> tuple[float, ...]:

@@ -61,8 +61,8 @@ def counted(frame: Frame) -> None:
     points, come = frame.pool.come, frame.table.come()
     if points and frame.now - points[-1][0] < COUNTED:
         return
-    kept = tuple(each for each in points if frame.now - each[0] <= COUNTING)
-    frame.pool = replace(frame.pool, come=(*kept, (frame.now, come)) if come else ())
+    recent = tuple(each for each in points if frame.now - each[0] <= COUNTING)
+    frame.pool = replace(frame.pool, come=(*recent, (frame.now, come)) if come else ())
 
 
 def demands(frame: Frame) -> None:

@@ -20,7 +20,7 @@ from controlplane.balancing.frame import Frame
 
 MEMORY: Final = 10.0
 """Seconds over which the counts of Envoys fade."""
-KEPT: Final = 3 * TRUSTED
+FADES_TO: Final = 3 * TRUSTED
 """Requests that do not fade: replicas with little traffic are what the others are held against."""
 MOST: Final = 2.0
 """Times what Envoys see, or the pool's median, that a replica's own word counts for."""
@@ -45,7 +45,7 @@ def seen(frame: Frame) -> None:
     ends = np.where(goes_on, grown, 0.0)
     added = np.column_stack([ends, before_in_flight * passed, passed, ends * frame.length])
     requests = np.maximum(state.seen[:, 0], 1e-9)
-    left = np.minimum(np.maximum(np.exp(-passed / MEMORY), KEPT / requests), 1.0)
+    left = np.minimum(np.maximum(np.exp(-passed / MEMORY), FADES_TO / requests), 1.0)
     faded = state.seen * left[:, None]
     sums = np.where(goes_on[:, None], faded + added, faded)
     # What they counted before a replica changed says nothing about it now.
@@ -78,9 +78,9 @@ def _backed(frame: Frame, sums: Floats, median: float) -> Floats:
             usual[rows] = some[len(some) // 2]
     # A replica with few counted requests, as after a restart, keeps what it has.
     is_backed = known & ~np.isnan(usual)
-    kept = np.nan_to_num(frame.state.relative) * median
-    backed = np.where(is_backed, MOST * capacity / usual, kept)
-    backed = np.where(few, np.fmax(backed, kept), backed).clip(min=MOST * median)
+    present = np.nan_to_num(frame.state.relative) * median
+    backed = np.where(is_backed, MOST * capacity / usual, present)
+    backed = np.where(few, np.fmax(backed, present), backed).clip(min=MOST * median)
     # A full server computes the largest batches, and so looks the fastest by what ends there. One
     # whose requests wait far longer than elsewhere is given no more on its own word.
     return np.where(_is_waited_for(known, sums), np.minimum(backed, median), backed)

@@ -226,9 +226,9 @@ def _told(
     ):
         return before
     rounded = {place: round(part / _GRAIN) * _GRAIN for place, part in wanted.items()}
-    kept = {place: part for place, part in rounded.items() if part > 0} or wanted
-    whole = math.fsum(kept.values())
-    return {place: round(part / whole, 4) for place, part in kept.items()}
+    used = {place: part for place, part in rounded.items() if part > 0} or wanted
+    whole = math.fsum(used.values())
+    return {place: round(part / whole, 4) for place, part in used.items()}
 
 
 def sentences(plan: ZonePlan, titles: Mapping[str, str]) -> tuple[str, ...]:

@@ -341,7 +341,7 @@ def changes(before: HistoryEntry | None, after: HistoryEntry) -> Iterator[str]:
     if after.draining != before.draining:
         yield _DRAINING.get(after.draining or "", "it is no longer drained")
     if after.tier != before.tier:
-        yield f"it moved from {before.tier or 'no tier'} to {after.tier or 'no tier'}"
+        yield _of_tier(before.tier or "no tier", after.tier or "no tier")
     if after.classes != before.classes:
         served = " and ".join(after.classes)
         yield f"it serves {served} first" if served else "requests are no longer parted"
@@ -355,6 +355,15 @@ def changes(before: HistoryEntry | None, after: HistoryEntry) -> Iterator[str]:
 
 def _of_traffic(share: float | None) -> str:
     return "" if share is None else f": {percent(share)} of the traffic"
+
+
+def _of_tier(before: str, after: str) -> str:
+    # A slow start has tiers of its own, whose names say nothing to a reader.
+    if after.startswith("starting-"):
+        return "it is in slow start"
+    if before.startswith("starting-"):
+        return f"its slow start ended: it moved to {after}"
+    return f"it moved from {before} to {after}"
 
 
 def _of_share(before: HistoryEntry, after: HistoryEntry) -> Iterator[str]:

@@ -26,10 +26,10 @@ def seconds_until_it_falls(**given: Any) -> float:
         "full": 0.0,
     } | given
     columns = {name: np.array([value]) for name, value in known.items()}
-    owed = np.zeros((1, collapse.COLUMNS))
-    owed[0, collapse.IN_FLIGHT] = known["in_flight"]
+    shortfall = np.zeros((1, collapse.COLUMNS))
+    shortfall[0, collapse.IN_FLIGHT] = known["in_flight"]
     for look in range(1, 121):
-        owed, fell = collapse.owed(owed, are_measured=np.array([True]), **columns)
+        shortfall, fell = collapse.shortfall(shortfall, are_measured=np.array([True]), **columns)
         if fell.any():
             return 0.5 * look
     return np.inf

@@ -129,6 +129,7 @@ def test_a_share_that_fell_because_another_replica_joined_says_so() -> None:
         ({"draining": "lease"}, "its lease ran out, so it is drained"),
         ({"draining": "discovery"}, "its source no longer has it, so it is drained"),
         ({"tier": "tier-9"}, "it moved from tier-8 to tier-9"),
+        ({"tier": "starting-50-8"}, "it is in slow start"),
         ({"drained": True}, "it was cut"),
         ({"failure": "no answer"}, "scraping it began to fail: no answer"),
         (
