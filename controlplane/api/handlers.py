@@ -1,7 +1,8 @@
 """Handle every operation of the table: read the request, change or ask the plane, answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from http import HTTPStatus
@@ -49,6 +50,7 @@ from controlplane.fleet import (
     PutPool,
     PutReplica,
     PutReplicas,
+    Refused,
     Undrain,
 )
 from controlplane.resources.messages import snapshot_to_json
@@ -192,7 +194,8 @@ class Handlers:
         )
         is_new = asked.pool not in self._plane.fleet.pools
         preview = await self._change(asked, PutPool(asked.pool, settings))
-        return preview or await self._show_pool(asked.pool, _CREATED if is_new else _OK)
+        with _still_there(f"pool {asked.pool!r}"):
+            return preview or await self._show_pool(asked.pool, _CREATED if is_new else _OK)
 
     async def _delete_pool(self, asked: Asked[schema.Change]) -> web.StreamResponse:
         self._plane.fleet.pool(asked.pool)  # Raises where there is none.
@@ -242,7 +245,9 @@ class Handlers:
         is_new = asked.replica not in self._plane.fleet.pool(asked.pool).replicas
         command = PutReplica(asked.pool, asked.replica, settings)
         preview = await self._change(asked, command)
-        return preview or self._show_replica(asked.pool, asked.replica, _CREATED if is_new else _OK)
+        status = _CREATED if is_new else _OK
+        with _still_there(f"replica {asked.replica!r}"):
+            return preview or self._show_replica(asked.pool, asked.replica, status)
 
     async def _delete_replica(self, asked: Asked[schema.Removal]) -> web.StreamResponse:
         self._plane.fleet.pool(asked.pool).replica(asked.replica)  # Raises where there is none.
@@ -256,7 +261,8 @@ class Handlers:
         """Drain a replica, take that back, or renew its lease."""
         self._plane.fleet.pool(asked.pool).replica(asked.replica)  # Raises where there is none.
         preview = await self._change(asked, action(asked.pool, asked.replica))
-        return preview or self._show_replica(asked.pool, asked.replica)
+        with _still_there(f"replica {asked.replica!r}"):
+            return preview or self._show_replica(asked.pool, asked.replica)
 
     async def _change(self, asked: Asked[schema.Query], command: Command) -> web.Response | None:
         """Carry out a command, or answer with what it would lead to if that is asked for."""
@@ -338,6 +344,16 @@ def _page(names: Iterable[str], query: schema.Page) -> tuple[list[str], str | No
     if query.limit is None or len(found) <= query.limit:
         return found, None
     return found[: query.limit], found[query.limit - 1]
+
+
+@contextmanager
+def _still_there(what: str) -> Iterator[None]:
+    """Answer for what another client removed between its change and this answer."""
+    try:
+        yield
+    except Refused:
+        detail = f"{what} was changed, and another client has removed it since"
+        raise Problem(HTTPStatus.CONFLICT, detail) from None
 
 
 def route(operation: Operation, handle: Handler, seconds: float) -> web.RouteDef:

@@ -38,7 +38,7 @@ def _name(part: str, text: str) -> str:
     except ValidationError:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
-            f"{_shown(text)} cannot name a {part}: take 1 to 63 letters, digits, dots, dashes and"
+            f"{shown(text)} cannot name a {part}: take 1 to 63 letters, digits, dots, dashes and"
             " underscores, with a letter or digit first",
         ) from None
 
@@ -194,16 +194,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         _check_text(key)
         if key in found:
-            raise JsonError(f"key {_shown(key)} stands twice in one object; keep one of them")
+            raise JsonError(f"key {shown(key)} stands twice in one object; keep one of them")
         found[key] = value
     return found
 
 
 def _check_text(text: str) -> None:
     if "\0" in text:
-        raise JsonError(f"{_shown(text)} contains a NUL character")
+        raise JsonError(f"{shown(text)} contains a NUL character")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise JsonError(f"{_shown(text)} contains half of a surrogate pair")
+        raise JsonError(f"{shown(text)} contains half of a surrogate pair")
 
 
 def _constant(name: str) -> NoReturn:
@@ -213,19 +213,14 @@ def _constant(name: str) -> NoReturn:
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise JsonError(f"the number {_shown(text)} is too large")
+        raise JsonError(f"the number {shown(text)} is too large")
     return value
 
 
 def _integer(text: str) -> int:
     if len(text.removeprefix("-")) > _MAX_DIGITS:
-        raise JsonError(f"the number {_shown(text)} has more than {_MAX_DIGITS} digits")
+        raise JsonError(f"the number {shown(text)} has more than {_MAX_DIGITS} digits")
     return int(text)
-
-
-def _shown(text: str) -> str:
-    shown = ascii(text)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _lowered(text: str) -> str:

@@ -3,7 +3,14 @@
 import pytest
 
 from controlplane.config import ReplicaSettings
-from controlplane.fleet import TOGETHER, Draining, expire
+from controlplane.fleet import (
+    TOGETHER,
+    Command,
+    DeletePool,
+    DeleteReplica,
+    Draining,
+    expire,
+)
 from controlplane.plane import Failure, Probe
 from controlplane.telemetry.load import Endpoint, Load
 from tests.api.served import POOL, REPLICA, Served, served
@@ -209,3 +216,33 @@ async def test_a_drained_replica_says_how_many_requests_it_still_has() -> None:
         drained = await api.ask("POST", "/v1/pools/m/replicas/a/drain")
         assert drained.body["in_flight"] == 3
         assert "3 of its requests still in flight" in await why(api)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "what"),
+    [
+        ("PUT", "/v1/pools/m", "pool 'm'"),
+        ("PUT", "/v1/pools/m/replicas/a", "replica 'a'"),
+        ("POST", "/v1/pools/m/replicas/a/drain", "replica 'a'"),
+        ("POST", "/v1/pools/m/replicas/a/undrain", "replica 'a'"),
+    ],
+)
+async def test_who_changes_what_another_client_removes_at_once_is_told_so(
+    method: str, path: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served() as api:
+        await api.filled()
+        apply = api.plane.apply
+
+        def apply_and_remove(command: Command, now: float) -> object:
+            changes = apply(command, now)
+            apply(DeletePool("m") if "pool" in what else DeleteReplica("m", "a", force=True), now)
+            return changes
+
+        monkeypatch.setattr(api.plane, "apply", apply_and_remove)
+        bodies = {"/v1/pools/m": POOL | {"model": "x"}, "/v1/pools/m/replicas/a": REPLICA}
+        answer = await api.ask(method, path, json=bodies.get(path))
+        assert (answer.status, answer.detail) == (
+            409,
+            f"{what} was changed, and another client has removed it since",
+        )
