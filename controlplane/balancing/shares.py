@@ -45,11 +45,11 @@ def slow_start(frame: Frame) -> None:
     frame.warmth = np.ones(frame.size)
     if seconds is not None:
         passed = (frame.now - began) / seconds
-        cold = frame.serving & (passed < 1)
+        # One that is drained meanwhile stays in its tier: in another, Envoy would make it anew.
+        cold = frame.alive & (passed < 1)
+        needed = indispensable(frame, cold & frame.serving, BUSY_MOST)
         step = np.floor(np.maximum(passed, 0.0) * START_STEPS) + 1
-        step = np.maximum(
-            step, math.ceil(indispensable(frame, cold, BUSY_MOST) * (START_STEPS + 1))
-        )
+        step = np.maximum(step, math.ceil(needed * (START_STEPS + 1)))
         # A replica that has got more is not held back again when the load falls for a moment.
         reached = np.where(state.began == began, state.warmth, 0.0)
         part = np.maximum(step / (START_STEPS + 1), reached)
