@@ -84,6 +84,7 @@ class State(Columns):
         counted: When Envoys counted last, requests that had ended by then, and those in flight.
         tokens: That it had counted by the last decision.
         text: Requests by Envoys' count, bytes of their texts, and their tokens; all fade.
+        serves: A number for the class that these were of.
         seen: Requests that ended by Envoys' count, seconds that they took, seconds passed, and
             tokens of these requests; all fade.
         over_at: Since when that has been far too much; NaN: it is not.
@@ -114,6 +115,7 @@ class State(Columns):
     counted: Floats = column(np.nan, 3)
     tokens: Floats = column()
     text: Floats = column(0.0, 3)
+    serves: Ints = column(0)
     seen: Floats = column(0.0, 4)
     over_at: Floats = column()
     over_ended: Floats = column()
@@ -137,7 +139,8 @@ class PoolState:
         used: How busy the pool is, 0 to 1; None: unknown.
         length: Tokens of a request of the usual length; None: unknown.
         counts_tokens: Replicas count tokens, so `length` was measured.
-        bytes_per_token: Bytes of text that are one token; None: nobody counts tokens.
+        bytes_per_token: Bytes of text that are one token, by class, and of any under None; empty
+            where nobody counts tokens.
         backlogs: By class and tier.
         told: Weights that Envoys have, by class and tier (by id where there are no tiers).
         division: Who serves which class.
@@ -150,7 +153,7 @@ class PoolState:
     used: float | None = None
     length: float | None = None
     counts_tokens: bool = False
-    bytes_per_token: float | None = None
+    bytes_per_token: Mapping[str | None, float] = field(default_factory=dict)
     backlogs: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)
     division: Division = field(default_factory=Division)

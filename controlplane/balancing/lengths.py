@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from controlplane.balancing.columns import Floats
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.table import BULK, DEFAULT
 from controlplane.telemetry.sizes import HALF_LIFE, REMEMBERED, Side
@@ -47,21 +48,31 @@ def text_of(size: float) -> float:
     return max(size - AROUND, LEAST_TEXT * size)
 
 
-def tokens_of(frame: Frame, size: float) -> float:
-    """Tokens of a request, by the bytes of its body."""
-    return text_of(size) / bytes_per_token(frame)
+def tokens_of(frame: Frame, size: float, name: str | None = None) -> float:
+    """Tokens of a request by the bytes of its body.
+
+    Args:
+        frame: Of the decision.
+        size: Bytes.
+        name: Of its class; None: of any.
+    """
+    return text_of(size) / bytes_per_token(frame, name)
 
 
-def squares_of(frame: Frame, side: Side) -> float:
-    """Mean squared tokens of requests, by the bytes of their bodies."""
+def squares_of(frame: Frame, side: Side, name: str | None = None) -> float:
+    """Mean squared tokens of requests by the bytes of their bodies; see `tokens_of`."""
     square = side.squares / side.requests - 2 * AROUND * side.mean + AROUND**2
-    return max(square / bytes_per_token(frame) ** 2, tokens_of(frame, side.mean) ** 2)
+    least = tokens_of(frame, side.mean, name) ** 2
+    return max(square / bytes_per_token(frame, name) ** 2, least)
 
 
-def bytes_per_token(frame: Frame) -> float:
-    """Bytes of text that are one token."""
+def bytes_per_token(frame: Frame, name: str | None = None) -> float:
+    """Bytes of text that are one token in requests of a class; None: of any.
+
+    They differ: short requests have more JSON around their text, or are in another language.
+    """
     known = frame.pool.bytes_per_token
-    return BYTES_PER_TOKEN if known is None else known
+    return known.get(name, known.get(None, BYTES_PER_TOKEN))
 
 
 def measured(frame: Frame) -> None:
@@ -74,8 +85,8 @@ def measured(frame: Frame) -> None:
     known = _usual(frame)
     usual = known if known is not None else USUAL_LENGTH
     of_all, seen = frame.sizes, _sides(frame)
-    means = {name: tokens_of(frame, side.mean) for name, (side, _) in seen.items()}
-    squares = {name: squares_of(frame, side) for name, (side, _) in seen.items()}
+    means = {name: tokens_of(frame, side.mean, name) for name, (side, _) in seen.items()}
+    squares = {name: squares_of(frame, side, name) for name, (side, _) in seen.items()}
     by_class = frame.table.mean_by_class(means)
     mean, square, longest = math.nan, math.nan, np.full(frame.size, UNKNOWN_LONGEST * usual)
     if of_all is not None and of_all.samples:
@@ -91,7 +102,7 @@ def measured(frame: Frame) -> None:
         in_flight = frame.table.in_flight(name)
         count += in_flight
         tokens += in_flight * means[name]
-        most = np.where(in_flight > 0, np.maximum(most, tokens_of(frame, large)), most)
+        most = np.where(in_flight > 0, np.maximum(most, tokens_of(frame, large, name)), most)
     frame.in_flight_length = np.where(count > 0, tokens / np.maximum(count, 1.0), frame.length)
     frame.longest = np.where(count > 0, most, longest)
 
@@ -114,21 +125,46 @@ def _count(frame: Frame) -> None:
         {name: text_of(side.mean) for name, (side, _) in _sides(frame).items()}
     )
     text = np.where(np.isnan(text), text_of(sizes.mean), text)
+    joined = np.asarray([id_ in frame.pool.division.joined for id_ in frame.ids])
+    sets = {name: rows & ~joined for name, rows in frame.sets_before().items()}
+    serves = np.zeros(frame.size, np.int64)
+    for name, rows in sets.items():
+        serves[rows] = hash(name)
     left = 0.5 ** ((frame.since or 0.0) / HALF_LIFE)
     added = np.column_stack([ended, ended * text, tokens])
-    sums = left * before.text + np.where(goes_on[:, None], added, 0.0)
-    frame.state = replace(frame.state, text=sums)
+    # What a replica counted of another class says nothing of this one.
+    sums = left * np.where((serves == before.serves)[:, None], before.text, 0.0)
+    sums += np.where(goes_on[:, None], added, 0.0)
+    frame.state = replace(frame.state, text=sums, serves=serves)
     requests, of_bytes, of_tokens = sums.T
     known = frame.alive & (requests >= FEWEST) & (of_tokens > 0)
-    if math.fsum(requests[known]) < LENGTH_AFTER:
-        return
-    # A replica that claims many more tokens than the others is not believed.
-    ratio = of_bytes[known] / of_tokens[known]
-    usual = float(np.median(ratio))
-    believed = (ratio > usual / UNLIKE) & (ratio < usual * UNLIKE)
-    found = math.fsum(of_bytes[known][believed]) / math.fsum(of_tokens[known][believed])
-    found = min(max(found, FEWEST_BYTES), MOST_BYTES)
+    found = dict(frame.pool.bytes_per_token)
+    believed = np.zeros(frame.size, np.bool_)
+    for name, rows in sets.items():
+        if math.fsum(requests[rows & known]) < LENGTH_AFTER:
+            continue
+        # A replica that claims many more tokens than the others is not believed.
+        ratio = of_bytes[rows & known] / of_tokens[rows & known]
+        usual = float(np.median(ratio))
+        believed[rows & known] = (ratio > usual / UNLIKE) & (ratio < usual * UNLIKE)
+        found[name] = _ratio(sums[rows & believed], bytes_per_token(frame))
+    # Of all requests they tell only where each class is there.
+    if all((believed & rows).any() for rows in sets.values()):
+        found[None] = _ratio(sums[believed])
     frame.pool = replace(frame.pool, bytes_per_token=found)
+
+
+def _ratio(sums: Floats, before: float | None = None) -> float:
+    """Bytes of a token, mixed with what was known before as of `LENGTH_AFTER` requests.
+
+    Tokens are counted when they are computed, and requests when they end: of few requests there are
+    too many tokens.
+    """
+    requests, of_bytes, of_tokens = map(float, sums.sum(axis=0))
+    if before is not None:
+        more = LENGTH_AFTER * of_bytes / requests
+        of_bytes, of_tokens = of_bytes + more, of_tokens + more / before
+    return min(max(of_bytes / of_tokens, FEWEST_BYTES), MOST_BYTES)
 
 
 def _sides(frame: Frame) -> dict[str, tuple[Side, float]]:

@@ -38,7 +38,7 @@ def pool_data(decision: Decision) -> dict[str, Any]:
         "used": pool.used,
         "length": pool.length,
         "counts_tokens": pool.counts_tokens,
-        "bytes_per_token": pool.bytes_per_token,
+        "bytes_per_token": [*pool.bytes_per_token.items()],
         # Where there are no tiers, weights are told of each replica; its own data has them.
         "told": [[*key, weight] for key, weight in pool.told.items()] if is_tiered else [],
         "division": _division_data(pool.division, decision.at),
@@ -255,7 +255,7 @@ def _restored(
             used=_optional(pool["used"]),
             length=_optional(pool["length"]),
             counts_tokens=bool(pool["counts_tokens"]),
-            bytes_per_token=_optional(pool.get("bytes_per_token")),
+            bytes_per_token={name: float(each) for name, each in pool.get("bytes_per_token", ())},
             told=told,
             division=_division(pool["division"], now),
             zones=plan_of(pool.get("zones")),

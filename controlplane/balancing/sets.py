@@ -146,8 +146,9 @@ def class_flows(frame: Frame) -> dict[str, Flow]:
     for name in class_names(frame.settings):
         sizes, rate = frame.class_sizes.get(name), frame.rate_of(name)
         if sizes is not None and sizes.samples >= ENOUGH and rate:
-            square, long = squares_of(frame, sizes.whole), tokens_of(frame, sizes.quantile(0.99))
-            flows[name] = Flow(rate, tokens_of(frame, sizes.mean), square, long)
+            square = squares_of(frame, sizes.whole, name)
+            long = tokens_of(frame, sizes.quantile(0.99), name)
+            flows[name] = Flow(rate, tokens_of(frame, sizes.mean, name), square, long)
     return flows
 
 
@@ -206,13 +207,13 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
     flows = [
         Flow(
             rate * part,
-            tokens_of(frame, side.mean),
-            squares_of(frame, side),
-            tokens_of(frame, sizes.quantile(percentile)),
+            tokens_of(frame, side.mean, name),
+            squares_of(frame, side, name),
+            tokens_of(frame, sizes.quantile(percentile), name),
         )
-        for side, part, percentile in (
-            (split.below, 1 - split.above_lately, 0.99 * (1 - above)),
-            (split.above, split.above_lately, 1 - 0.01 * above),
+        for name, side, part, percentile in (
+            (DEFAULT, split.below, 1 - split.above_lately, 0.99 * (1 - above)),
+            (BULK, split.above, split.above_lately, 1 - 0.01 * above),
         )
     ]
     enough = min(split.below.requests, split.above.requests) >= ENOUGH

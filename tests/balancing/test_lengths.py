@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.worlds import traffic
 from benchmarks.worlds.traffic import LONG_TOKENS, Traffic
 from benchmarks.worlds.worlds import TRITON, VLLM
 from controlplane.balancing.lengths import BYTES_PER_TOKEN, bytes_per_token
@@ -61,3 +62,14 @@ def test_requests_that_become_longer_leave_what_was_learned_as_it_was() -> None:
     sizes.add([4_040] * 500, play.now)
     after = play.step(pool(100 / 5.5, 100 / 5.5, 50 / 5.5, tokens=None))
     assert capacities(after)["a"] == pytest.approx(capacities(before)["a"], rel=0.1)
+
+
+def test_requests_of_a_class_have_a_ratio_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short ones are mostly JSON where a body names many options."""
+    monkeypatch.setattr(traffic, "BYTES_OF_REQUEST", 180)
+    last = played(replace(CLASSES, name="much around the text"), 2, envoys=12)[1][-1]
+    assert last.frame is not None
+    assert last.frame.demand is not None
+    flows = last.frame.demand.flows
+    assert flows[""].mean == pytest.approx(16, rel=0.2)
+    assert flows["bulk"].mean == pytest.approx(2_000, rel=0.3)
