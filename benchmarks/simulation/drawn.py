@@ -143,7 +143,7 @@ def _events(random: Random, coming: Traffic, replicas: int) -> tuple[tuple[Chang
         begin = random.uniform(30, 55)
         one = random.choice((None, *coming.kinds))
         phase = Phase(begin, begin + random.uniform(5, 20), random.uniform(1.2, 2.0), one)
-        return (), Traffic(coming.name, coming.streams, (phase,))
+        return (), replace(coming, phases=(phase,))
     return (), coming
 
 

@@ -74,6 +74,8 @@ def indispensable(frame: Frame, rows: Bools, most: float) -> float:
     # A replica that does not answer carries nothing, whether or not Envoys know it yet.
     others = frame.counting() & ~rows
     carried = math.fsum(frame.target[others])
+    if not carried:
+        return 1.0
     wanted = _busy(frame, rows | others) / most * (carried + spared)
     return min(max((wanted - carried) / spared, 0.0), 1.0)
 

@@ -247,6 +247,14 @@ def test_the_more_of_a_pool_starts_the_less_it_is_held_back() -> None:
     assert found == pytest.approx([1 / 6, 1 / 2, 2 / 3])
 
 
+def test_replicas_that_all_start_together_are_not_held_back() -> None:
+    """Nobody else could carry what they are spared, and each step makes Envoys rebuild."""
+    play = Play()
+    decisions = play.all_of({id_: Serving(load=0.0, ready_since=0.0) for id_ in "abc"}, 5)
+    assert {id_ for each in decisions for id_ in tiers(each).values()} == {"tier-8"}
+    assert {each for one in decisions for each in relatives(one).values()} == {1.0}
+
+
 def test_a_replica_that_the_others_cannot_do_without_starts_faster() -> None:
     """Three of four do 90 % of what they can: at 80 % they leave half of the fourth's share."""
     busy = pool(100, 100, 100, load=0.9)

@@ -222,7 +222,7 @@ def test_a_replica_that_joins_starts_slowly_and_those_that_were_there_did_not(
         id_: endpoint.load_balancing_weight
         for id_, endpoint in endpoints(plane.decide(5.1)).items()
     }
-    assert weights == {"a": 1000, "b": 1000, "c": 167}
+    assert weights == {"a": 1000, "b": 1000, "c": 333}
 
 
 def test_a_replica_with_memory_limits_of_its_own_is_held_to_them(plane: Plane) -> None:
