@@ -215,9 +215,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     is_first = True
 
-    def decided(seconds: float) -> Iterator[None]:
+    def report(seconds: float) -> Iterator[None]:
         nonlocal is_first
-        metrics.decided(seconds)
+        metrics.decision_took(seconds)
         if is_first:
             is_first = False
             _log_not_ready(plane)
@@ -268,7 +268,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
             begin(scraper.run(), "scraper")
             begin(checks.run(), "health checks")
             begin(discovery.run(), "discovery")
-            steering = steer(plane, slot, woken, decided, lambda: xds.streams or None, deciding)
+            steering = steer(plane, slot, woken, report, lambda: xds.streams or None, deciding)
             begin(steering, "steering")
             begin(registry.run(), "leases")
             begin(keeper.run(), "weights")
@@ -315,7 +315,7 @@ async def steer(
     plane: Plane,
     slot: Latest[Offer | None],
     woken: Notice,
-    decided: Callable[[float], Iterable[None]],
+    report: Callable[[float], Iterable[None]],
     envoys: Callable[[], int | None] = lambda: None,
     deciding: Callable[[str], Callable[[bool], None]] = _untraced,
     *,
@@ -330,7 +330,7 @@ async def steer(
     Args:
         slot: Takes the catalog; not before the plane has seen enough since the start.
         woken: Set when something was noticed.
-        decided: Told how many seconds each decision took; the pieces of what follows from it.
+        report: Told how many seconds each decision took; the pieces of what follows from it.
         envoys: How many are connected; None where that is not known.
         deciding: Called before each decision or refresh; returns what to call after it, with
             whether Envoys get something new.
@@ -369,7 +369,7 @@ async def steer(
                 is_idle = False
             if spent is not None:
                 pacing.spend(spent + cpu_of_it, clock())
-                await in_turns(decided(clock() - now))
+                await in_turns(report(clock() - now))
         # What comes after a look at nothing new need not wait for another.
         if not is_idle:
             await sleep(PUSH_INTERVAL)

@@ -73,10 +73,10 @@ async def _refusal(envoy: Path, parts: Sequence[Part]) -> str | None:
         # Envoy tells by the ending how it is encoded.
         file = Path(folder) / "bootstrap.pb"
         file.write_bytes(standalone(parts))
-        code, said = await _validate(envoy, file)
-    if code == 0 and _OK.search(said):
+        code, output = await _validate(envoy, file)
+    if code == 0 and _OK.search(output):
         return None
-    return _reason(code, said)
+    return _reason(code, output)
 
 
 async def _validate(envoy: Path, file: Path) -> tuple[int, bytes]:
@@ -94,11 +94,11 @@ async def _validate(envoy: Path, file: Path) -> tuple[int, bytes]:
     except OSError as error:
         raise EnvoyError(f"{envoy} cannot be started: {error.strerror or error}") from None
     assert process.stdout is not None  # noqa: S101 - it is a pipe
-    said = b""
+    output = b""
     try:
         while more := await process.stdout.read(OUTPUT_BYTES):
-            said = (said + more)[-OUTPUT_BYTES:]
-        return await process.wait(), said
+            output = (output + more)[-OUTPUT_BYTES:]
+        return await process.wait(), output
     except asyncio.CancelledError:
         # All that it has started: what was found as envoy may be a script.
         with suppress(ProcessLookupError):
@@ -107,18 +107,18 @@ async def _validate(envoy: Path, file: Path) -> tuple[int, bytes]:
         raise
 
 
-def _reason(code: int, said: bytes) -> str:
+def _reason(code: int, output: bytes) -> str:
     """What Envoy says, in one line."""
-    if found := _CONSTRAINT.search(said):
+    if found := _CONSTRAINT.search(output):
         # From the whole down to the part; the last is what is wrong.
         text = found[1].rpartition(b"caused by ")[2]
-    elif found := _ERROR.search(said):
+    elif found := _ERROR.search(output):
         text = found[1]
-    elif found := _CRASHED.search(said):
+    elif found := _CRASHED.search(output):
         text = b"it has crashed: " + found[1]
     else:
         how = f"it ended with {code}" if code >= 0 else f"it was ended by signal {-code}"
-        text = f"{how} and said ".encode() + (said.strip() or b"nothing")
+        text = f"{how} and said ".encode() + (output.strip() or b"nothing")
     line = " ".join(text.decode(errors="replace").split())
     printable = "".join(
         character if character.isprintable() else "\ufffd" for character in line

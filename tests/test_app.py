@@ -60,7 +60,7 @@ class Steered:
         await self.resume.get()
         self.now += seconds
 
-    def decided(self, seconds: float) -> tuple[()]:
+    def report(self, seconds: float) -> tuple[()]:
         self.decisions.append(seconds)
         return ()
 
@@ -69,7 +69,7 @@ class Steered:
             self.plane,
             self.slot,
             self.woken,
-            self.decided,
+            self.report,
             sleep=self.sleep,
             cpu=lambda: self._cpu,
             clock=lambda: self.now,

@@ -26,7 +26,7 @@ from controlplane.plane.state import ReplicaSummary
 from controlplane.resources.classes import Parting
 from controlplane.xds import events as xds
 
-KEPT: Final = 4_096
+MOST_EVENTS: Final = 4_096
 """Events; one about a replica takes about 300 bytes."""
 
 
@@ -45,7 +45,7 @@ class Feed:
     def __init__(self) -> None:
         # Numbers begin anew with every start; the prefix says which start.
         self._start = secrets.token_hex(4)
-        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
         self._more = asyncio.Event()
         self.newest = 0
         self.is_closed = False

@@ -182,8 +182,8 @@ class Handlers:
         for name in (*(view.pools or ()), *(name for name, _ in view.listen)):
             self._plane.fleet.pool(name)  # Raises where there is none.
         held = self._plane.catalog.view(view)
-        kept = (name for name in held.names(CLUSTER) if held.keeps(CLUSTER, name, None))
-        if not self._ready() or next(kept, None) is not None:
+        names = (name for name in held.names(CLUSTER) if held.keeps(CLUSTER, name, None))
+        if not self._ready() or next(names, None) is not None:
             raise Problem(_UNREADY, "not all replicas are known yet: try again in half a minute")
         found = await asyncio.to_thread(snapshot_to_json, held)
         return await long_answer({"resources": found})

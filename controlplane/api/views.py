@@ -19,7 +19,7 @@ from controlplane.balancing.zones import sentences
 from controlplane.config import WEIGHED, Policy
 from controlplane.fleet import Pool
 from controlplane.plane import (
-    KEPT,
+    RETENTION,
     GpuReport,
     HistoryItem,
     PoolReport,
@@ -322,7 +322,7 @@ def pool_history_view(
     return {
         "pool": pool,
         "now": _calendar(wall),
-        "kept_s": KEPT,
+        "kept_s": RETENTION,
         "points": [
             {
                 "at": _calendar(wall - now + point.at),
@@ -345,7 +345,7 @@ def history_view(
         "pool": pool,
         "id": replica,
         "now": _calendar(wall),
-        "kept_s": KEPT,
+        "kept_s": RETENTION,
         "entries": [_entry(item, now, wall) for item in items],
     }
 

@@ -49,20 +49,20 @@ def collect_little() -> None:
 
 async def collect_old() -> None:
     """Look among old objects while they are few, and rarely among all, until cancelled."""
-    kept = gc.get_freeze_count()
+    frozen = gc.get_freeze_count()
     while True:
         await asyncio.sleep(_INTERVAL)
         look()
-        kept = look_at_all_after(kept)
+        frozen = look_at_all_after(frozen)
 
 
-def look_at_all_after(kept: int) -> int:
+def look_at_all_after(frozen: int) -> int:
     """Look among all objects where many more are left out than were; returns how many are now.
 
     It takes a third of a second with 10,000 replicas. Without it memory would grow for ever.
     """
-    if gc.get_freeze_count() - kept < max(kept, GROWN):
-        return kept
+    if gc.get_freeze_count() - frozen < max(frozen, GROWN):
+        return frozen
     gc.unfreeze()
     gc.collect()
     gc.freeze()

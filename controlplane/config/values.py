@@ -48,8 +48,8 @@ class Settings(BaseModel):
         """Return the part of the settings that a base class has."""
         # Not validated again: durations are numbers of seconds by now.
         given, values = self.model_fields_set & base.model_fields.keys(), dict(self)
-        kept = {name: values[name] for name in base.model_fields}
-        return cast("SettingsT", base.model_construct(given, **kept))
+        of_base = {name: values[name] for name in base.model_fields}
+        return cast("SettingsT", base.model_construct(given, **of_base))
 
 
 def parse_duration(text: object) -> float:

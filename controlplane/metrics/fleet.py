@@ -138,13 +138,13 @@ class ReplicaFamilies(Families):
 
     def add(self, report: ReplicaReport, decision: Decision | None) -> None:
         """Add a replica; `decision`: the last one about its pool."""
-        labels, decided = (report.pool.name, report.replica.id), report.decision
+        labels, own = (report.pool.name, report.replica.id), report.decision
         window = report.observed.window
         for state in State:
             self.put(*labels, state.value, state=report.observed.readiness.state is state)
         for result, count in zip(("ok", "error"), report.ended or (None, None), strict=True):
             self.put(*labels, result, requests=count)
-        cut = decided is not None and decided.drained
+        cut = own is not None and own.drained
         self.put(
             *labels,
             drained=cut or report.replica.draining is not None,
@@ -161,19 +161,19 @@ class ReplicaFamilies(Families):
                 tokens=window.tokens,
                 **{f"queued_{window.queue_unit}": window.queue},
             )
-        if decided is None:
+        if own is None:
             return
         self.put(
             *labels,
-            capacity_requests_per_second=decided.capacity,
-            capacity_tokens_per_second=decided.tokens,
-            weight=decided.weight,
-            share_ratio=decided.share,
-            stale=decided.stale,
+            capacity_requests_per_second=own.capacity,
+            capacity_tokens_per_second=own.tokens,
+            weight=own.weight,
+            share_ratio=own.share,
+            stale=own.stale,
         )
-        if decided.tier:
-            self.put(*labels, decided.tier, tier=1)
-        for name in decided.classes:
+        if own.tier:
+            self.put(*labels, own.tier, tier=1)
+        for name in own.classes:
             self.put(*labels, name, **{"class": 1})
         self._add_memory(report, decision)
 

@@ -149,7 +149,7 @@ class OwnMetrics:
             await asyncio.sleep(_LOOK_AT_LOOP)
             self._lag.observe(max(clock() - due, 0.0))
 
-    def decided(self, seconds: float) -> None:
+    def decision_took(self, seconds: float) -> None:
         """Take in how long a decision took."""
         self._decision.observe(seconds)
 

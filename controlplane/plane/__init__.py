@@ -7,7 +7,7 @@ and decides when it is asked to.
 
 from controlplane.plane.devices import Exporter, GpuReport
 from controlplane.plane.discoveries import PoolReport
-from controlplane.plane.history import KEPT, HistoryItem, changes
+from controlplane.plane.history import RETENTION, HistoryItem, changes
 from controlplane.plane.observed import Failure, Probe, Readiness, State
 from controlplane.plane.plane import Plane
 from controlplane.plane.preview import Preview, catalog_if_healthy, first_catalog, preview

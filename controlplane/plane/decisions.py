@@ -89,7 +89,7 @@ def next_step(
 
 
 @dataclass(slots=True)
-class Decided:
+class PoolDecision:
     """The decision about one pool, and the weights that Envoys get.
 
     Attributes:
@@ -159,16 +159,16 @@ class Decided:
             self.spread = spread
 
 
-class Decisions(dict[str, Decided]):
+class Decisions(dict[str, PoolDecision]):
     """Decisions by pool. `failures`: why a pool has no new decision, until that is logged."""
 
-    def __init__(self, known: Iterable[tuple[str, Decided]] = ()) -> None:
+    def __init__(self, known: Iterable[tuple[str, PoolDecision]] = ()) -> None:
         super().__init__(known)
         self.failures: dict[str, Exception] = {}
 
-    def __missing__(self, pool: str) -> Decided:
+    def __missing__(self, pool: str) -> PoolDecision:
         """Nothing was decided about a pool yet, and nothing is kept of that."""
-        return Decided()
+        return PoolDecision()
 
     def copy(self) -> "Decisions":
         """The same for a preview: no step of it is on its way, or has been sent to Envoys."""
@@ -198,18 +198,18 @@ class Decisions(dict[str, Decided]):
         `work` decides, and takes `hold` as `balancing.decide` does. None: the decision failed even
         with frozen weights, and everything stays as it was.
         """
-        decided = self.setdefault(pool.name, Decided())
-        holds = [decided.held(now), FAILED]
-        for hold in holds if decided.decision is not None else holds[:1]:
+        known = self.setdefault(pool.name, PoolDecision())
+        holds = [known.held(now), FAILED]
+        for hold in holds if known.decision is not None else holds[:1]:
             try:
                 decision = work(hold=hold)
             except Exception as error:  # noqa: BLE001 - whatever it is, other pools must go on
-                if now - decided.failed_at >= LOGGED:
-                    decided.failed_at, self.failures[pool.name] = now, error
+                if now - known.failed_at >= LOGGED:
+                    known.failed_at, self.failures[pool.name] = now, error
             else:
                 # Frozen weights are decided anew, with or without news.
                 return replace(decision, moving=True) if hold == FAILED else decision
-        decided.moving_at = now + pool.settings.metrics.interval
+        known.moving_at = now + pool.settings.metrics.interval
         return None
 
     def due(self, now: float) -> Iterator[str]:
@@ -274,7 +274,7 @@ def decide(
     seen: Seen,
     tables: Tables,
     sizes: Mapping[str, RequestSizes],
-    decided: Decisions,
+    decisions: Decisions,
     histories: Histories,
     envoys: int | None,
     nodes: Callable[[str], Mapping[Place, int]],
@@ -293,11 +293,11 @@ def decide(
     about = dict[str, Collection[str]]()
     pools, gone = fleet.pools, dict[str, list[str]]()
     for name, some in due.items():
-        is_parted = decided[name].is_parted
+        is_parted = decisions[name].is_parted
         gone[name] = tables.write(pools[name], some, seen, now, is_parted=is_parted)
     gpus = memory_in_use(pools, tables, seen.devices, now)
     for name, ids in gone.items():
-        pool, before, table = pools[name], decided[name].decision, tables[name]
+        pool, before, table = pools[name], decisions[name].decision, tables[name]
         of_pool = sizes.get(name)
         work = partial(
             balancing.decide,
@@ -311,7 +311,7 @@ def decide(
             class_sizes=of_pool.by_class if of_pool is not None else None,
             zone_input=_zone_input(pool, seen, of_pool, nodes) if is_near(pool) else None,
         )
-        decision = decided.tried(pool, work, now)
+        decision = decisions.tried(pool, work, now)
         if decision is None:
             about[name] = ids
             continue
@@ -324,8 +324,8 @@ def decide(
         shown = {id_: replica.readiness.is_shown for id_, replica in observed.items()}
         unhealthy = {id_ for id_, replica in observed.items() if not replica.readiness.may_serve}
         shown |= dict.fromkeys(ids, False)
-        decided[name].take(pool, decision, shown, now, unhealthy)
-        decided[name].take_zones(pool, seen.observed)
+        decisions[name].take(pool, decision, shown, now, unhealthy)
+        decisions[name].take_zones(pool, seen.observed)
         about[name] = shown.keys()
     return about
 

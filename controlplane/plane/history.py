@@ -71,7 +71,16 @@ _JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _PLAIN: Final = tuple(
     column.name for column in fields(HistoryEntry) if column.name not in ("window", "steps")
 )
-_DECIDED: Final = ("capacity", "weight", "tier", "share", "classes", "drained", "stale", "steps")
+_OF_DECISION: Final = (
+    "capacity",
+    "weight",
+    "tier",
+    "share",
+    "classes",
+    "drained",
+    "stale",
+    "steps",
+)
 """What an entry has of a `ReplicaDecision`, by the same names."""
 _WINDOW: Final = tuple(
     column.name
@@ -132,7 +141,7 @@ def _short(value: Any) -> Any:
     return float(f"{value:.5g}") if type(value) is float else value
 
 
-KEPT: Final = 3600.0
+RETENTION: Final = 3600.0
 """Seconds that an entry is kept."""
 REGULAR: Final = 300.0
 """Seconds after which an entry is made even if nothing has changed."""
@@ -179,7 +188,7 @@ class _History:
     def add(self, stored: _Packed) -> None:
         self.entries.append(stored)
         self.size += stored.size
-        while self.entries[0].at < stored.at - KEPT:
+        while self.entries[0].at < stored.at - RETENTION:
             self._drop(0)
         while self.size > MOST_BYTES and len(self.entries) > 2:
             inner = range(1, len(self.entries) - 1)
@@ -269,7 +278,7 @@ class Histories:
             yield
 
     def of(
-        self, pool: str, replica: str, now: float, since: float = KEPT
+        self, pool: str, replica: str, now: float, since: float = RETENTION
     ) -> tuple[HistoryItem, ...]:
         """List what is kept of a replica, the oldest first, of the last `since` seconds."""
         drained(self.writing())
@@ -279,7 +288,7 @@ class Histories:
         before = None
         for stored in timeline.entries if timeline else ():
             entry = unpacked(stored.data, stored.at)
-            if stored.at >= now - min(since, KEPT):
+            if stored.at >= now - min(since, RETENTION):
                 items.append(HistoryItem(entry, before, stored.left_out))
             before = entry
         return tuple(items)
@@ -294,7 +303,7 @@ def _jump(before: Floats, after: Floats) -> Floats:
 
 
 def _entry(pool: Pool, id_: str, seen: Seen, decision: Decision, many: int) -> HistoryEntry:
-    replica, observed, decided = pool.replicas[id_], seen.observed[pool.name, id_], decision.of(id_)
+    replica, observed, own = pool.replicas[id_], seen.observed[pool.name, id_], decision.of(id_)
     given = input_of(pool, replica, seen, decision.at, is_parted=False)
     reported = [each.requests for each in given.in_flight if each.source == ENVOYS]
     return HistoryEntry(
@@ -309,7 +318,7 @@ def _entry(pool: Pool, id_: str, seen: Seen, decision: Decision, many: int) -> H
         by_envoys=not pool.settings.metrics.is_scraped,
         in_flight=reported[0] if reported else None,
         serving=many,
-        **{name: getattr(decided, name) for name in _DECIDED},
+        **{name: getattr(own, name) for name in _OF_DECISION},
     )
 
 

@@ -18,7 +18,7 @@ from controlplane.balancing import Place
 from controlplane.config import Address, Config, PoolEntry
 from controlplane.config.addresses import Listeners
 from controlplane.fleet import Applied, Change, Command, Refused
-from controlplane.plane.decisions import Decided, decide, is_near
+from controlplane.plane.decisions import PoolDecision, decide, is_near
 from controlplane.plane.devices import Exporter, exporters_of
 from controlplane.plane.envoys import listeners_of_node
 from controlplane.plane.observed import Failure, Probe, is_read_anew
@@ -80,7 +80,7 @@ class Plane(PlaneState):
             if (found := recalled(pool, known, now)) is None:
                 continue
             decision, hold = found
-            self._decisions[name] = Decided(decision, hold=hold)
+            self._decisions[name] = PoolDecision(decision, hold=hold)
             worth, is_scraped = decision.state.records.worth, pool.settings.metrics.is_scraped
             for id_, row in decision.rows.items():
                 told = known.replicas[id_]

@@ -93,8 +93,8 @@ class ReplicaReport:
         """The same in a few words."""
         state, shown = self.observed.readiness.state, self.endpoint_weight is not None
         known = self.decision
-        decided = (known.tier, known.drained, known.stale) if known is not None else ()
-        return ReplicaSummary(state, shown, self.replica.draining, *decided)
+        about = (known.tier, known.drained, known.stale) if known is not None else ()
+        return ReplicaSummary(state, shown, self.replica.draining, *about)
 
 
 class DirtyKeys:
@@ -280,8 +280,8 @@ class PlaneState:
         known = self.fleet.pool(pool)
         replica = known.replica(replica_id)
         observed = self._observed[pool, replica_id]
-        decided = self._decisions[pool]
-        decision = decided.decision
+        about = self._decisions[pool]
+        decision = about.decision
         reports, at = self._traffic.reports, endpoint_of(pool, replica)
         return ReplicaReport(
             pool=known,
@@ -290,7 +290,7 @@ class PlaneState:
             age=None if observed.scraped_at is None else now - observed.scraped_at,
             policy=decision.policy if decision else None,
             decision=decision.replicas.get(replica_id) if decision else None,
-            endpoint_weight=decided.endpoint_weights.get(replica_id),
+            endpoint_weight=about.endpoint_weights.get(replica_id),
             gpus=self._devices.gpus_of(known, replica, now),
             in_flight=reports.in_flight(at, now),
             by_envoys=reports.window(at),

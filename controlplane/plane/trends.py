@@ -12,7 +12,7 @@ import numpy as np
 
 from controlplane.balancing import Decision
 from controlplane.fleet import Pool
-from controlplane.plane.history import KEPT
+from controlplane.plane.history import RETENTION
 from controlplane.plane.inputs import Seen
 from controlplane.plane.traffic import endpoint_of
 from controlplane.telemetry import Window
@@ -130,14 +130,14 @@ class Trends:
 
     def add(self, pool: str, point: PoolTraffic) -> None:
         """Keep a point; it is newer than the others of its pool."""
-        points = self._points.setdefault(pool, deque(maxlen=int(KEPT / EVERY)))
+        points = self._points.setdefault(pool, deque(maxlen=int(RETENTION / EVERY)))
         points.append(point)
-        while points[0].at < point.at - KEPT:
+        while points[0].at < point.at - RETENTION:
             points.popleft()
 
-    def of(self, pool: str, now: float, since: float = KEPT) -> tuple[PoolTraffic, ...]:
+    def of(self, pool: str, now: float, since: float = RETENTION) -> tuple[PoolTraffic, ...]:
         """List what is kept of a pool, the oldest first, of the last `since` seconds."""
-        earliest = now - min(since, KEPT)
+        earliest = now - min(since, RETENTION)
         return tuple(point for point in self._points.get(pool, ()) if point.at >= earliest)
 
     def forget(self, pool: str) -> None:

@@ -71,8 +71,8 @@ def steps(before: Files, after: Files) -> Iterator[Files]:
     if not before or not (came or went):
         yield after
         return
-    kept = {path: each for path, each in before.items() if path not in after}
-    both = {**kept, **after, CLUSTERS: _response(CLUSTER, [*({**old, **new}).values()])}
+    left = {path: each for path, each in before.items() if path not in after}
+    both = {**left, **after, CLUSTERS: _response(CLUSTER, [*({**old, **new}).values()])}
     if came:
         routes = {path: each for path, each in before.items() if _is_route(path)}
         others = {path: each for path, each in both.items() if not _is_route(path)}

@@ -93,7 +93,7 @@ class PoolResources:
         """A cluster as Envoys with these certificates, or with none, get it."""
         if trust is None or self.pool.settings.mesh.mode == "off":
             return self.get(CLUSTER, name)
-        made = _kept(self._secured, trust, lambda: _clusters(self.pool, self.parting, trust))
+        made = _cached(self._secured, trust, lambda: _clusters(self.pool, self.parting, trust))
         return next((each for each in made if each.name == name), None)
 
     def empty_assignment(self, name: str) -> Resource:
@@ -107,7 +107,7 @@ class PoolResources:
         """
         if (usual := self.get(ENDPOINT, name)) is None or not self.is_near:
             return usual
-        return _kept(self._made, (name, here), lambda: self._ordered(name, here, usual))
+        return _cached(self._made, (name, here), lambda: self._ordered(name, here, usual))
 
     @property
     def is_near(self) -> bool:
@@ -125,7 +125,7 @@ class PoolResources:
         if first is None and not any(ranks.values()) and len(shares) < 2:
             return usual
         key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
-        return _kept(
+        return _cached(
             self._made,
             key,
             lambda: _endpoints(self.pool, name, listed, self.cluster_bytes, rank, shares),
@@ -167,7 +167,7 @@ class PoolResources:
             encoded = self._grpc_endpoints(name, here)
             return Resource.of(ENDPOINT, name, encoded, salt=self.cluster_bytes)
 
-        return _kept(self._made, key, made)
+        return _cached(self._made, key, made)
 
     def _grpc_endpoints(self, name: str, here: Place) -> bytes:
         listed, first = self._serving(name)
@@ -190,7 +190,7 @@ class PoolResources:
         return [member.address for member in used]
 
 
-def _kept(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
+def _cached(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
     """Return the value that is kept under a key, or make it."""
     if (found := known.get(key)) is None:
         if len(known) >= MAX_SEEN:
@@ -223,12 +223,14 @@ def pool_resources(
     before = (known.pool, known.endpoint_weights, known.members) if known is not None else None
     listed = members(pool, endpoint_weights, before, changed)
     # All but the endpoints is the same.
-    alike = known if known and _shape(known.pool, known.parting) == _shape(pool, parting) else None
-    if alike is not None and is_alike and alike.members == listed:
+    similar = (
+        known if known and _shape(known.pool, known.parting) == _shape(pool, parting) else None
+    )
+    if similar is not None and is_alike and similar.members == listed:
         # A heartbeat makes another pool of it, but nothing that Envoy sees.
-        return alike
-    encoded = cluster(pool) if alike is None else alike.cluster_bytes
-    resources = _fixed(pool, encoded, parting) if alike is None else dict(alike.resources)
+        return similar
+    encoded = cluster(pool) if similar is None else similar.cluster_bytes
+    resources = _fixed(pool, encoded, parting) if similar is None else dict(similar.resources)
     served = _served(pool, endpoint_weights, listed, known, encoded, parting, changed)
     resources[ENDPOINT] = (
         tuple(served[name].assignment for name in _names(parting))
@@ -237,7 +239,7 @@ def pool_resources(
     )
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
-    secured = {} if alike is None else alike._secured.copy()
+    secured = {} if similar is None else similar._secured.copy()
     return PoolResources(
         pool, endpoint_weights, listed, encoded, parting, resources, spread, served, secured
     )

@@ -51,7 +51,7 @@ is the fastest, and what it refuses in the time of one good answer would use up 
 So many requests may also be left without an answer by two replicas, one after the other with no
 good answer between them, until a request that one has left so is not sent to a second one."""
 
-KEPT: Final = "kept"
+BUFFERED: Final = "kept"
 """In the metadata of a route: bytes of an answer that an Envoy waits for before its client gets any
 of it. A try whose answer is cut off can be repeated until then. Of longer ones, and of those that
 do not say how long they are, the client gets each part as it comes."""
@@ -160,7 +160,7 @@ function envoy_on_response(handle)
   status = grpc and as_http[grpc] or status
   if status < 500 and status ~= 429 then
     local length = tonumber(headers:get("content-length") or "")
-    if length ~= nil and length > 0 and length <= (handle:metadata():get("{KEPT}") or 0) then
+    if length ~= nil and length > 0 and length <= (handle:metadata():get("{BUFFERED}") or 0) then
       handle:body()
     end
     note(handle, past["replica"], true)

@@ -20,8 +20,8 @@ from controlplane.resources.classes import UNPARTED, Parting, cluster_of, via_cl
 from controlplane.resources.messages import exact_header, set_header
 from controlplane.resources.resource import ROUTE, Resource
 from controlplane.resources.retries import (
+    BUFFERED,
     HEDGED_TRIES,
-    KEPT,
     RETRY_HEADER,
     TRIED,
     clusters_by_try,
@@ -162,7 +162,7 @@ def route(to: Routed, match: route_v3.RouteMatch, below: str = "") -> route_v3.R
 
 def _for_script(settings: RouteSettings) -> core_v3.Metadata:
     buffered = min(settings.retry_buffer, KEPT_ANSWER)
-    known = protobuf.Struct(fields={KEPT: protobuf.Value(number_value=buffered)})
+    known = protobuf.Struct(fields={BUFFERED: protobuf.Value(number_value=buffered)})
     return core_v3.Metadata(filter_metadata={"envoy.filters.http.lua": known})
 
 

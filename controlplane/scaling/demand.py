@@ -94,13 +94,13 @@ class LoadHistory:
         return max(forecasts, default=0.0), max(floors, default=0.0)
 
 
-def _keep(kept: deque[tuple[float, float]], value: float, now: float, seconds: float) -> None:
+def _keep(points: deque[tuple[float, float]], value: float, now: float, seconds: float) -> None:
     step = now // STEP * STEP
-    if kept and kept[-1][0] == step:
-        value = max(value, kept.pop()[1])
-    kept.append((step, value))
-    while kept[0][0] < step - seconds:
-        kept.popleft()
+    if points and points[-1][0] == step:
+        value = max(value, points.pop()[1])
+    points.append((step, value))
+    while points[0][0] < step - seconds:
+        points.popleft()
 
 
 def _minmod(slopes: Sequence[float]) -> float:

@@ -24,7 +24,7 @@ UNKNOWN: Final = 60.0
 """Seconds that a start is taken to last before any was seen."""
 LONGEST: Final = 1800.0
 """Seconds; a start that took longer waited for something else, such as a free GPU."""
-KEPT: Final = 16
+MOST_SAMPLES: Final = 16
 """Starts that are remembered."""
 OVERDUE: Final = 3.0
 """Cold starts after which a replica that is not ready counts no more."""
@@ -60,7 +60,7 @@ class ColdStarts:
         going_on: Seconds that the longest start has lasted so far that has not ended.
     """
 
-    samples: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    samples: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_SAMPLES))
     asked_at: float | None = None
     going_on: float = 0.0
     _begun: dict[tuple[str, int], float | None] = field(default_factory=dict)

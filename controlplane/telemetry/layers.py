@@ -19,7 +19,7 @@ ENOUGH: Final = 10.0
 """Requests from which on equal counts are no chance."""
 UNDER_WAY: Final = 8.0
 """Requests by which counts of one request's steps differ anyway."""
-ALIKE: Final = 0.02
+NEARLY: Final = 0.02
 """Part of its requests by which a step's count may differ from it: some were sent to it alone."""
 LONGER: Final = 1.02
 """Times as long as the request that its step may have taken: clocks are read twice."""
@@ -109,7 +109,7 @@ def _steps(models: _Models, values: Sequence[float]) -> frozenset[str]:
     for whole in left:
         if whole in steps or not counts[whole] >= ENOUGH:
             continue
-        most = UNDER_WAY + ALIKE * counts[whole]
+        most = UNDER_WAY + NEARLY * counts[whole]
         for part in left:
             if (
                 part == whole

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from controlplane.api.events import KEPT, MAX_READERS
+from controlplane.api.events import MAX_READERS, MOST_EVENTS
 from controlplane.api.server import Limits
 from controlplane.plane import Probe
 from tests.api.served import POOL, REPLICA, Served, served
@@ -145,7 +145,7 @@ async def test_who_comes_back_too_late_is_told_and_gets_the_present_state() -> N
         await api.filled()
         async with following(api) as follower:
             await follower.next()
-        for index in range(KEPT + 1):
+        for index in range(MOST_EVENTS + 1):
             api.server._feed.publish("pool", {"pool": str(index)})
         async with following(api, follower.last) as again:
             assert [(await again.next())[0] for _ in range(2)] == ["missed", "state"]

@@ -124,7 +124,7 @@ def test_scrapes_and_decisions_are_counted() -> None:
     metrics = everything(plane())
     for ok in (True, True, False):
         metrics.scraped(ok)
-    metrics.decided(0.5)
+    metrics.decision_took(0.5)
     assert values(metrics, "plimsoll_scrapes_total") == {("ok",): 2, ("failed",): 1}
     assert values(metrics, "plimsoll_decision_seconds_sum") == {(): 0.5}
 

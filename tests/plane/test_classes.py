@@ -3,7 +3,7 @@
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Plane, Probe, preview
-from controlplane.plane.decisions import Decided, notice
+from controlplane.plane.decisions import PoolDecision, notice
 from controlplane.resources.classes import OTHERS, class_of
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
@@ -88,14 +88,14 @@ def test_envoys_are_told_the_tiers_that_replicas_have_in_the_cluster_of_each_cla
     """Many Envoys share out bulk: there each replica has a tier of its own."""
     decision = parted(slow()).decision
     assert decision is not None
-    decided = Decided()
+    known = PoolDecision()
     pool = serving().fleet.pools["p"]
-    decided.take(pool, decision, dict.fromkeys(decision.rows, True), 0.0)
-    assert decided.parting is not None
-    *_, bulk, searches = ({*item.endpoint_weights.items()} for item in decided.parting.classes)
+    known.take(pool, decision, dict.fromkeys(decision.rows, True), 0.0)
+    assert known.parting is not None
+    *_, bulk, searches = ({*item.endpoint_weights.items()} for item in known.parting.classes)
     assert {weight.tier for _, weight in bulk} == {f"replica-{id_}" for id_, _ in bulk}
     assert all(weight.tier.startswith("tier-") for _, weight in searches)
-    assert all(each.tier.startswith("tier-") for each in decided.endpoint_weights.values())
+    assert all(each.tier.startswith("tier-") for each in known.endpoint_weights.values())
 
 
 def test_a_preview_shows_what_it_comes_to_in_the_end() -> None:

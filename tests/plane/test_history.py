@@ -6,7 +6,7 @@ from math import ceil
 
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
-from controlplane.plane import KEPT, Failure, Plane, Probe, changes
+from controlplane.plane import RETENTION, Failure, Plane, Probe, changes
 from controlplane.plane.history import MOST_BYTES, REGULAR, _History, _Packed, packed, unpacked
 from controlplane.telemetry import Histogram, Reading
 from tests.plane.histories import Watched
@@ -107,11 +107,11 @@ def test_a_cut_a_drain_silence_and_a_restart_are_kept() -> None:
 def test_nothing_older_than_an_hour_is_told_nor_kept() -> None:
     watched = Watched().go(60)
     first = watched.told()[0].entry.at
-    watched.go(KEPT, step=20.0)
+    watched.go(RETENTION, step=20.0)
     told = watched.told()
-    assert told[0].entry.at >= watched.now - KEPT > first
+    assert told[0].entry.at >= watched.now - RETENTION > first
     assert told[0].before is None
-    assert watched.plane.histories.of("m", "a", watched.now + 2 * KEPT, 9 * KEPT) == ()
+    assert watched.plane.histories.of("m", "a", watched.now + 2 * RETENTION, 9 * RETENTION) == ()
 
 
 def test_since_leaves_out_what_is_older_but_still_compares_with_it() -> None:
@@ -154,7 +154,7 @@ def test_of_a_restless_replica_the_whole_hour_is_kept_and_the_rest_is_counted() 
         watched.queue["a"] = 500.0 if turn % 2 else 0.0
         watched.go(8, step=8.0)
     told = watched.told()
-    assert told[0].entry.at < watched.now - 0.9 * KEPT
+    assert told[0].entry.at < watched.now - 0.9 * RETENTION
     assert sum(item.left_out for item in told) > 100
     gaps = [each.entry.at - each.before.at for each in told if each.before]
     assert max(gaps) < 2 * REGULAR

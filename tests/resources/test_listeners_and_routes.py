@@ -9,7 +9,7 @@ import envoy_data_plane.xds.type.matcher.v3 as matcher_v3
 import pytest
 
 from controlplane.config import Address
-from controlplane.resources.retries import KEPT, RETRY_HEADER, TRIED
+from controlplane.resources.retries import BUFFERED, RETRY_HEADER, TRIED
 from tests.resources.decoded import (
     a_pool_of,
     a_pool_with,
@@ -170,7 +170,7 @@ def test_an_answer_is_kept_no_longer_than_a_request_may_be(buffer: str, kept: in
     (host,) = decoded_route(a_pool_with(route={"retry_buffer": buffer})).virtual_hosts
     metadata = host.routes[0].metadata
     assert metadata is not None
-    assert metadata.filter_metadata["envoy.filters.http.lua"].fields[KEPT].number_value == kept
+    assert metadata.filter_metadata["envoy.filters.http.lua"].fields[BUFFERED].number_value == kept
 
 
 def test_a_hedge_is_told_from_another_try() -> None:
