@@ -47,12 +47,16 @@ def slow_start(frame: Frame) -> None:
         passed = (frame.now - began) / seconds
         # One that is drained meanwhile stays in its tier: in another, Envoy would make it anew.
         cold = frame.alive & (passed < 1)
-        needed = indispensable(frame, cold & frame.serving, BUSY_MOST)
+        all_start = bool(frame.serving.any() and cold[frame.serving].all())
+        needed = 0.0 if all_start else indispensable(frame, cold & frame.serving, BUSY_MOST)
         step = np.floor(np.maximum(passed, 0.0) * START_STEPS) + 1
         step = np.maximum(step, math.ceil(needed * (START_STEPS + 1)))
         # A replica that has got more is not held back again when the load falls for a moment.
         reached = np.where(state.began == began, state.warmth, 0.0)
         part = np.maximum(step / (START_STEPS + 1), reached)
+        if all_start:
+            # Shares are relative: the one that has come furthest is as good as warm.
+            part = part / part[frame.serving].max()
         frame.warmth = np.where(cold, np.minimum(part, 1.0), 1.0)
     frame.starting = frame.warmth < 1
     warmed = np.maximum(frame.target * frame.warmth, FLOOR)

@@ -255,6 +255,15 @@ def test_replicas_that_all_start_together_are_not_held_back() -> None:
     assert {each for one in decisions for each in relatives(one).values()} == {1.0}
 
 
+def test_where_all_start_the_one_that_has_come_furthest_counts_as_warm() -> None:
+    play = Play()
+    first = {id_: Serving(load=0.0, ready_since=0.0) for id_ in "ab"}
+    play.run(first, 4)
+    found = relatives(play.step({**first, "c": Serving(load=0.0, ready_since=play.now)}))
+    assert (found["a"], found["b"]) == (1.0, 1.0)
+    assert found["c"] < 0.5
+
+
 def test_a_replica_that_the_others_cannot_do_without_starts_faster() -> None:
     """Three of four do 90 % of what they can: at 80 % they leave half of the fourth's share."""
     busy = pool(100, 100, 100, load=0.9)

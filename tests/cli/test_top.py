@@ -110,7 +110,7 @@ async def test_in_json_it_has_the_same_with_the_names_of_the_api(api: Served) ->
     assert a["p99_ms"] > 0
     assert a["in_flight"] is not None
     assert a["moved_ago_s"] >= 0
-    assert a["why"] == "its slow start ended: it moved to tier-8"
+    assert "its share rose" in a["why"]
     assert "health check" in pool["replicas"][2]["why"]
 
 
