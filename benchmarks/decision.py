@@ -18,7 +18,7 @@ from controlplane import balancing
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import PutPool, PutReplicas
 from controlplane.plane import Plane, Probe, Target, plane
-from controlplane.plane.decisions import Decisions
+from controlplane.plane.decisions import PoolDecision
 from controlplane.plane.history import Histories
 from controlplane.plane.inputs import Tables
 from controlplane.telemetry import BatchTotals, Histogram, Reading
@@ -182,7 +182,7 @@ def main(replicas: int, rounds: int) -> None:
     parts.follow("rows", Tables, "write")
     parts.follow("shares", balancing, "decide")
     parts.follow("history", Histories, "record")
-    parts.follow("weights", Decisions, "take")
+    parts.follow("weights", PoolDecision, "take")
     parts.follow("resources", plane, "build")
     for kind in ("slots", "batches"):
         found = measure(replicas, rounds, batches=kind == "batches", parts=parts)

@@ -222,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
         self._conclude(Answer(status, self._headers, bytes(self._body), self._began_at))
 
     def _conclude(self, outcome: Answer | AnswerError) -> None:
-        """Take the outcome of the request, of which the first counts."""
+        """Take the outcome of the request; later ones are ignored."""
         if self._outcome is None:
             self._outcome = outcome
             # A thousand connections would else keep a thousand bodies until the next ones come.

@@ -59,7 +59,9 @@ def drawn(number: int) -> Drawn:
     """Draw the world of a number; always the same."""
     random = Random(number)
     speeds = _speeds(random)
-    coming = _in_a_language(_traffic(random), Random(f"bytes {number}").choice(BYTES_PER_TOKEN))
+    coming = _traffic(random)
+    if (per_token := Random(f"bytes {number}").choice(BYTES_PER_TOKEN)) != traffic.BYTES_PER_TOKEN:
+        coming = coming.with_bytes(per_token)
     load = random.uniform(0.35, 0.9)
     # Drawn apart, so that worlds stay as they were before there were jobs.
     chance = Random(f"job {number}")
@@ -113,11 +115,6 @@ def _with_job(traffic: Traffic, workers: int) -> Traffic:
     search, bulk = traffic.streams
     name = f"searches, {workers} workers"
     return Traffic(name, (replace(search, share=1.0),), job=Job(bulk, workers))
-
-
-def _in_a_language(traffic: Traffic, bytes_per_token: float) -> Traffic:
-    streams = (replace(stream, bytes_per_token=bytes_per_token) for stream in traffic.streams)
-    return replace(traffic, streams=tuple(streams))
 
 
 def _world(random: Random, curve: Curve, budget: int) -> World:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from statistics import NormalDist
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from controlplane.tools.load.workload import Fixed, Lognormal
 
@@ -204,6 +204,11 @@ class Traffic:
         streams = (*self.streams, self.job.requests) if self.job is not None else self.streams
         return tuple(dict.fromkeys(stream.kind for stream in streams))
 
+    def with_bytes(self, per_token: float) -> Self:
+        """The same in texts of which a token has so many bytes."""
+        streams = tuple(replace(stream, bytes_per_token=per_token) for stream in self.streams)
+        return replace(self, name=f"{self.name}, {per_token:g} bytes a token", streams=streams)
+
     @property
     def tokens(self) -> float:
         """Of a request, on average while no rate changes."""
@@ -299,12 +304,6 @@ def _mixed(name: str, bulk: float, texts: int, phases: Sequence[Phase] = ()) -> 
 
 MIXED: Final = _mixed("90/10", 0.1, 20)
 """Searches of a sentence, and one request in ten of an indexing job: what most fleets serve."""
-LONG_TOKENS: Final = replace(
-    MIXED,
-    name="90/10, 8 bytes a token",
-    streams=tuple(replace(stream, bytes_per_token=8) for stream in MIXED.streams),
-)
-"""The same where a token has twice as many bytes as in English prose."""
 RARE_BULK: Final = _mixed("99/1, 100 texts", 0.01, 100)
 HALF_BULK: Final = _mixed("50/50", 0.5, 20)
 

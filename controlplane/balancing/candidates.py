@@ -33,7 +33,7 @@ HOPELESS: Final[Score] = (math.inf, math.inf)
 
 
 class Candidate(NamedTuple):
-    """The best division of a fleet."""
+    """A division of a fleet, with its score."""
 
     sets: Mapping[str, frozenset[str]]
     rest: str
@@ -82,7 +82,7 @@ class Candidates:
                 return HOPELESS, {}
             dispatchers = self._gateways.get(name, self._dispatchers)
             forecasts[name] = self._p99(*some.groups(flow.tokens), flow, name, dispatchers)
-        return worth([forecasts[name] / goals[name] for name in self._flows]), forecasts
+        return score_of([forecasts[name] / goals[name] for name in self._flows]), forecasts
 
     def best(self, goals: Mapping[str, float], ids: Sequence[str]) -> Candidate | None:
         """The best way to divide a fleet; of about equally good ones that with the most room.
@@ -140,7 +140,7 @@ class Candidates:
         return percentile(groups, shares, flow, of, dispatchers, short=short)
 
 
-def worth(ratios: Sequence[float]) -> Score:
+def score_of(ratios: Sequence[float]) -> Score:
     """How bad p99s relative to their goals are: what is too much, then the mean logarithm."""
     logs = [math.log(max(ratio, 1e-9)) for ratio in ratios]
     over = sum(max(each - math.log(WORSE), 0.0) for each in logs)

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from controlplane.balancing.candidates import FULL, HOPELESS, Candidates, worth
+from controlplane.balancing.candidates import FULL, HOPELESS, Candidates, score_of
 from controlplane.balancing.columns import Bools
 from controlplane.balancing.demand import Demand
 from controlplane.balancing.fleet import Fleet, fast_set
@@ -181,7 +181,7 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     candidates = Candidates(fleet, demand, given.dispatchers, given.gateways)
     together = candidates.together
     goals = {name: demand.objectives.get(name, max(p99, 1e-6)) for name, p99 in together.items()}
-    usual = present = worth([together[name] / goals[name] for name in demand.flows])
+    usual = present = score_of([together[name] / goals[name] for name in demand.flows])
     if is_divided:
         sets = {name: fleet.of(found.members(name, fleet.ids)) for name in demand.flows}
         present, forecasts = candidates.score(sets, goals, found.rest or "")

@@ -196,10 +196,10 @@ def by_batches(
     capacity = budget / (budget + overhead) / np.maximum(per_token, 1e-12)
     # A few large batches among many small ones are as good as those few, and where the start is
     # most of the time a batch says little about what a full one would take.
-    as_good_as = counted.batch_tokens**2 / np.maximum(counted.token_squares, 1e-9)
-    as_good_as = np.maximum(as_good_as, fewest)
+    effective = counted.batch_tokens**2 / np.maximum(counted.token_squares, 1e-9)
+    effective = np.maximum(effective, fewest)
     part = np.maximum((size / np.maximum(size + overhead, 1e-9)) ** 2, LEAST_SAID)
-    worth = each * as_good_as * np.maximum(sure, part)
+    worth = each * effective * np.maximum(sure, part)
     return np.column_stack([worth, counted.batch_tokens / capacity, counted.batch_tokens])
 
 

@@ -125,8 +125,10 @@ def _count(frame: Frame) -> None:
         {name: text_of(side.mean) for name, (side, _) in _sides(frame).items()}
     )
     text = np.where(np.isnan(text), text_of(sizes.mean), text)
-    joined = np.asarray([id_ in frame.pool.division.joined for id_ in frame.ids])
-    sets = {name: rows & ~joined for name, rows in frame.sets_before().items()}
+    sets = frame.sets_before()
+    if newcomers := frame.pool.division.joined:
+        joined = np.asarray([id_ in newcomers for id_ in frame.ids])
+        sets = {name: rows & ~joined for name, rows in sets.items()}
     serves = np.zeros(frame.size, np.int64)
     for name, rows in sets.items():
         serves[rows] = hash(name)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.worlds import traffic
-from benchmarks.worlds.traffic import LONG_TOKENS, Traffic
 from benchmarks.worlds.worlds import TRITON, VLLM
 from controlplane.balancing.lengths import BYTES_PER_TOKEN, bytes_per_token
 from controlplane.telemetry.sizes import Sizes
@@ -13,14 +12,9 @@ from tests.balancing.pools import Play, capacities, pool, weights
 from tests.balancing.test_simulated import CLASSES, played
 
 
-def of(bytes_per_token: float) -> Traffic:
-    streams = (replace(each, bytes_per_token=bytes_per_token) for each in LONG_TOKENS.streams)
-    return replace(LONG_TOKENS, streams=tuple(streams))
-
-
 @pytest.mark.parametrize("true", [2.0, 8.0])
 def test_replicas_that_count_tokens_show_how_many_bytes_one_has(true: float) -> None:
-    run, decisions = played(replace(CLASSES, traffic=of(true)), 2, envoys=12)
+    run, decisions = played(replace(CLASSES, traffic=traffic.MIXED.with_bytes(true)), 2, envoys=12)
     last = decisions[-1]
     assert last.frame is not None
     assert bytes_per_token(last.frame) == pytest.approx(true, rel=0.3)
@@ -36,7 +30,9 @@ def test_a_server_that_counts_the_texts_of_requests_changes_nothing_in_that() ->
 
 
 def test_where_nobody_counts_tokens_four_bytes_are_one() -> None:
-    last = played(replace(CLASSES, world=TRITON, traffic=of(8.0)), 2, envoys=12)[1][-1]
+    last = played(
+        replace(CLASSES, world=TRITON, traffic=traffic.MIXED.with_bytes(8.0)), 2, envoys=12
+    )[1][-1]
     assert last.frame is not None
     assert bytes_per_token(last.frame) == BYTES_PER_TOKEN
     assert last.division.rest == "bulk"

@@ -105,7 +105,7 @@ class RequestStats(Answer):
     in_flight: float | None = None
     """Requests at it, on average."""
     samples: float | None = None
-    """Requests that were measured; of Envoys, those that succeeded."""
+    """Requests that were measured; where Envoys count, only successful ones."""
     window_s: float | None = None
     errors: float | None = None
     error_fraction: float | None = None
